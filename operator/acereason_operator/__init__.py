@@ -1,0 +1,1 @@
+"""Control plane: the AceReasonRun API, the pure planner, and what carries its plans out."""

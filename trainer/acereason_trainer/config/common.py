@@ -1,0 +1,139 @@
+"""Settings that several stage kinds share."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from acereason_trainer.config.model import NOT_IN_KEY, Model
+from acereason_trainer.config.sources import exactly_one
+
+Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
+ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=256)]
+
+
+class Range(Model):
+    """Rows whose number in one column lies in [min, max]."""
+
+    column: Column
+    """A column of the dataset; a row without it does not match."""
+    min: float | None = None
+    """Smallest value that matches; unset: no lower bound."""
+    max: float | None = None
+    """Largest value that matches; unset: no upper bound."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> "Range":
+        if self.min is None and self.max is None:
+            raise ValueError("a range without min and max matches everything; give one of them")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}; swap them")
+        return self
+
+
+class MixPart(Model):
+    """A part of the data and how often it is drawn."""
+
+    where: list[Range] = Field(min_length=1, max_length=8)
+    """Conditions that a row must all meet. A row belongs to the first part that it matches."""
+    weight: float = Field(ge=0)
+    """How many times as often as an unmatched row such a row is drawn: 0 leaves it out, 0.25 keeps
+    a quarter of these rows, 2 draws each twice per epoch (AceReason 1.1 weights easy prompts up in
+    its first stage and down after)."""
+
+
+class Sampling(Model):
+    """How answers are drawn from a model when it is measured."""
+
+    temperature: float = Field(default=0.6, ge=0, le=2)
+    """Divides the logits; 0 is greedy. The papers evaluate at 0.6."""
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    """Keeps the smallest set of tokens with this much probability. The papers evaluate at 0.95."""
+
+
+class CodeLimits(Model):
+    """What one run of a model-written program may use."""
+
+    seconds_per_test: float = Field(default=6.0, gt=0, le=600)
+    """Wall-clock seconds for one test (LiveCodeBench's default; the papers state none)."""
+    seconds_per_program: float = Field(default=60.0, gt=0, le=3600)
+    """Wall-clock seconds for all tests of one program together."""
+    memory_mib: int = Field(default=1024, ge=64, le=65536)
+    """Address space of one program in MiB."""
+    output_kib: int = Field(default=1024, ge=1, le=1048576)
+    """Largest output of one test in KiB; the program is stopped there."""
+
+
+class Verifier(Model):
+    """Who checks answers, and within which limits."""
+
+    workers: int = Field(default=2, ge=1, le=4096, json_schema_extra=NOT_IN_KEY)
+    """Processes that check answers at once (the papers: 64)."""
+    math_seconds: float = Field(default=5.0, gt=0, le=600)
+    """Wall-clock seconds for one symbolic comparison; then the worker is killed and the answer
+    counts as wrong by timeout."""
+    code: CodeLimits = CodeLimits()
+    """Limits of one model-written program."""
+
+
+class Prompting(Model):
+    """How a problem becomes a prompt. Rendered once per prompt; token ids from then on."""
+
+    template: Literal["chat", "plain"] = "chat"
+    """`chat`: the tokenizer's chat template. `plain`: question, instruction and `think_open`
+    without role tokens (models without a template)."""
+    system: str | None = Field(default=None, max_length=4096)
+    """System message. AceReason 1.1: "You are a helpful and harmless assistant. You should think
+    step-by-step."; 1.0 has none."""
+    math_instruction: str = Field(
+        default="Please place your final answer inside \\boxed{}.", max_length=4096)
+    """Follows a math question after a blank line (1.1's wording)."""
+    code_instruction: str = Field(
+        default=("Write Python code to solve the problem. Please place the solution code in the "
+                 "following format:\n```python\n# Your solution code here\n```"),
+        max_length=4096)
+    """Follows a code question after a blank line (both papers' wording)."""
+    header_instruction: str = Field(
+        default="Solve the problem starting with the provided function header.", max_length=4096)
+    """Stands before a function header, where the problem gives one."""
+    think_open: str = Field(default="<think>\n", max_length=64)
+    """Opens the assistant's turn, so that the model reasons first."""
+
+
+class ModelLoading(Model):
+    """How weights are held while training or sampling."""
+
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Number format of the forward pass; the optimizer's copy is always float32."""
+    rope_theta: float | None = Field(default=None, gt=0)
+    """Replaces the model's rotary base (1.1: 1,000,000 for Qwen2.5-Math-7B, 128K context)."""
+
+
+class Saving(Model):
+    """When a stage writes its resume state. Never changes results, so never in the key."""
+
+    minutes_at_risk: float = Field(default=10.0, ge=0, le=1440, json_schema_extra=NOT_IN_KEY)
+    """A state is written when this many minutes of work would otherwise be lost; 0 writes one
+    after every step."""
+    keep: int = Field(default=2, ge=1, le=64, json_schema_extra=NOT_IN_KEY)
+    """States of one stage that are kept; two survive a bad newest one."""
+
+
+class Telemetry(Model):
+    """What a stage records beside its result."""
+
+    dump_rollouts_every: int = Field(default=0, ge=0, json_schema_extra=NOT_IN_KEY)
+    """Every how many steps all rollouts (ids, text, verdict, logprobs) are written for a human to
+    read; 0: never."""
+    tensorboard: bool = Field(default=False, json_schema_extra=NOT_IN_KEY)
+    """Also write TensorBoard event files into the attempt's directory."""
+    metrics_port: int = Field(default=0, ge=0, le=65535, json_schema_extra=NOT_IN_KEY)
+    """Port of `/metrics` of the running stage; 0: none."""
+
+
+class OneOf(Model):
+    """A union of named members, as a structural schema needs: exactly one may be set."""
+
+    @model_validator(mode="after")
+    def _one(self) -> "OneOf":
+        exactly_one(self, type(self).__name__)
+        return self

@@ -1,0 +1,69 @@
+"""Settings of an `evaluate` stage: avg@k with its standard error, unbiased pass@k."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from acereason_trainer.config.common import (
+    ModelLoading,
+    Prompting,
+    Sampling,
+    Telemetry,
+    Verifier,
+)
+from acereason_trainer.config.model import NOT_IN_KEY, Model
+
+
+class EvaluationSet(Model):
+    """One benchmark inside the stage's data."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")
+    """Name in tables, metrics and reports."""
+    file: str = Field(min_length=1, max_length=256)
+    """JSONL or parquet file inside the data artifact."""
+    samples: int = Field(default=4, ge=1, le=4096)
+    """Answers per problem: k of avg@k (the papers: 64 for AIME, 8 for LiveCodeBench, 4 else)."""
+    max_problems: int | None = Field(default=None, ge=1)
+    """Use only this many problems, chosen by the seed; unset: all."""
+
+
+class Evaluate(Model):
+    """Measures one checkpoint on held-out problems (1.0 section 4.1)."""
+
+    sets: list[EvaluationSet] = Field(min_length=1, max_length=64)
+    """Benchmarks."""
+    pass_at: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list, max_length=16)
+    """k values of pass@k; each needs at least as many samples."""
+    max_response_tokens: int = Field(default=32768, ge=1)
+    """Length limit of an answer."""
+    sampling: Sampling = Sampling()
+    """How answers are drawn."""
+    prompting: Prompting = Prompting()
+    """How problems become prompts."""
+    loading: ModelLoading = ModelLoading()
+    """How the weights are held."""
+    verifier: Verifier = Verifier()
+    """Who checks answers."""
+    sequences_per_batch: int = Field(default=512, ge=1)
+    """Sequences decoded together."""
+    keep_samples: int = Field(default=20, ge=0, json_schema_extra=NOT_IN_KEY)
+    """Sample answers per set that the artifact keeps for the report."""
+    telemetry: Telemetry = Telemetry()
+    """What is recorded."""
+
+    @model_validator(mode="after")
+    def _unique(self) -> "Evaluate":
+        names = [s.name for s in self.sets]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"sets named {', '.join(twice)} appear twice; names must differ")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_samples(self) -> "Evaluate":
+        for k in self.pass_at:
+            for s in self.sets:
+                if s.samples < k:
+                    raise ValueError(
+                        f"passAt {k} needs at least {k} samples; set {s.name} has {s.samples}")
+        return self

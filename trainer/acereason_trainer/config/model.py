@@ -1,0 +1,48 @@
+"""The base of every pydantic model in the project: strict names, camelCase outside, frozen inside.
+
+YAML and JSON use camelCase, Python uses snake_case. Unknown fields are errors, so that a typo
+never becomes a silent default. A field's docstring is its description in the JSON Schema, the CRD
+and the reference page.
+"""
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+
+class Model(BaseModel):
+    """A frozen record that refuses fields it does not know."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+        use_attribute_docstrings=True,
+        ser_json_inf_nan="constants",
+    )
+
+    @classmethod
+    def parse(cls, data: Any) -> Self:
+        """Read data from outside (YAML, JSON): only the camelCase names are names there.
+
+        Raises pydantic.ValidationError, which holds every problem at once.
+        """
+        return cls.model_validate(data, by_alias=True, by_name=False)
+
+    @classmethod
+    def parse_json(cls, text: str | bytes) -> Self:
+        """Like `parse`, from JSON text."""
+        return cls.model_validate_json(text, by_alias=True, by_name=False)
+
+    def dump(self) -> dict[str, Any]:
+        """Plain JSON-able data under the outside names, without what was left unset (None)."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+NOT_IN_KEY: dict[str, Any] = {"x-acereason-in-key": False}
+"""Mark for `Field(json_schema_extra=...)`: this setting changes how a stage runs, not what comes
+out, so it is left out of the stage key and an edit of it reuses finished work."""

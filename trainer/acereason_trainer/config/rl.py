@@ -1,0 +1,223 @@
+"""Settings of a `mathRL` or `codeRL` stage (AceReason 1.0 section 3, 1.1 section 4)."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from acereason_trainer.config.common import (
+    ImportPath,
+    MixPart,
+    ModelLoading,
+    OneOf,
+    Prompting,
+    Range,
+    Saving,
+    Telemetry,
+    Verifier,
+)
+from acereason_trainer.config.model import NOT_IN_KEY, Model
+from acereason_trainer.config.sft import Optimizer
+
+
+class EntropyTarget(Model):
+    """Choose the temperature by the entropy it gives (1.1 section 4.2)."""
+
+    entropy: float = Field(default=0.3, gt=0)
+    """Temperature-adjusted entropy to come nearest to, in nats per token."""
+    candidates: list[Annotated[float, Field(gt=0, le=2)]] = Field(
+        default=[0.6, 0.7, 0.8, 0.85, 0.9, 1.0], min_length=1, max_length=16)
+    """Temperatures that are tried on the stage's own start checkpoint."""
+    prompts: int = Field(default=128, ge=1)
+    """Prompts of the probe."""
+    samples: int = Field(default=8, ge=1)
+    """Responses per prompt of the probe."""
+    max_reward_loss: float = Field(default=0.03, ge=0, le=1)
+    """A candidate whose mean reward is this far below the best is left out."""
+
+
+class Temperature(OneOf):
+    """Divides the logits when sampling and when training."""
+
+    fixed: float | None = Field(default=None, gt=0, le=2)
+    """One value (1.1: 0.85 was the best of 0.6, 0.85 and 1.0)."""
+    per_epoch: list[Annotated[float, Field(gt=0, le=2)]] | None = Field(
+        default=None, min_length=1, max_length=64)
+    """One value for each pass over the data, the last one from then on (1.0's second code stage
+    rises from 0.6 to 1.0)."""
+    target_entropy: EntropyTarget | None = None
+    """Probe, then fix."""
+
+
+class GroupSize(OneOf):
+    """Responses per prompt."""
+
+    fixed: int | None = Field(default=None, ge=1, le=1024)
+    """One value (1.0: 8 in the 8K stage, 16 after)."""
+    per_epoch: list[Annotated[int, Field(ge=1, le=1024)]] | None = Field(
+        default=None, min_length=1, max_length=64)
+    """One value for each pass over the data, the last one from then on (8 to 16 in 1.0)."""
+
+    @model_validator(mode="after")
+    def _spread(self) -> "GroupSize":
+        if self.fixed is not None and self.fixed < 2:
+            raise ValueError(
+                f"fixed {self.fixed} gives no spread to learn from; use 2 or more "
+                "(the papers: 8 or 16)")
+        if self.per_epoch is not None and min(self.per_epoch) < 2:
+            raise ValueError(
+                f"perEpoch holds {min(self.per_epoch)}, which gives no spread to learn from; "
+                "use 2 or more (the papers: 8 or 16)")
+        return self
+
+
+class Plateau(Model):
+    """Stop when validation accuracy no longer rises: needs `inputs.validation`."""
+
+    patience: int = Field(default=3, ge=1)
+    """Validations in a row without a gain of more than one standard error over the best."""
+    max_steps: int = Field(ge=1)
+    """Stop here at the latest."""
+
+
+class RLStop(OneOf):
+    """When the stage ends."""
+
+    steps: int | None = Field(default=None, ge=1)
+    """After this many optimizer steps."""
+    epochs: int | None = Field(default=None, ge=1)
+    """After this many passes over the prompts."""
+    plateau: Plateau | None = None
+    """When validation accuracy is flat."""
+
+
+class Overlong(Model):
+    """What a response that hits the length limit teaches."""
+
+    mode: Literal["penalize", "mask"] = "penalize"
+    """`penalize`: no answer, reward 0. `mask`: no gradient at all (1.1: mask below 32K, penalize at
+    32K)."""
+    in_statistics: bool = True
+    """With `mask`: does a truncated response count in its group's mean and spread?"""
+    in_denominator: bool = True
+    """With `mask`: do its tokens count in the loss's denominator?"""
+
+
+class Loss(Model):
+    """Token-level policy gradient, one optimizer step for each batch of rollouts."""
+
+    normalizer: Literal["group", "batch"] = "group"
+    """`group`: divide by the tokens of each group, then mean over groups (1.0 equation 3).
+    `batch`: divide by all tokens of the step."""
+    std: Literal["sample", "population"] = "sample"
+    """Standard deviation of the advantage; the paper does not say, `sample` (n - 1) is verl's."""
+
+
+class Validation(Model):
+    """Accuracy inside the stage, on `inputs.validation`."""
+
+    every_steps: int = Field(default=50, ge=1)
+    """Steps between two validations."""
+    samples: int = Field(default=4, ge=1)
+    """Responses per problem."""
+    max_problems: int = Field(default=200, ge=1)
+    """Problems used, chosen by the seed."""
+    temperature: float = Field(default=0.6, ge=0, le=2)
+    """Divides the logits; 0 is greedy."""
+
+
+class HealthStop(Model):
+    """Ends a stage that is being destroyed, so that it goes on from before the damage."""
+
+    window: int = Field(default=20, ge=1)
+    """Steps over which the mean reward is compared."""
+    max_reward_drop: float = Field(default=0.5, gt=0, le=1)
+    """Stop when the window's mean reward is this fraction below the best window."""
+
+
+class CustomReward(Model):
+    """A reward of the user's own beside the two built in."""
+
+    function: ImportPath
+    """`package.module:function`, called with (row, response text) and returning 0 to 1, in the
+    verifier's worker processes."""
+    version: str = Field(default="1", min_length=1, max_length=64)
+    """Raise it when the function's results change: it is in the stage key, the code is not."""
+
+
+class RL(Model):
+    """GRPO as in AceReason 1.0: strictly on-policy, no KL, no entropy bonus, reward 0 or 1."""
+
+    optimizer: Optimizer = Optimizer(learning_rate=1e-6)
+    """AdamW at a constant 1e-6 for math (1.0 section 3.2.2); code uses 5e-6 (3.3.2)."""
+    prompts_per_step: int = Field(default=128, ge=1)
+    """Prompts of one step (1.0: 128)."""
+    group_size: GroupSize = GroupSize(fixed=16)
+    """Responses per prompt."""
+    max_prompt_tokens: int = Field(default=2048, ge=1)
+    """Longer prompts are dropped and counted."""
+    max_response_tokens: int = Field(default=32768, ge=1)
+    """Length limit of a response: what grows from stage to stage (8K, 16K, 24K, 32K)."""
+    temperature: Temperature = Temperature(fixed=0.85)
+    """Sampling temperature, used by the loss too."""
+    stop: RLStop = RLStop(steps=500)
+    """When the stage ends."""
+    overlong: Overlong = Overlong()
+    """Truncated responses."""
+    loss: Loss = Loss()
+    """Normalisation of loss and advantage."""
+    where: list[Range] = Field(default_factory=list, max_length=16)
+    """Conditions a prompt must all meet (a teacher's failures, tokens, a pass rate)."""
+    mix: list[MixPart] = Field(default_factory=list, max_length=16)
+    """How often parts of the data are drawn: easy to hard over the stages."""
+    drop_solved: Literal["never", "perEpoch"] = "never"
+    """`perEpoch`: a prompt whose rollouts of the last epoch were all right leaves the stage (second
+    code stage of both papers)."""
+    reward: CustomReward | None = None
+    """A reward by import path; unset: the built-in one of the domain."""
+    validation: Validation | None = None
+    """Accuracy inside the stage."""
+    health: HealthStop | None = None
+    """Reward collapse detector; NaN always stops."""
+    sampler: Literal["transformers", "vllm"] = "transformers"
+    """Engine of the rollouts."""
+    sequences_per_batch: int = Field(default=512, ge=1)
+    """Sequences decoded together by the transformers sampler. In the key: the batch's shape decides
+    the last bits."""
+    tokens_per_micro_batch: int = Field(default=65536, ge=16, json_schema_extra=NOT_IN_KEY)
+    """Tokens of one forward and backward pass."""
+    prompting: Prompting = Prompting()
+    """How problems become prompts."""
+    loading: ModelLoading = ModelLoading()
+    """How the weights are held."""
+    verifier: Verifier = Verifier()
+    """Who checks answers."""
+    saving: Saving = Saving()
+    """When resume states are written."""
+    telemetry: Telemetry = Telemetry()
+    """What is recorded."""
+
+    @model_validator(mode="after")
+    def _plateau_needs_validation(self) -> "RL":
+        if self.stop.plateau is not None and self.validation is None:
+            raise ValueError("stop.plateau needs validation; add validation: {everySteps: 50}")
+        return self
+
+    @model_validator(mode="after")
+    def _overlong_switches(self) -> "RL":
+        o = self.overlong
+        if o.mode == "penalize" and not (o.in_statistics and o.in_denominator):
+            raise ValueError(
+                "overlong.inStatistics and overlong.inDenominator only mean something with "
+                "mode: mask; leave them out or set mode: mask")
+        return self
+
+
+class MathRL(RL):
+    """RL on math problems: the last boxed answer after `</think>` against the reference."""
+
+
+class CodeRL(RL):
+    """RL on code problems: the last python block after `</think>` must pass every test."""
+
+    optimizer: Optimizer = Optimizer(learning_rate=5e-6)
+    """AdamW at a constant 5e-6 (1.0 section 3.3.2)."""

@@ -1,0 +1,75 @@
+"""Settings of an `sft` stage: learn from worked answers (AceReason 1.1 section 3)."""
+
+from pydantic import Field, model_validator
+
+from acereason_trainer.config.common import (
+    MixPart,
+    ModelLoading,
+    OneOf,
+    Prompting,
+    Saving,
+    Telemetry,
+)
+from acereason_trainer.config.model import NOT_IN_KEY, Model
+
+
+class Optimizer(Model):
+    """AdamW and its schedule. The papers print a learning rate for RL only; the rest is verl's."""
+
+    learning_rate: float = Field(gt=0, le=1)
+    """Peak learning rate."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of the two moments."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """Decoupled weight decay, on matrices only."""
+    grad_clip: float = Field(default=1.0, gt=0)
+    """Largest global gradient norm."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps of linear warm-up."""
+    final_fraction: float = Field(default=1.0, ge=0, le=1)
+    """Learning rate at the end as a fraction of the peak, reached along a cosine; 1 is constant
+    (what RL uses)."""
+
+
+class SFTBudget(OneOf):
+    """How long to train."""
+
+    epochs: float | None = Field(default=None, gt=0)
+    """Passes over the data (1.1: 5; accuracy is flat from 5 to 6)."""
+    steps: int | None = Field(default=None, ge=1)
+    """Optimizer steps."""
+
+
+class SFT(Model):
+    """Completion-only loss on packed rows; documents are never cut."""
+
+    optimizer: Optimizer = Optimizer(
+        learning_rate=1e-4, betas=(0.9, 0.95), weight_decay=0.1, warmup_steps=100,
+        final_fraction=0.1)
+    """1e-4 lies in the middle of what comparable recipes use; the paper prints none."""
+    budget: SFTBudget = SFTBudget(epochs=5)
+    """How long to train."""
+    row_tokens: int = Field(default=32768, ge=16)
+    """Tokens of a packed row; a longer document is dropped and counted."""
+    rows_per_step: int = Field(default=64, ge=1)
+    """Packed rows of one optimizer step."""
+    tokens_per_micro_batch: int = Field(default=32768, ge=16, json_schema_extra=NOT_IN_KEY)
+    """Tokens of one forward and backward pass; memory, not results up to rounding."""
+    mix: list[MixPart] = Field(default_factory=list, max_length=16)
+    """Resampling by ranges of a column."""
+    prompting: Prompting = Prompting()
+    """How problems become prompts."""
+    loading: ModelLoading = ModelLoading()
+    """How the weights are held."""
+    saving: Saving = Saving()
+    """When resume states are written."""
+    telemetry: Telemetry = Telemetry()
+    """What is recorded."""
+
+    @model_validator(mode="after")
+    def _micro(self) -> "SFT":
+        if self.tokens_per_micro_batch < self.row_tokens:
+            raise ValueError(
+                f"tokensPerMicroBatch {self.tokens_per_micro_batch} is below rowTokens "
+                f"{self.row_tokens}; one row must fit")
+        return self

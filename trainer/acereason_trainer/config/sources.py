@@ -1,0 +1,125 @@
+"""Where models and data come from before they are artifacts."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from acereason_trainer.config.model import Model
+
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+StageName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")]
+"""A DNS label of at most 40 characters: Job, Service and pod names are made from it."""
+
+
+def exactly_one(model: Model, what: str) -> None:
+    """Raise ValueError unless exactly one field of a union of named members is set."""
+    names = [info.alias or name for name, info in type(model).model_fields.items()]
+    given = [n for n, f in zip(names, type(model).model_fields, strict=True)
+             if getattr(model, f) is not None]
+    if len(given) != 1:
+        found = " and ".join(given) if given else "none"
+        raise ValueError(f"{what} needs exactly one of {', '.join(names)}; found {found}")
+
+
+class HubSource(Model):
+    """A model or dataset on a model hub, pinned to a commit."""
+
+    id: str = Field(min_length=1, max_length=256)
+    """Repository on the hub, as `owner/name`."""
+    revision: str = Field(min_length=1, max_length=128)
+    """Commit hash (a branch name moves, so the run imports what it is on the first day)."""
+
+
+class ArtifactRef(Model):
+    """A published artifact: where it is and what it must hash to."""
+
+    uri: str = Field(min_length=1, max_length=1024)
+    """Directory of the artifact, below the store (`artifacts/<key>`) or absolute."""
+    digest: Digest
+    """Tree digest that its manifest must show."""
+
+
+class FromConfig(Model):
+    """A model made from random weights: for tests and the quickstart."""
+
+    config: str = Field(min_length=1, max_length=1024)
+    """Path of a transformers `config.json`."""
+    tokenizer: str = Field(min_length=1, max_length=1024)
+    """Directory of a transformers tokenizer."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the random weights."""
+
+
+class ModelSource(Model):
+    """The base model: exactly one member."""
+
+    hub: HubSource | None = None
+    """A repository on the hub."""
+    path: str | None = Field(default=None, min_length=1, max_length=1024)
+    """A directory in Hugging Face form, relative to the run file on a laptop."""
+    artifact: ArtifactRef | None = None
+    """An artifact of this store, for example the result of another run."""
+    from_config: FromConfig | None = None
+    """Random weights."""
+
+    @model_validator(mode="after")
+    def _one(self) -> "ModelSource":
+        exactly_one(self, "model")
+        return self
+
+
+class Source(Model):
+    """What a stage reads: exactly one member."""
+
+    stage: StageName | None = None
+    """The result of another stage of this run; it must be among `needs`, directly or further up."""
+    artifact: ArtifactRef | None = None
+    """An artifact of this store."""
+    path: str | None = Field(default=None, min_length=1, max_length=1024)
+    """A file or directory, relative to the run file on a laptop."""
+    hub: HubSource | None = None
+    """A repository on the hub."""
+
+    @model_validator(mode="after")
+    def _one(self) -> "Source":
+        exactly_one(self, "an input")
+        return self
+
+
+class Inputs(Model):
+    """What a stage reads. Whatever is left out is the newest of its kind along `needs`."""
+
+    model: Source | None = None
+    """The checkpoint to start from. Default: the newest model along `needs`, else `spec.model`."""
+    data: Source | None = None
+    """The dataset. Default: the newest dataset along `needs`."""
+    held_out: list[Source] = Field(default_factory=list, max_length=32)
+    """Datasets that this stage's rows must not overlap with (evaluation sets): `curate` only."""
+    validation: Source | None = None
+    """Problems for the plateau rule and for curves inside an RL stage."""
+
+
+class ResolvedSource(Model):
+    """An input as a stage file names it: an artifact already, or something to import first.
+
+    Paths are absolute here. Exactly one member.
+    """
+
+    artifact: ArtifactRef | None = None
+    """A published artifact."""
+    path: str | None = None
+    """A file or directory to import."""
+    hub: HubSource | None = None
+    """A hub repository to import."""
+    from_config: FromConfig | None = None
+    """Random weights to make and import."""
+
+    @model_validator(mode="after")
+    def _one(self) -> "ResolvedSource":
+        exactly_one(self, "a resolved input")
+        return self
+
+
+def drop_none(data: dict[str, Any]) -> dict[str, Any]:
+    """The same mapping without unset members."""
+    return {k: v for k, v in data.items() if v is not None}
