@@ -1,6 +1,6 @@
 """Where models and data come from before they are artifacts."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -11,11 +11,14 @@ StageName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")]
 """A DNS label of at most 40 characters: Job, Service and pod names are made from it."""
 
 
-def exactly_one(model: Model, what: str) -> None:
-    """Raise ValueError unless exactly one field of a union of named members is set."""
-    names = [info.alias or name for name, info in type(model).model_fields.items()]
-    given = [n for n, f in zip(names, type(model).model_fields, strict=True)
-             if getattr(model, f) is not None]
+def exactly_one(model: Model, what: str, union: type[Model] | None = None) -> None:
+    """Raise ValueError unless exactly one field of a union of named members is set.
+
+    `union` is the class whose fields are the members, where `model` adds others to them.
+    """
+    fields = (union or type(model)).model_fields
+    names = [info.alias or name for name, info in fields.items()]
+    given = [n for n, f in zip(names, fields, strict=True) if getattr(model, f) is not None]
     if len(given) != 1:
         found = " and ".join(given) if given else "none"
         raise ValueError(f"{what} needs exactly one of {', '.join(names)}; found {found}")
@@ -118,8 +121,3 @@ class ResolvedSource(Model):
     def _one(self) -> "ResolvedSource":
         exactly_one(self, "a resolved input")
         return self
-
-
-def drop_none(data: dict[str, Any]) -> dict[str, Any]:
-    """The same mapping without unset members."""
-    return {k: v for k, v in data.items() if v is not None}

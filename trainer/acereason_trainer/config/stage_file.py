@@ -46,7 +46,7 @@ class StageSettings(Model):
 
     @model_validator(mode="after")
     def _one(self) -> "StageSettings":
-        exactly_one(self, "a stage")
+        exactly_one(self, "a stage", StageSettings)
         return self
 
     @property
