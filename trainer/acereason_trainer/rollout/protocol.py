@@ -1,0 +1,74 @@
+"""What the loops ask of a sampler, whatever engine is behind it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from acereason_trainer.policy.protocol import Policy
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """One response to draw."""
+
+    prompt_id: str
+    """Id of the dataset row."""
+    prompt: tuple[int, ...]
+    """Token ids of the rendered prompt."""
+    sample: int
+    """Number of the response within its prompt, from 0."""
+    seed: int
+    """64-bit seed of this response alone (`rollout.seeds.draw_seed`)."""
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How to draw."""
+
+    temperature: float
+    """Divides the logits; 0 is greedy."""
+    top_p: float
+    """1 while training: anything else biases the logprobs."""
+    max_tokens: int
+    """Length limit of the response."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One drawn response."""
+
+    request: SampleRequest
+    tokens: tuple[int, ...]
+    """Response token ids; the end-of-text token is among them where it was drawn."""
+    logprobs: tuple[float, ...]
+    """log p of each token under the sampling temperature, before top-p."""
+    finish: Literal["stop", "length"]
+    """`length`: cut at the limit, no end-of-text was drawn."""
+    text: str
+    """Decoded response without special tokens."""
+
+
+OnBatch = Callable[[Sequence[Completion]], None]
+
+
+class Sampler(Protocol):
+    """Draws responses from the policy that was pushed last."""
+
+    @property
+    def version(self) -> int:
+        """Version of the weights in use."""
+        ...
+
+    def push(self, policy: Policy, version: int) -> None:
+        """Use the policy's weights from now on."""
+        ...
+
+    def generate(
+        self, requests: Sequence[SampleRequest], params: SamplingParams, on_batch: OnBatch
+    ) -> list[Completion]:
+        """Draw every request; completions in the order of the requests.
+
+        `on_batch` is called with completions as they finish, so that they are checked while others
+        are still drawn. Raises stage.Stopped when a stop was asked for.
+        """
+        ...
