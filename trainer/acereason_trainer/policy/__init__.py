@@ -1,0 +1,1 @@
+"""The model being trained: loading, forward, loss, optimizer, exact state."""

@@ -11,22 +11,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """Responses to learn from in one optimizer step.
+    """Token sequences to learn from in one optimizer step.
 
-    Sequences are prompt + response, of any lengths; weights are zero on prompt tokens.
+    A sequence is prompt + response. Rows say which sequences stand behind one another in one row
+    of the forward pass; they never see each other.
     """
 
     sequences: Sequence[Sequence[int]]
     """N token id sequences."""
     prompt_lengths: Sequence[int]
-    """N numbers of leading tokens that are not trained on."""
+    """N numbers of leading tokens that are not trained on, each at least 1."""
     token_weights: "Sequence[Tensor]"
-    """N float tensors, one weight for each response token: advantage / normalizer for RL. A zero
-    weight is not trained on."""
-    temperature: float
+    """N float32 tensors, one weight for each response token: 1 / tokens for SFT, advantage /
+    normalizer for RL."""
+    temperature: float = 1.0
     """Divides the logits."""
-    sampler_logprobs: "Sequence[Tensor] | None"
-    """N float tensors as the sampler reported them, for the mismatch metric; None for SFT."""
+    sampler_logprobs: "Sequence[Tensor] | None" = None
+    """N float32 tensors as the sampler reported them, for the mismatch metric."""
+    rows: Sequence[Sequence[int]] | None = None
+    """Indices of sequences, row by row; None: each sequence is a row of its own."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,16 @@ class Update:
     """What one optimizer step did."""
 
     loss: float
+    """-sum of weight x log p."""
     grad_norm: float
+    """Global norm before clipping."""
     learning_rate: float
+    """Used in this step."""
     entropy: float
     """Mean full-vocabulary entropy at the temperature over trained tokens, in nats."""
     mismatch_kl: float
-    """Mean of (r - 1 - log r), r = p_trainer / p_sampler, over trained tokens."""
+    """Mean of r - 1 - log r, r = p_trainer / p_sampler, over trained tokens; 0 without sampler
+    logprobs."""
     tokens: int
     """Trained tokens."""
 
@@ -47,12 +54,17 @@ class Update:
 class Policy(Protocol):
     """A model with its optimizer."""
 
+    @property
+    def model(self) -> Any:
+        """The torch module, for samplers that share the process."""
+        ...
+
     def step(self, batch: Batch) -> Update:
         """One optimizer step: minimise -sum of weight x log p(token)."""
         ...
 
     def save_state(self, directory: Path) -> None:
-        """Write weights, optimizer and scheduler, exactly."""
+        """Write weights, optimizer and schedule position, exactly."""
         ...
 
     def load_state(self, directory: Path) -> None:
@@ -61,9 +73,4 @@ class Policy(Protocol):
 
     def export(self, directory: Path) -> None:
         """Write a Hugging Face directory: config, weights, tokenizer."""
-        ...
-
-    @property
-    def model(self) -> Any:
-        """The torch module, for samplers that share the process."""
         ...

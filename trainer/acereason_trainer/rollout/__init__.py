@@ -1,0 +1,1 @@
+"""Drawing responses: the sampler protocol, the transformers form, named seeds, the journal."""

@@ -1,0 +1,55 @@
+"""Models and tokenizers from an artifact's directory, or random weights where it asks for them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from acereason_trainer.config.common import ModelLoading
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.stage import StageFailure
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+FROM_CONFIG = "from_config.json"
+"""In a model artifact without weights: `{"seed": n}` of the random weights to make."""
+
+
+def device() -> torch.device:
+    """The first GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_tokenizer(directory: Path) -> Any:
+    """The tokenizer of a Hugging Face directory; its end-of-text token must be set."""
+    tokenizer = AutoTokenizer.from_pretrained(directory)
+    if tokenizer.eos_token_id is None:
+        raise StageFailure(
+            ExitCode.BAD_CONFIGURATION, "NoEndToken",
+            f"the tokenizer in {directory.name} has no eos_token; responses could never end")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token_id = tokenizer.eos_token_id
+    return tokenizer
+
+
+def load_model(directory: Path, loading: ModelLoading, dtype: torch.dtype | None = None) -> Any:
+    """A causal language model on its device, in `dtype` (default: the stage's)."""
+    dtype = dtype or DTYPES[loading.dtype]
+    config = AutoConfig.from_pretrained(directory)
+    if loading.rope_theta is not None:
+        config.rope_parameters = {**config.rope_parameters, "rope_theta": loading.rope_theta}
+    random_weights = directory / FROM_CONFIG
+    if random_weights.exists():
+        torch.manual_seed(json.loads(random_weights.read_text())["seed"])
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).to(dtype)
+    else:
+        model = AutoModelForCausalLM.from_pretrained(directory, config=config, dtype=dtype)
+    return model.to(device()).eval()
+
+
+def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Token ids that end a response: the tokenizer's, and those of the generation config."""
+    configured = model.generation_config.eos_token_id
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset([tokenizer.eos_token_id, *(i for i in ids if i is not None)])

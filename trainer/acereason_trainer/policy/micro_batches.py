@@ -1,0 +1,100 @@
+"""Rows of sequences as padded tensors that fit a token budget."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from acereason_trainer.policy.protocol import Batch
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """R rows of T tokens for one forward pass, and where its n trained tokens are."""
+
+    tokens: Tensor
+    """[R, T] token ids; padding on the right."""
+    positions: Tensor | None
+    """[R, T] positions, from 0 in each sequence; None: a plain range."""
+    mask: Tensor | None
+    """[R, 1, T, T] bool, causal within each sequence; None: plain causal."""
+    rows: Tensor
+    """[n] row of the logits that predict each trained token."""
+    columns: Tensor
+    """[n] column of them: one before the token."""
+    targets: Tensor
+    """[n] trained token ids."""
+    weights: Tensor
+    """[n] float32 weights."""
+    sampler_logprobs: Tensor | None
+    """[n] float32."""
+
+
+def group_rows(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices of rows, longest first, in groups of at most `budget` padded tokens.
+
+    A single row above the budget stands alone. Rows of like length come together, so that little
+    is padded.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    groups: list[list[int]] = []
+    for i in order:
+        if groups and (len(groups[-1]) + 1) * lengths[groups[-1][0]] <= budget:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
+def micro_batches(batch: Batch, budget: int, device: torch.device) -> list[MicroBatch]:
+    """The whole batch, in micro-batches of at most `budget` padded tokens."""
+    rows = batch.rows or [[i] for i in range(len(batch.sequences))]
+    lengths = [sum(len(batch.sequences[i]) for i in row) for row in rows]
+    return [_assemble(batch, [rows[i] for i in group], device)
+            for group in group_rows(lengths, budget)]
+
+
+def _assemble(batch: Batch, rows: Sequence[Sequence[int]], device: torch.device) -> MicroBatch:
+    width = max(sum(len(batch.sequences[i]) for i in row) for row in rows)
+    packed = any(len(row) > 1 for row in rows)
+    tokens = torch.zeros(len(rows), width, dtype=torch.long)
+    positions = torch.zeros(len(rows), width, dtype=torch.long)
+    documents = torch.full((len(rows), width), -1, dtype=torch.long)
+    at_rows, at_columns, targets = [], [], []
+    for r, row in enumerate(rows):
+        start = 0
+        for d, i in enumerate(row):
+            sequence, prompt = batch.sequences[i], batch.prompt_lengths[i]
+            end = start + len(sequence)
+            tokens[r, start:end] = torch.tensor(sequence)
+            positions[r, start:end] = torch.arange(len(sequence))
+            documents[r, start:end] = d
+            trained = len(sequence) - prompt
+            at_rows.append(torch.full((trained,), r))
+            at_columns.append(torch.arange(start + prompt - 1, end - 1))
+            targets.append(tokens[r, start + prompt:end])
+            start = end
+    flat = [i for row in rows for i in row]
+    return MicroBatch(
+        tokens=tokens.to(device),
+        positions=positions.to(device) if packed else None,
+        mask=_block_mask(documents).to(device) if packed else None,
+        rows=torch.cat(at_rows).to(device),
+        columns=torch.cat(at_columns).to(device),
+        targets=torch.cat(targets).to(device),
+        weights=torch.cat([batch.token_weights[i] for i in flat]).to(device),
+        sampler_logprobs=(None if batch.sampler_logprobs is None else
+                          torch.cat([batch.sampler_logprobs[i] for i in flat]).to(device)),
+    )
+
+
+def _block_mask(documents: Tensor) -> Tensor:
+    """[R, T] document numbers to [R, 1, T, T]: who may look at whom.
+
+    Padding (-1) looks at itself only, so that no row of the softmax is empty.
+    """
+    width = documents.shape[1]
+    same = documents[:, :, None] == documents[:, None, :]
+    causal = torch.ones(width, width, dtype=torch.bool).tril()
+    return (same & causal)[:, None]

@@ -1,0 +1,137 @@
+"""One process, plain torch: forward, token-weighted loss, AdamW, exact save and load."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from acereason_trainer.config.common import ModelLoading
+from acereason_trainer.config.sft import Optimizer
+from acereason_trainer.policy import loading as loader
+from acereason_trainer.policy.micro_batches import MicroBatch, micro_batches
+from acereason_trainer.policy.protocol import Batch, Update
+from acereason_trainer.policy.schedule import learning_rate
+
+STATE_FILE = "policy.pt"
+
+
+class TorchPolicy:
+    """A causal language model with float32 master weights and AdamW.
+
+    In bfloat16 the model is a rounded copy of the master weights: at RL's learning rates most
+    updates are smaller than a bfloat16 step and would be lost.
+    """
+
+    def __init__(self, directory: Path, *, loading: ModelLoading, optimizer: Optimizer,
+                 total_steps: int | None, tokens_per_micro_batch: int) -> None:
+        self.tokenizer = loader.load_tokenizer(directory)
+        self._model = loader.load_model(directory, loading)
+        self._settings = optimizer
+        self._total = total_steps
+        self._budget = tokens_per_micro_batch
+        self._steps = 0
+        self._parameters = [p for p in self._model.parameters() if p.requires_grad]
+        self._masters = (
+            self._parameters if loader.DTYPES[loading.dtype] is torch.float32
+            else [p.detach().to(torch.float32).clone().requires_grad_() for p in self._parameters])
+        self._optimizer = torch.optim.AdamW(
+            _decayed_and_not(self._masters, optimizer.weight_decay),
+            lr=optimizer.learning_rate, betas=optimizer.betas)
+
+    @property
+    def model(self) -> Any:
+        """The torch module, in evaluation mode."""
+        return self._model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self._parameters[0].device
+
+    def step(self, batch: Batch) -> Update:
+        """One optimizer step over all sequences, accumulated over micro-batches.
+
+        A batch without a single trained token still is a step: its gradient is zero.
+        """
+        parts = micro_batches(batch, self._budget, self.device)
+        totals = torch.zeros(3, dtype=torch.float64)
+        for part in parts:
+            logprobs, entropy = self._forward(part, batch.temperature)
+            loss = -(part.weights * logprobs).sum()
+            loss.backward()
+            totals += torch.stack([loss.detach(), entropy.sum(), _mismatch(part, logprobs)]).cpu()
+        tokens = sum(len(part.targets) for part in parts)
+        rate = learning_rate(self._settings, self._steps, self._total)
+        norm = self._descend(rate)
+        mean = max(tokens, 1)
+        return Update(loss=float(totals[0]), grad_norm=norm, learning_rate=rate,
+                      entropy=float(totals[1]) / mean, mismatch_kl=float(totals[2]) / mean,
+                      tokens=tokens)
+
+    def _forward(self, part: MicroBatch, temperature: float) -> tuple[Tensor, Tensor]:
+        """log p [n] and full-vocabulary entropy [n] (no gradient) of the trained tokens."""
+        hidden = self._model.base_model(
+            input_ids=part.tokens, position_ids=part.positions, attention_mask=part.mask,
+            use_cache=False).last_hidden_state
+        logits = self._model.get_output_embeddings()(hidden[part.rows, part.columns])
+        log_p = torch.log_softmax(logits.float() / temperature, dim=-1)
+        with torch.no_grad():
+            entropy = -(log_p.exp() * log_p).sum(-1)
+        return log_p.gather(1, part.targets[:, None])[:, 0], entropy
+
+    def _descend(self, rate: float) -> float:
+        """Clip, AdamW, round the master weights into the model; returns the gradient's norm."""
+        for master, parameter in zip(self._masters, self._parameters, strict=True):
+            gradient = parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+            master.grad = gradient.to(torch.float32)
+        norm = torch.nn.utils.clip_grad_norm_(self._masters, self._settings.grad_clip)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for master, parameter in zip(self._masters, self._parameters, strict=True):
+                parameter.grad = None
+                if master is not parameter:
+                    parameter.copy_(master)
+        self._steps += 1
+        return float(norm)
+
+    def save_state(self, directory: Path) -> None:
+        """Master weights, AdamW's moments and the schedule's position, bit for bit."""
+        torch.save({"weights": [m.detach() for m in self._masters],
+                    "optimizer": self._optimizer.state_dict(),
+                    "steps": self._steps}, directory / STATE_FILE)
+
+    def load_state(self, directory: Path) -> None:
+        """Go on exactly where `save_state` was called."""
+        state = torch.load(directory / STATE_FILE, map_location=self.device, weights_only=True)
+        with torch.no_grad():
+            for master, parameter, saved in zip(
+                    self._masters, self._parameters, state["weights"], strict=True):
+                master.copy_(saved)
+                parameter.copy_(saved)
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._steps = state["steps"]
+
+    def export(self, directory: Path) -> None:
+        """A Hugging Face directory that `from_pretrained` reads."""
+        self._model.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory)
+
+
+def _mismatch(part: MicroBatch, logprobs: Tensor) -> Tensor:
+    """Sum over tokens of r - 1 - log r with r = p_trainer / p_sampler (never negative)."""
+    if part.sampler_logprobs is None:
+        return torch.zeros(())
+    log_ratio = (logprobs.detach() - part.sampler_logprobs).nan_to_num(0.0)
+    return (log_ratio.exp() - 1.0 - log_ratio).sum()
+
+
+def _decayed_and_not(masters: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay for matrices, none for norms and biases."""
+    masters = list(masters)
+    return [{"params": [m for m in masters if m.dim() >= 2], "weight_decay": weight_decay},
+            {"params": [m for m in masters if m.dim() < 2], "weight_decay": 0.0}]
