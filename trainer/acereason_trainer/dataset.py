@@ -1,0 +1,244 @@
+"""Rows of a dataset: problems with an answer, tests or a worked response.
+
+A data artifact is a directory of JSONL and parquet files. Whatever the source calls its columns,
+a row has ours: `problem` always; `answer` for math; `tests` (and `starter`, where the program is
+called) for code; `response` for SFT; `id`. All further columns stay, for `where` and `mix`.
+"""
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from acereason_trainer.config.common import MixPart, Range
+from acereason_trainer.config.curate import Columns
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.rollout.seeds import draw_seed
+from acereason_trainer.stage import StageFailure
+
+Domain = Literal["math", "code"]
+
+SUFFIXES = (".jsonl", ".parquet")
+_OURS = ("problem", "answer", "tests", "response", "starter", "id")
+_ROWS_PER_READ = 1024
+
+
+@dataclass(frozen=True)
+class Row:
+    """One problem under our column names. A column that is empty in the source is not there."""
+
+    id: str
+    """Stable name; 16 hex digits of the problem's sha256 where the source gives none."""
+    data: Mapping[str, Any]
+    """All columns, `id` and `problem` among them; `tests` is a list of {input, output}."""
+    origin: str = ""
+    """File and line (or row) it came from, for messages."""
+
+    @property
+    def domain(self) -> Domain:
+        """A row with tests is code, else math."""
+        return "code" if "tests" in self.data else "math"
+
+    @property
+    def problem(self) -> str:
+        """Statement of the problem."""
+        return str(self.data["problem"])
+
+
+def problem_id(problem: str) -> str:
+    """Name of a problem made from its text."""
+    return hashlib.sha256(problem.encode()).hexdigest()[:16]
+
+
+def read_rows(path: Path, columns: Columns | None = None) -> Iterator[Row]:
+    """Every row of a file, or of all .jsonl and .parquet files below a directory, sorted by name.
+
+    Streams: memory holds about a thousand rows. Raises StageFailure with the file, the line and
+    what would be right, for a row that is no problem.
+    """
+    names = columns or Columns()
+    for file in data_files(path):
+        name = file.name if file == path else str(file.relative_to(path))
+        for origin, raw in _read_file(file, name):
+            yield as_row(raw, names, origin)
+
+
+def data_files(path: Path) -> list[Path]:
+    """The data files of a file or directory, sorted by path."""
+    if path.is_file():
+        if path.suffix not in SUFFIXES:
+            raise _bad(f"{path.name} is neither .jsonl nor .parquet; convert it to one of them")
+        return [path]
+    files = sorted(f for f in path.rglob("*") if f.suffix in SUFFIXES and f.is_file())
+    if not files:
+        raise _bad(f"{path} holds no .jsonl or .parquet file; point the data input at one")
+    return files
+
+
+def as_row(raw: Mapping[str, Any], columns: Columns, origin: str) -> Row:
+    """One source row under our column names, checked."""
+    source_names = {ours: getattr(columns, ours) for ours in _OURS}
+    renamed = set(source_names.values()) | set(_OURS)
+    data = {k: v for k, v in raw.items() if k not in renamed}
+    for ours, theirs in source_names.items():
+        value = raw.get(theirs)
+        if value is None or value == "":
+            continue
+        data[ours] = _CHECKS[ours](value, f'{origin}: "{theirs}"')
+    if "problem" not in data:
+        raise _bad(
+            f'{origin} has no "{columns.problem}"; rows need "problem" and "answer", '
+            '"tests" or "response" (map others with columns:)'
+        )
+    data.setdefault("id", problem_id(data["problem"]))
+    return Row(id=data["id"], data=data, origin=origin)
+
+
+def require_checkable(row: Row) -> None:
+    """Raise StageFailure unless an answer to the row can be checked."""
+    if "answer" not in row.data and "tests" not in row.data:
+        raise _bad(
+            f'{row.origin} has no "answer" and no "tests"; a math row needs "answer", a '
+            'code row "tests" (a curate stage can map columns and drop such rows)'
+        )
+
+
+def require_response(row: Row) -> None:
+    """Raise StageFailure unless the row has a worked answer to learn from."""
+    if "response" not in row.data:
+        raise _bad(
+            f'{row.origin} has no "response"; SFT rows need one (a curate stage with '
+            "requireResponse drops such rows)"
+        )
+
+
+def matches(row: Row, where: Sequence[Range]) -> bool:
+    """Whether the row meets every condition; a missing or non-numeric column meets none."""
+    return all(_in_range(row.data.get(r.column), r) for r in where)
+
+
+def mixed(rows: Iterable[Row], mix: Sequence[MixPart], seed_name: str) -> list[Row]:
+    """Rows resampled by the weight of the first part of `mix` that each one matches.
+
+    Weight w gives floor(w) copies, and one more with probability w - floor(w), drawn from the
+    row's own name: the same rows and `seed_name` give the same result, whatever else is in the
+    data. Unmatched rows stay once. Order is kept; copies stand side by side and share the id.
+    """
+    seen: Counter[str] = Counter()
+    out: list[Row] = []
+    for row in rows:
+        seen[row.id] += 1
+        weight = next((p.weight for p in mix if matches(row, p.where)), 1.0)
+        whole = math.floor(weight)
+        draw = draw_seed(seed_name, "mix", row.id, seen[row.id]) / 2**64
+        out.extend([row] * (whole + (draw < weight - whole)))
+    return out
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> int:
+    """Write rows as JSONL under our column names, keys sorted; returns how many."""
+    count = 0
+    with path.open("w", encoding="utf-8") as out:
+        for row in rows:
+            json.dump(row.data, out, ensure_ascii=False, sort_keys=True, default=str)
+            out.write("\n")
+            count += 1
+    return count
+
+
+def _read_file(file: Path, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    return _read_jsonl(file, name) if file.suffix == ".jsonl" else _read_parquet(file, name)
+
+
+def _read_jsonl(file: Path, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            origin = f"{name} line {number:,}"
+            try:
+                raw = json.loads(line)
+            except (json.JSONDecodeError, UnicodeDecodeError) as e:
+                raise _bad(f"{origin} is not JSON ({e}); each line must be one object") from e
+            if not isinstance(raw, dict):
+                raise _bad(f"{origin} is a {type(raw).__name__}; each line must be one object")
+            yield origin, raw
+
+
+def _read_parquet(file: Path, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    number = 0
+    try:
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=_ROWS_PER_READ):
+            for raw in batch.to_pylist():
+                number += 1
+                yield f"{name} row {number:,}", raw
+    except pa.ArrowInvalid as e:
+        raise _bad(f"{name} is not a readable parquet file ({e}); write it again") from e
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise _bad(f"{what} is {_kind(value)}; it must be text")
+    return value
+
+
+def _text_or_number(value: Any, what: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
+    raise _bad(f"{what} is {_kind(value)}; it must be text or a number")
+
+
+def _tests(value: Any, what: str) -> list[dict[str, Any]]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as e:
+            raise _bad(
+                f"{what} is text but not JSON ({e}); it must be a list of {{input, output}}"
+            ) from e
+    if not isinstance(value, list):
+        raise _bad(f"{what} is {_kind(value)}; it must be a list of {{input, output}}")
+    for i, test in enumerate(value):
+        if not isinstance(test, Mapping) or not {"input", "output"} <= test.keys():
+            raise _bad(f'{what}[{i}] must be an object with "input" and "output"')
+    return value
+
+
+_CHECKS = {
+    "problem": _text,
+    "answer": _text_or_number,
+    "tests": _tests,
+    "response": _text,
+    "starter": _text,
+    "id": _text_or_number,
+}
+
+
+def _in_range(value: Any, r: Range) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+        return False
+    return (r.min is None or value >= r.min) and (r.max is None or value <= r.max)
+
+
+def _kind(value: Any) -> str:
+    kinds = {
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "an object",
+    }
+    return kinds.get(type(value), type(value).__name__)
+
+
+def _bad(sentence: str) -> StageFailure:
+    return StageFailure(ExitCode.BAD_CONFIGURATION, "BadData", sentence)

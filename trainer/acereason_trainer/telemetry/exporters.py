@@ -1,0 +1,99 @@
+"""Where a step's metrics go beside metrics.jsonl: gauges on `/metrics`, TensorBoard event files."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Gauge, start_http_server
+
+from acereason_trainer.config.common import Telemetry
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.stage import StageFailure
+from acereason_trainer.telemetry.metrics import METRICS
+
+
+class Exporter(Protocol):
+    """A place that a completed step is shown in."""
+
+    def export(self, step: int, total: int | None, row: Mapping[str, float | None]) -> None:
+        """Show a step's row."""
+        ...
+
+    def close(self) -> None:
+        """Flush and release."""
+        ...
+
+
+def exporters(
+    settings: Telemetry, tensorboard_dir: Path, key: str, step: int
+) -> tuple[Exporter, ...]:
+    """The exporters that the settings ask for, going on after `step`."""
+    wanted: list[Exporter] = []
+    if settings.metrics_port:
+        wanted.append(PrometheusGauges(settings.metrics_port, key))
+    if settings.tensorboard:
+        wanted.append(TensorBoardEvents(tensorboard_dir, step))
+    return tuple(wanted)
+
+
+class PrometheusGauges:
+    """`/metrics` of a running stage: one gauge per metric, made when it is first recorded."""
+
+    def __init__(self, port: int, key: str) -> None:
+        self._registry = CollectorRegistry()
+        self._gauges: dict[str, Gauge] = {}
+        self._step = Gauge("acereason_stage_step", "Completed steps.", registry=self._registry)
+        self._total = Gauge("acereason_stage_steps", "Steps in all.", registry=self._registry)
+        Gauge(
+            "acereason_stage_info", "Stage key of this attempt.", ["key"], registry=self._registry
+        ).labels(key).set(1)
+        try:
+            self._server, self._thread = start_http_server(port, registry=self._registry)
+        except OSError as e:
+            raise StageFailure(
+                ExitCode.BAD_CONFIGURATION,
+                "MetricsPortTaken",
+                f"telemetry.metricsPort {port} cannot be opened ({e.strerror}); choose a free "
+                "port, or 0 for none",
+            ) from e
+
+    def export(self, step: int, total: int | None, row: Mapping[str, float | None]) -> None:
+        """Set each metric's gauge; NaN where a metric had no number."""
+        self._step.set(step)
+        if total is not None:
+            self._total.set(total)
+        for name, value in row.items():
+            if name in METRICS:
+                self._gauge(name).set(float("nan") if value is None else value)
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _gauge(self, name: str) -> Gauge:
+        if name not in self._gauges:
+            self._gauges[name] = Gauge(
+                f"acereason_stage_{name}", METRICS[name].help, registry=self._registry
+            )
+        return self._gauges[name]
+
+
+class TensorBoardEvents:
+    """Event files in the attempt's directory."""
+
+    def __init__(self, directory: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(directory), purge_step=step + 1)
+
+    def export(self, step: int, total: int | None, row: Mapping[str, float | None]) -> None:
+        """Write each metric as a scalar."""
+        for name, value in row.items():
+            if name in METRICS and value is not None:
+                self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        self._writer.close()

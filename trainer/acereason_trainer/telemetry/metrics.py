@@ -1,0 +1,123 @@
+"""Every metric of a stage: its name in metrics.jsonl, its unit, what it means.
+
+One table. The recorder refuses a name that is not in it; gauges, the report's captions and the
+reference page are made from it. A metric that measures time ends in `_seconds` or `_per_second`:
+two runs of the same work differ in these and in nothing else.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One column of metrics.jsonl and one gauge."""
+
+    name: str
+    """Column; the gauge is `acereason_stage_<name>`."""
+    unit: str
+    """Unit, for captions."""
+    help: str
+    """One sentence."""
+
+
+PHASES: dict[str, str] = {
+    "load": "Reading model, data and resume state",
+    "generate": "Drawing responses",
+    "verify": "Waiting for verdicts after the last response was drawn",
+    "train": "Forward, backward and optimizer step",
+    "push": "Handing the new weights to the sampler",
+    "validate": "Measuring accuracy inside an RL stage",
+    "probe": "Choosing the temperature by entropy",
+    "save": "Writing resume states",
+    "publish": "Writing the artifact",
+    "rules": "Rules, deduplication and decontamination",
+}
+"""Phases of a step: what `progress.json` says is going on, and a `<phase>_seconds` metric each."""
+
+_TABLE = (
+    Metric("loss", "", "Training loss of the step: SFT in nats per token, RL the objective."),
+    Metric("grad_norm", "", "Global gradient norm before clipping."),
+    Metric("learning_rate", "", "Learning rate of the step."),
+    Metric("epoch", "passes", "Passes over the data so far."),
+    Metric("trained_tokens", "tokens", "Tokens with a weight in the loss."),
+    Metric("padding_share", "fraction", "Positions of the step that hold no token."),
+    Metric("documents", "rows", "Documents (SFT) in the step."),
+    Metric("reward", "", "Mean reward over checked responses."),
+    Metric("accuracy", "fraction", "Share of responses that are right."),
+    Metric("entropy", "nats", "Mean -log p of the sampled tokens under the sampling temperature."),
+    Metric(
+        "entropy_exact",
+        "nats",
+        "Mean full-vocabulary entropy at the sampling temperature over trained tokens.",
+    ),
+    Metric(
+        "mismatch_kl",
+        "nats",
+        "Mean of r - 1 - log r over trained tokens, r = p of trainer / p of sampler.",
+    ),
+    Metric("temperature", "", "Sampling temperature."),
+    Metric("group_size", "responses", "Responses per prompt."),
+    Metric("prompts", "prompts", "Prompts of the step."),
+    Metric("prompts_left", "prompts", "Prompts that the stage still draws from."),
+    Metric("dropped_prompts", "prompts", "Prompts left out because they are too long."),
+    Metric("response_tokens", "tokens", "Mean length of a response."),
+    Metric("response_tokens_max", "tokens", "Longest response of the step."),
+    Metric("response_tokens_correct", "tokens", "Mean length of right responses."),
+    Metric("response_tokens_wrong", "tokens", "Mean length of wrong responses."),
+    Metric("prompt_tokens", "tokens", "Mean length of a prompt."),
+    Metric("truncated_share", "fraction", "Responses that hit the length limit."),
+    Metric(
+        "no_signal_share",
+        "fraction",
+        "Groups whose rewards are all equal, so that they teach nothing.",
+    ),
+    Metric("all_right_share", "fraction", "Groups in which every response is right."),
+    Metric("all_wrong_share", "fraction", "Groups in which no response is right."),
+    Metric("format_share", "fraction", "Responses without an answer where one must stand."),
+    Metric("masked_share", "fraction", "Responses that are left out of the loss."),
+    Metric("infra_error_share", "fraction", "Responses whose check failed for our own reasons."),
+    Metric("advantage_std", "", "Standard deviation of the advantages of the step."),
+    Metric("validation_accuracy", "fraction", "Accuracy on the validation problems."),
+    Metric("validation_stderr", "fraction", "Standard error of validation_accuracy."),
+    Metric("rows", "rows", "Rows looked at."),
+    Metric("rows_kept", "rows", "Rows that are still in."),
+    Metric("samples", "responses", "Responses drawn and checked so far."),
+    Metric(
+        "tokens_per_second",
+        "tokens/s",
+        "Generated (RL, evaluate) or trained (SFT) tokens by the seconds of the step.",
+    ),
+    Metric(
+        "generated_tokens_per_second",
+        "tokens/s",
+        "Generated tokens by the seconds of generation alone.",
+    ),
+    Metric(
+        "tail_seconds", "s", "Seconds between 90 % and 100 % of the step's responses being done."
+    ),
+    Metric("step_seconds", "s", "Wall-clock seconds of the step."),
+    *(Metric(f"{phase}_seconds", "s", f"{what}.") for phase, what in PHASES.items()),
+)
+
+METRICS: dict[str, Metric] = {m.name: m for m in _TABLE}
+"""Every metric by name."""
+
+HEADLINES = frozenset(
+    {
+        "loss",
+        "reward",
+        "accuracy",
+        "entropy",
+        "response_tokens",
+        "truncated_share",
+        "validation_accuracy",
+        "rows_kept",
+        "tokens_per_second",
+    }
+)
+"""Few metrics for progress.json and status."""
+
+
+def is_timing(name: str) -> bool:
+    """Whether a metric measures time, so that equal runs may differ in it."""
+    return name.endswith(("_seconds", "_per_second"))

@@ -1,0 +1,199 @@
+"""What a running stage writes down: metrics.jsonl, progress.json, gauges, rollout dumps.
+
+One recorder per attempt, on rank 0. The stage loop says what it is doing (`phase`) and what came
+out of a step (`record`); where that goes is decided here. metrics.jsonl of a resumed attempt holds
+the rows of the steps before it too, so that the last attempt's file is the stage's whole curve.
+"""
+
+import json
+import math
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, Self
+
+from acereason_trainer.config.common import Telemetry
+from acereason_trainer.config.stage_file import Progress
+from acereason_trainer.rewards.protocol import Grade
+from acereason_trainer.rollout.protocol import Completion
+from acereason_trainer.telemetry.exporters import Exporter, exporters
+from acereason_trainer.telemetry.metrics import HEADLINES, METRICS, PHASES
+
+MetricsRow = dict[str, float | None]
+
+
+class Recorder:
+    """Writes an attempt's curves and progress into its directory."""
+
+    def __init__(
+        self, work_dir: Path, *, total: int | None, unit: str, settings: Telemetry, key: str
+    ) -> None:
+        self._dir = work_dir
+        self._total = total
+        self._unit = unit
+        self._settings = settings
+        self._key = key
+        self._rows: list[MetricsRow] = []
+        self._step = 0
+        self._first_step = 0
+        self._phase = "load"
+        self._seconds: dict[str, float] = {}
+        self._started = self._last_record = time.monotonic()
+        self._file: IO[str] | None = None
+        self._exporters: Sequence[Exporter] = ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def start(self, step: int = 0, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Begin, or go on, after `step` completed steps whose rows are given (as `rows` had them).
+
+        Rows of later steps are dropped: those steps are done again.
+        """
+        self._dir.mkdir(parents=True, exist_ok=True)
+        self._step = self._first_step = step
+        self._rows = [dict(r) for r in rows if r["step"] <= step]
+        self._file = self.path.open("w", encoding="utf-8")
+        for row in self._rows:
+            self._append(row)
+        self._exporters = exporters(self._settings, self._dir / "tensorboard", self._key, step)
+        self._started = self._last_record = time.monotonic()
+        self._write_progress()
+
+    @property
+    def path(self) -> Path:
+        """metrics.jsonl of this attempt: one row per step, published as a record file."""
+        return self._dir / "metrics.jsonl"
+
+    @property
+    def rows(self) -> list[MetricsRow]:
+        """All rows so far, to be kept in a resume state and given to `start`."""
+        return self._rows
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the seconds of a phase of the open step, and show it in progress.json."""
+        if name not in PHASES:
+            raise ValueError(f"phase {name} is not in telemetry/metrics.py; add it to PHASES")
+        outer, began = self._phase, time.monotonic()
+        self.heartbeat(name)
+        try:
+            yield
+        finally:
+            spent = self._seconds.get(f"{name}_seconds", 0.0) + time.monotonic() - began
+            self._seconds[f"{name}_seconds"] = spent
+            self._phase = outer
+
+    def heartbeat(self, phase: str | None = None) -> None:
+        """Show that the open step is alive (progress.json's time), and in which phase."""
+        self._phase = phase or self._phase
+        self._write_progress()
+
+    def record(self, step: int, metrics: Mapping[str, float]) -> None:
+        """A step is complete: its metrics, with the seconds of its phases, become a row."""
+        unknown = sorted(metrics.keys() - METRICS.keys())
+        if unknown:
+            raise ValueError(
+                f"metrics {', '.join(unknown)} are not in telemetry/metrics.py; "
+                "add them to its table"
+            )
+        if self._file is None:
+            raise RuntimeError("record() before start()")
+        now = time.monotonic()
+        timings = {**self._seconds, "step_seconds": now - self._last_record}
+        self._last_record, self._seconds, self._step = now, {}, step
+        row: MetricsRow = {"step": step}
+        row |= {name: _finite(value) for name, value in metrics.items()}
+        row |= {name: round(value, 6) for name, value in timings.items()}
+        self._rows.append(row)
+        self._append(row)
+        for exporter in self._exporters:
+            exporter.export(step, self._total, row)
+        self._write_progress()
+
+    def dump_rollouts(self, step: int, rollouts: Iterable[tuple[Completion, Grade]]) -> None:
+        """Write a step's rollouts for a human to read, where the settings ask for this step.
+
+        rollouts/step-<n>.jsonl: prompt id, sample, text, verdict, reward, detail, finish, token
+        ids, logprobs; one line per response.
+        """
+        every = self._settings.dump_rollouts_every
+        if every == 0 or step % every != 0:
+            return
+        directory = self._dir / "rollouts"
+        directory.mkdir(exist_ok=True)
+        with (directory / f"step-{step:06d}.jsonl").open("w", encoding="utf-8") as out:
+            for completion, grade in rollouts:
+                json.dump(_rollout_row(completion, grade), out, ensure_ascii=False)
+                out.write("\n")
+
+    def close(self) -> None:
+        """End the gauges' server and close files."""
+        for exporter in self._exporters:
+            exporter.close()
+        self._exporters = ()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _append(self, row: MetricsRow) -> None:
+        assert self._file is not None
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+
+    def _write_progress(self) -> None:
+        elapsed = time.monotonic() - self._started
+        done = self._step - self._first_step
+        rate = done / elapsed if done and elapsed > 0 else None
+        left = (self._total - self._step) / rate if rate and self._total is not None else None
+        last = self._rows[-1] if self._rows else {}
+        progress = Progress(
+            step=self._step,
+            total=self._total,
+            unit=self._unit,
+            phase=self._phase,
+            seconds_left=None if left is None else round(max(left, 0.0), 1),
+            rate=None if rate is None else float(f"{rate:.4g}"),
+            metrics={
+                k: float(f"{v:.4g}") for k, v in last.items() if v is not None and k in HEADLINES
+            },
+            updated_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        )
+        temporary = self._dir / ".progress.json.tmp"
+        temporary.write_text(progress.model_dump_json(by_alias=True, exclude_none=True))
+        temporary.replace(self._dir / "progress.json")
+
+
+def read_metrics(path: Path) -> list[MetricsRow]:
+    """Rows of a metrics.jsonl; a line that a kill cut short ends it."""
+    rows: list[MetricsRow] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN: null stands for it."""
+    return float(value) if math.isfinite(value) else None
+
+
+def _rollout_row(completion: Completion, grade: Grade) -> dict[str, Any]:
+    return {
+        "promptId": completion.request.prompt_id,
+        "sample": completion.request.sample,
+        "verdict": grade.verdict,
+        "reward": grade.reward,
+        "detail": grade.detail,
+        "finish": completion.finish,
+        "text": completion.text,
+        "tokens": list(completion.tokens),
+        "logprobs": list(completion.logprobs),
+    }
