@@ -1,0 +1,63 @@
+# Every command of the project. Needs only Python 3.11 or newer, make and git; `make` lists them.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+# A first set-up fetches torch (about 1 GB): slow lines need more than uv's 30 s for one read.
+export UV_HTTP_TIMEOUT ?= 600
+
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+SYNCED := $(VENV)/.synced
+QUICKSTART_DATA := examples/quickstart/data
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test lint lock generate chaos bench-quickstart bench-smollm2
+
+help:  ## Show this list
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+setup: $(SYNCED)  ## Make .venv with everything the lock names (safe to repeat)
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is $$($(PYTHON) -V 2>&1); Python 3.11 or newer is needed: make PYTHON=python3.12 setup" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(SYNCED): requirements.lock pyproject.toml | $(UV)
+	$(UV) pip sync --python $(BIN)/python requirements.lock
+	$(UV) pip install --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+quickstart: setup $(QUICKSTART_DATA)  ## Train a tiny reasoner through every stage kind, on a CPU
+	$(BIN)/acereason run examples/quickstart.yaml
+
+$(QUICKSTART_DATA): examples/quickstart/make_data.py | setup
+	$(BIN)/python $<
+	@touch $@
+
+test: setup lint  ## Lint and run every test
+	$(BIN)/pytest -n 2
+
+lint: setup  ## Style, types and the arrows between packages
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-timing
+
+lock: | $(UV)  ## Compile requirements.lock from pyproject.toml
+	$(UV) pip compile pyproject.toml --extra trainer --extra dev --universal --python-version 3.11 \
+	  --no-header --no-emit-index-url --quiet --upgrade --output-file requirements.lock
+
+generate: setup  ## Write what is derived from the models: JSON Schema and reference
+	$(BIN)/python -m acereason_operator.api.schema
+
+chaos: setup  ## Kill runner and stage at 20 random moments; the metrics must not change
+	$(BIN)/python benchmarks/chaos.py
+
+bench-quickstart: setup $(QUICKSTART_DATA)  ## Quickstart over 3 seeds with its control arm
+	$(BIN)/python benchmarks/quickstart.py
+
+bench-smollm2: setup  ## The same stages on SmolLM2-135M-Instruct
+	$(BIN)/python benchmarks/smollm2.py
