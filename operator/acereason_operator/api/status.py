@@ -2,10 +2,9 @@
 
 from typing import Literal
 
-from pydantic import Field
-
 from acereason_trainer.config.model import Model
-from acereason_trainer.config.stage_file import PrepareRecord, Prepared, PublishedArtifact
+from acereason_trainer.config.stage_file import Prepared, PrepareRecord, PublishedArtifact
+from pydantic import Field
 
 ConditionType = Literal["Complete", "Failed", "Suspended", "Stalled"]
 
@@ -20,6 +19,10 @@ StageState = Literal[
     "Failed",
     "Suspended",
 ]
+
+
+StopReason = Literal["Suspended", "Edited", "PendingDeadline", "ActiveDeadline"]
+"""Why an attempt in flight is ended by us. It is charged to nobody."""
 
 
 class Condition(Model):
@@ -44,6 +47,8 @@ class Failure(Model):
 
     pod: str = ""
     """Pod, or process, that failed first."""
+    node: str = ""
+    """Node it ran on: a corrupt input is verified again elsewhere."""
     exit_code: int | None = None
     """Its exit code."""
     reason: str = ""
@@ -71,8 +76,8 @@ class AttemptClaim(Model):
     seen: bool = False
     """Whether that Job was observed once: a claimed Job that is gone after that is not made
     again."""
-    stopping: bool = False
-    """Whether its end was asked for (suspend, an edit, a deadline)."""
+    stopping: StopReason | None = None
+    """Why its end was asked for; unset: it was not."""
     prepared: Prepared | None = None
     """What the launcher is told; set when phase is Train."""
     claimed_at: str
@@ -91,7 +96,9 @@ class Spent(Model):
     health: int = 0
     """Health stops; the second one is the user's."""
     corrupt_input: int = 0
-    """Times an input was verified again elsewhere."""
+    """Times an input did not verify since it last did."""
+    pending: int = 0
+    """Attempts in a row that were released because their pods did not all run in time."""
 
 
 class StageStatus(Model):
@@ -112,7 +119,11 @@ class StageStatus(Model):
     key: str | None = None
     """Stage key of the attempt in flight or of the result."""
     settings_digest: str | None = None
-    """sha256 of the effective settings that the key was made from: an edit shows here."""
+    """sha256 of the effective settings and named inputs that the key was made from: an edit that
+    changes results shows here."""
+    spec_digest: str | None = None
+    """sha256 of all that the last attempt was told, image and resources too: an edit that gives a
+    failed stage another chance shows here."""
     prepare: PrepareRecord | None = None
     """Last answer of `prepare`."""
     salt: int = 0

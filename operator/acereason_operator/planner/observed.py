@@ -1,0 +1,84 @@
+"""What is seen of a run's Jobs: the same form for a cluster's Jobs and a laptop's processes.
+
+An executor fills these in from whatever it can see and the planner judges them; nothing here is
+remembered between two looks. A Job that is not in `Observed.jobs` does not exist: an executor that
+is not sure (a watch may lag) looks once more before it leaves one out.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from acereason_trainer.config.stage_file import PrepareRecord, Progress, ResultRecord
+
+Phase = Literal["Prepare", "Train"]
+PodPhase = Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"]
+
+
+@dataclass(frozen=True)
+class PodView:
+    """One pod of a Job; on a laptop the one process, named `local`."""
+
+    name: str
+    phase: PodPhase
+    node: str = ""
+    node_ready: bool = True
+    """False where the node is NotReady or gone."""
+    disrupted: bool = False
+    """Preempted, evicted, or taken by a node shutdown (DisruptionTarget, or a status reason)."""
+    waiting_reason: str = ""
+    """Why a container does not start, for example `ImagePullBackOff`, or `Unschedulable`."""
+    waiting_message: str = ""
+    exit_code: int | None = None
+    """Of the stage's container: 128 + number for a signal; None while it runs, and where it ended
+    unseen."""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    terminating_since: datetime | None = None
+    """When its end was asked for (the moment of the request, before the grace period)."""
+    result: ResultRecord | None = None
+    """What its launcher left, if it did."""
+
+
+@dataclass(frozen=True)
+class JobView:
+    """One Job: the prepare or the train phase of one attempt of one stage."""
+
+    name: str
+    stage: str
+    attempt: int
+    phase: Phase
+    created_at: datetime
+    finished: bool = False
+    """Nothing of it runs and nothing of it will: done, failed, or its process is gone."""
+    stopping: bool = False
+    """Its end was asked for and is not reached: a deletion timestamp, a SIGTERM that was sent."""
+    queued: bool = False
+    """Held back, or taken back, by a queue (Kueue); it has no pods."""
+    admitted_at: datetime | None = None
+    """When it may last have started pods (a Job's startTime); unset: when it was created."""
+    message: str = ""
+    """What the Job says of itself, for example that a quota refuses its pods."""
+    pods_wanted: int = 1
+    pods: tuple[PodView, ...] = ()
+    progress: Progress | None = None
+    prepare: PrepareRecord | None = None
+    """Phase Prepare: the answer, once there is one."""
+
+    @property
+    def result(self) -> ResultRecord | None:
+        """The telling record of a Train Job: the one that published, else the first bad one."""
+        records = [p.result for p in sorted(self.pods, key=_end) if p.result is not None]
+        records.sort(key=lambda r: (r.artifact is None, r.exit_code == 0))
+        return records[0] if records else None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """All that is seen of one run."""
+
+    jobs: tuple[JobView, ...] = ()
+
+
+def _end(pod: PodView) -> tuple[bool, float]:
+    return pod.finished_at is None, pod.finished_at.timestamp() if pod.finished_at else 0.0
