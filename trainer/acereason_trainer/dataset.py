@@ -2,7 +2,8 @@
 
 A data artifact is a directory of JSONL and parquet files. Whatever the source calls its columns,
 a row has ours: `problem` always; `answer` for math; `tests` (and `starter`, where the program is
-called) for code; `response` for SFT; `id`. All further columns stay, for `where` and `mix`.
+called) for code; `response` for SFT; `id`; `domain`, where there are no tests to
+tell code from math. All further columns stay, for `where` and `mix`.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from acereason_trainer.stage import StageFailure
 Domain = Literal["math", "code"]
 
 SUFFIXES = (".jsonl", ".parquet")
-_OURS = ("problem", "answer", "tests", "response", "starter", "id")
+_OURS = ("problem", "answer", "tests", "response", "starter", "id", "domain")
 _ROWS_PER_READ = 1024
 
 
@@ -40,7 +41,10 @@ class Row:
 
     @property
     def domain(self) -> Domain:
-        """A row with tests is code, else math."""
+        """What the row says; where it says nothing, a row with tests is code, else math."""
+        given = self.data.get("domain")
+        if given is not None:
+            return "code" if given == "code" else "math"
         return "code" if "tests" in self.data else "math"
 
     @property
@@ -197,6 +201,15 @@ def _text_or_number(value: Any, what: str) -> str:
     raise _bad(f"{what} is {_kind(value)}; it must be text or a number")
 
 
+def _domain(value: Any, what: str) -> str:
+    if value not in ("math", "code"):
+        raise _bad(
+            f'{what} is {value!r}; it must be "math" or "code" (columns.domain names the '
+            "column that says which)"
+        )
+    return str(value)
+
+
 def _tests(value: Any, what: str) -> list[dict[str, Any]]:
     if isinstance(value, str):
         try:
@@ -220,6 +233,7 @@ _CHECKS = {
     "response": _text,
     "starter": _text,
     "id": _text_or_number,
+    "domain": _domain,
 }
 
 

@@ -35,6 +35,9 @@ class Columns(Model):
     """Function header of a call-based code problem."""
     id: Column = "id"
     """A stable name of the row; made from the problem's text where it is missing."""
+    domain: Column = "domain"
+    """`math` or `code`; where it is missing, a row with tests is code (1.1's SFT set calls it
+    `category` and has no tests)."""
 
 
 class Rules(Model):
@@ -116,7 +119,7 @@ class Curate(Model):
     columns: Columns = Columns()
     """The source's column names."""
     domain: Literal["math", "code", "any"] = "any"
-    """Keep only rows of this domain (a row with tests is code, else math)."""
+    """Keep only rows of this domain (`columns.domain` says how it is known)."""
     require_response: bool = False
     """Keep only rows with a worked answer: for SFT."""
     where: list[Range] = Field(default_factory=list, max_length=16)

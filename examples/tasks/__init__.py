@@ -1,0 +1,1 @@
+"""Generators of problems that the examples train on: word problems and small programs."""
