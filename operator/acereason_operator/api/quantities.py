@@ -20,7 +20,7 @@ def amount(quantity: str | int | float) -> Decimal:
     text = str(quantity)
     if isinstance(quantity, bool) or not re.fullmatch(PATTERN, text):
         raise ValueError(
-            f"{quantity!r} is not an amount; write a number, or one with a suffix as in 500m or 16Gi"
+            f"{quantity!r} is not an amount; write a number, or one with a suffix: 500m, 16Gi"
         )
     digits = text.rstrip("mkMGTPEKi")
     return Decimal(digits) * _SUFFIXES[text[len(digits) :]]
