@@ -1,0 +1,1 @@
+"""Data plane: curation, SFT, RL and evaluation, driven by one stage file."""

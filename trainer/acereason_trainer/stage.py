@@ -70,14 +70,20 @@ class StageContext:
     def model_dir(self) -> Path:
         """Directory of the start checkpoint."""
         if self.prepared.inputs.model is None:
-            raise StageFailure(ExitCode.BAD_CONFIGURATION, "NoModel",
-                               f"stage {self.file.stage} needs a model; set inputs.model")
+            raise StageFailure(
+                ExitCode.BAD_CONFIGURATION,
+                "NoModel",
+                f"stage {self.file.stage} needs a model; set inputs.model",
+            )
         return self.input_dir(self.prepared.inputs.model)
 
     @property
     def data_dir(self) -> Path:
         """Directory of the dataset."""
         if self.prepared.inputs.data is None:
-            raise StageFailure(ExitCode.BAD_CONFIGURATION, "NoData",
-                               f"stage {self.file.stage} needs data; set inputs.data")
+            raise StageFailure(
+                ExitCode.BAD_CONFIGURATION,
+                "NoData",
+                f"stage {self.file.stage} needs data; set inputs.data",
+            )
         return self.input_dir(self.prepared.inputs.data)

@@ -178,8 +178,8 @@ class RL(Model):
     """Accuracy inside the stage."""
     health: HealthStop | None = None
     """Reward collapse detector; NaN always stops."""
-    sampler: Literal["transformers", "vllm"] = "transformers"
-    """Engine of the rollouts."""
+    sampler: Literal["transformers"] = "transformers"
+    """Engine of the rollouts; in the key, since engines differ in the last bits."""
     sequences_per_batch: int = Field(default=512, ge=1)
     """Sequences decoded together by the transformers sampler. In the key: the batch's shape decides
     the last bits."""

@@ -26,8 +26,10 @@ def load_tokenizer(directory: Path) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(directory)
     if tokenizer.eos_token_id is None:
         raise StageFailure(
-            ExitCode.BAD_CONFIGURATION, "NoEndToken",
-            f"the tokenizer in {directory.name} has no eos_token; responses could never end")
+            ExitCode.BAD_CONFIGURATION,
+            "NoEndToken",
+            f"the tokenizer in {directory.name} has no eos_token; responses could never end",
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token_id = tokenizer.eos_token_id
     return tokenizer

@@ -51,8 +51,9 @@ def micro_batches(batch: Batch, budget: int, device: torch.device) -> list[Micro
     """The whole batch, in micro-batches of at most `budget` padded tokens."""
     rows = batch.rows or [[i] for i in range(len(batch.sequences))]
     lengths = [sum(len(batch.sequences[i]) for i in row) for row in rows]
-    return [_assemble(batch, [rows[i] for i in group], device)
-            for group in group_rows(lengths, budget)]
+    return [
+        _assemble(batch, [rows[i] for i in group], device) for group in group_rows(lengths, budget)
+    ]
 
 
 def _assemble(batch: Batch, rows: Sequence[Sequence[int]], device: torch.device) -> MicroBatch:
@@ -73,7 +74,7 @@ def _assemble(batch: Batch, rows: Sequence[Sequence[int]], device: torch.device)
             trained = len(sequence) - prompt
             at_rows.append(torch.full((trained,), r))
             at_columns.append(torch.arange(start + prompt - 1, end - 1))
-            targets.append(tokens[r, start + prompt:end])
+            targets.append(tokens[r, start + prompt : end])
             start = end
     flat = [i for row in rows for i in row]
     return MicroBatch(
@@ -84,8 +85,11 @@ def _assemble(batch: Batch, rows: Sequence[Sequence[int]], device: torch.device)
         columns=torch.cat(at_columns).to(device),
         targets=torch.cat(targets).to(device),
         weights=torch.cat([batch.token_weights[i] for i in flat]).to(device),
-        sampler_logprobs=(None if batch.sampler_logprobs is None else
-                          torch.cat([batch.sampler_logprobs[i] for i in flat]).to(device)),
+        sampler_logprobs=(
+            None
+            if batch.sampler_logprobs is None
+            else torch.cat([batch.sampler_logprobs[i] for i in flat]).to(device)
+        ),
     )
 
 

@@ -19,4 +19,5 @@ def learning_rate(settings: Optimizer, step: int, total: int | None) -> float:
     done = min(1.0, (step - settings.warmup_steps) / span)
     cosine = 0.5 * (1.0 + math.cos(math.pi * done))
     return settings.learning_rate * (
-        settings.final_fraction + (1.0 - settings.final_fraction) * cosine)
+        settings.final_fraction + (1.0 - settings.final_fraction) * cosine
+    )

@@ -24,8 +24,15 @@ class TorchPolicy:
     updates are smaller than a bfloat16 step and would be lost.
     """
 
-    def __init__(self, directory: Path, *, loading: ModelLoading, optimizer: Optimizer,
-                 total_steps: int | None, tokens_per_micro_batch: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        loading: ModelLoading,
+        optimizer: Optimizer,
+        total_steps: int | None,
+        tokens_per_micro_batch: int,
+    ) -> None:
         self.tokenizer = loader.load_tokenizer(directory)
         self._model = loader.load_model(directory, loading)
         self._settings = optimizer
@@ -34,11 +41,15 @@ class TorchPolicy:
         self._steps = 0
         self._parameters = [p for p in self._model.parameters() if p.requires_grad]
         self._masters = (
-            self._parameters if loader.DTYPES[loading.dtype] is torch.float32
-            else [p.detach().to(torch.float32).clone().requires_grad_() for p in self._parameters])
+            self._parameters
+            if loader.DTYPES[loading.dtype] is torch.float32
+            else [p.detach().to(torch.float32).clone().requires_grad_() for p in self._parameters]
+        )
         self._optimizer = torch.optim.AdamW(
             _decayed_and_not(self._masters, optimizer.weight_decay),
-            lr=optimizer.learning_rate, betas=optimizer.betas)
+            lr=optimizer.learning_rate,
+            betas=optimizer.betas,
+        )
 
     @property
     def model(self) -> Any:
@@ -66,15 +77,23 @@ class TorchPolicy:
         rate = learning_rate(self._settings, self._steps, self._total)
         norm = self._descend(rate)
         mean = max(tokens, 1)
-        return Update(loss=float(totals[0]), grad_norm=norm, learning_rate=rate,
-                      entropy=float(totals[1]) / mean, mismatch_kl=float(totals[2]) / mean,
-                      tokens=tokens)
+        return Update(
+            loss=float(totals[0]),
+            grad_norm=norm,
+            learning_rate=rate,
+            entropy=float(totals[1]) / mean,
+            mismatch_kl=float(totals[2]) / mean,
+            tokens=tokens,
+        )
 
     def _forward(self, part: MicroBatch, temperature: float) -> tuple[Tensor, Tensor]:
         """log p [n] and full-vocabulary entropy [n] (no gradient) of the trained tokens."""
         hidden = self._model.base_model(
-            input_ids=part.tokens, position_ids=part.positions, attention_mask=part.mask,
-            use_cache=False).last_hidden_state
+            input_ids=part.tokens,
+            position_ids=part.positions,
+            attention_mask=part.mask,
+            use_cache=False,
+        ).last_hidden_state
         logits = self._model.get_output_embeddings()(hidden[part.rows, part.columns])
         log_p = torch.log_softmax(logits.float() / temperature, dim=-1)
         with torch.no_grad():
@@ -101,16 +120,22 @@ class TorchPolicy:
 
     def save_state(self, directory: Path) -> None:
         """Master weights, AdamW's moments and the schedule's position, bit for bit."""
-        torch.save({"weights": [m.detach() for m in self._masters],
-                    "optimizer": self._optimizer.state_dict(),
-                    "steps": self._steps}, directory / STATE_FILE)
+        torch.save(
+            {
+                "weights": [m.detach() for m in self._masters],
+                "optimizer": self._optimizer.state_dict(),
+                "steps": self._steps,
+            },
+            directory / STATE_FILE,
+        )
 
     def load_state(self, directory: Path) -> None:
         """Go on exactly where `save_state` was called."""
         state = torch.load(directory / STATE_FILE, map_location=self.device, weights_only=True)
         with torch.no_grad():
             for master, parameter, saved in zip(
-                    self._masters, self._parameters, state["weights"], strict=True):
+                self._masters, self._parameters, state["weights"], strict=True
+            ):
                 master.copy_(saved)
                 parameter.copy_(saved)
         self._optimizer.load_state_dict(state["optimizer"])
@@ -133,5 +158,7 @@ def _mismatch(part: MicroBatch, logprobs: Tensor) -> Tensor:
 def _decayed_and_not(masters: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay for matrices, none for norms and biases."""
     masters = list(masters)
-    return [{"params": [m for m in masters if m.dim() >= 2], "weight_decay": weight_decay},
-            {"params": [m for m in masters if m.dim() < 2], "weight_decay": 0.0}]
+    return [
+        {"params": [m for m in masters if m.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [m for m in masters if m.dim() < 2], "weight_decay": 0.0},
+    ]

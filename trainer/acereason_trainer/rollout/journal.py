@@ -24,8 +24,9 @@ class Journal:
     earlier: Path | None = None
     """An earlier attempt's, only read."""
 
-    def find(self, version: int, params: SamplingParams, requests: Sequence[SampleRequest]
-             ) -> list[Completion] | None:
+    def find(
+        self, version: int, params: SamplingParams, requests: Sequence[SampleRequest]
+    ) -> list[Completion] | None:
         """The batch as it was drawn before, or None."""
         name = _name(version, params, requests)
         for directory in (self.directory, self.earlier):
@@ -33,8 +34,7 @@ class Journal:
                 return _read(directory / name, requests)
         return None
 
-    def keep(self, version: int, params: SamplingParams, completions: Sequence[Completion]
-             ) -> None:
+    def keep(self, version: int, params: SamplingParams, completions: Sequence[Completion]) -> None:
         """Write a finished batch; a crash leaves it whole or not at all."""
         self.directory.mkdir(exist_ok=True)
         rows = [[list(c.tokens), list(c.logprobs), c.finish, c.text] for c in completions]
@@ -49,12 +49,19 @@ class Journal:
 
 
 def _name(version: int, params: SamplingParams, requests: Sequence[SampleRequest]) -> str:
-    what = [version, params.temperature, params.top_p, params.max_tokens,
-            [[r.seed, *r.prompt] for r in requests]]
+    what = [
+        version,
+        params.temperature,
+        params.top_p,
+        params.max_tokens,
+        [[r.seed, *r.prompt] for r in requests],
+    ]
     return hashlib.blake2b(json.dumps(what).encode(), digest_size=16).hexdigest() + ".json"
 
 
 def _read(path: Path, requests: Sequence[SampleRequest]) -> list[Completion]:
     rows = json.loads(path.read_text())
-    return [Completion(request, tuple(tokens), tuple(logprobs), finish, text)
-            for request, (tokens, logprobs, finish, text) in zip(requests, rows, strict=True)]
+    return [
+        Completion(request, tuple(tokens), tuple(logprobs), finish, text)
+        for request, (tokens, logprobs, finish, text) in zip(requests, rows, strict=True)
+    ]

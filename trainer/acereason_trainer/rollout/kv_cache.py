@@ -26,8 +26,8 @@ class KVCache:
             self._layers.append((keys.new_empty(shape), values.new_empty(shape)))
         end = self.filled + keys.shape[2]
         kept_keys, kept_values = self._layers[layer]
-        kept_keys[:, :, self.filled:end] = keys
-        kept_values[:, :, self.filled:end] = values
+        kept_keys[:, :, self.filled : end] = keys
+        kept_values[:, :, self.filled : end] = values
         return kept_keys[:, :, :end], kept_values[:, :, :end]
 
     def advance(self, columns: int) -> None:
@@ -40,10 +40,9 @@ class KVCache:
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows, in this order; a row may be taken several times."""
-        self._layers = [
-            (self._take(k, rows), self._take(v, rows)) for k, v in self._layers]
+        self._layers = [(self._take(k, rows), self._take(v, rows)) for k, v in self._layers]
 
     def _take(self, kept: Tensor, rows: Tensor) -> Tensor:
         out = kept.new_empty((len(rows), *kept.shape[1:]))
-        out[:, :, :self.filled] = torch.index_select(kept[:, :, :self.filled], 0, rows)
+        out[:, :, : self.filled] = torch.index_select(kept[:, :, : self.filled], 0, rows)
         return out

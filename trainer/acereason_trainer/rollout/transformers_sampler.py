@@ -28,8 +28,14 @@ UNIFORMS = 64
 class TransformersSampler:
     """Draws responses with the policy's own module."""
 
-    def __init__(self, tokenizer: Any, *, sequences_per_batch: int,
-                 check_stop: Callable[[], None], journal: Journal | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        *,
+        sequences_per_batch: int,
+        check_stop: Callable[[], None],
+        journal: Journal | None = None,
+    ) -> None:
         self._tokenizer = tokenizer
         self._batch_size = sequences_per_batch
         self._check_stop = check_stop
@@ -47,12 +53,13 @@ class TransformersSampler:
         self._model = policy.model
         self._version = version
 
-    def generate(self, requests: Sequence[SampleRequest], params: SamplingParams,
-                 on_batch: OnBatch) -> list[Completion]:
+    def generate(
+        self, requests: Sequence[SampleRequest], params: SamplingParams, on_batch: OnBatch
+    ) -> list[Completion]:
         """Draw every request; completions in the order of the requests."""
         completions: list[Completion] = []
         for start in range(0, len(requests), self._batch_size):
-            batch = requests[start:start + self._batch_size]
+            batch = requests[start : start + self._batch_size]
             found = self._journal and self._journal.find(self._version, params, batch)
             if found:
                 on_batch(found)
@@ -65,10 +72,12 @@ class TransformersSampler:
         return completions
 
     @torch.inference_mode()
-    def _decode(self, requests: Sequence[SampleRequest], params: SamplingParams,
-                on_batch: OnBatch) -> list[Completion]:
-        stops = torch.tensor(sorted(stop_tokens(self._model, self._tokenizer)),
-                             device=self._model.device)
+    def _decode(
+        self, requests: Sequence[SampleRequest], params: SamplingParams, on_batch: OnBatch
+    ) -> list[Completion]:
+        stops = torch.tensor(
+            sorted(stop_tokens(self._model, self._tokenizer)), device=self._model.device
+        )
         draws = _Draws([r.seed for r in requests])
         logits, cache, pads = self._read_prompts(requests, params.max_tokens)
         alive = torch.arange(len(requests), device=logits.device)
@@ -87,8 +96,9 @@ class TransformersSampler:
             last = step + 1 == params.max_tokens
             if last or finished == len(alive) or finished >= DROP_WHEN_DONE * len(alive):
                 ended = alive if last else alive[done]
-                on_batch(self._finish(requests, ended, stops, tokens, logprobs, step + 1,
-                                      completions))
+                on_batch(
+                    self._finish(requests, ended, stops, tokens, logprobs, step + 1, completions)
+                )
                 if last or finished == len(alive):
                     break
                 keep = torch.nonzero(~done)[:, 0]
@@ -98,8 +108,9 @@ class TransformersSampler:
             logits = self._forward(chosen[:, None], cache, pads)
         return [c for c in completions if c is not None]
 
-    def _read_prompts(self, requests: Sequence[SampleRequest], max_tokens: int
-                      ) -> tuple[Tensor, KVCache, Tensor]:
+    def _read_prompts(
+        self, requests: Sequence[SampleRequest], max_tokens: int
+    ) -> tuple[Tensor, KVCache, Tensor]:
         """Prefill each different prompt once, then repeat its row for each of its requests.
 
         Returns logits [B, V] after the prompt, the cache, and [B] columns of left padding.
@@ -109,7 +120,7 @@ class TransformersSampler:
         pads = torch.tensor([width - len(p) for p in different])
         ids = torch.zeros(len(different), width, dtype=torch.long)
         for row, prompt in enumerate(different):
-            ids[row, width - len(prompt):] = torch.tensor(prompt)
+            ids[row, width - len(prompt) :] = torch.tensor(prompt)
         device = self._model.device
         cache = KVCache(width + max_tokens)
         logits = self._forward(ids.to(device), cache, pads.to(device))
@@ -129,14 +140,25 @@ class TransformersSampler:
         mask = ((real[:, None, :] & causal[None]) | itself[None])[:, None]
         positions = (columns[None, start:end] - pads[:, None]).clamp(min=0)
         hidden = self._model.base_model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
-            use_cache=True).last_hidden_state
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
         cache.advance(ids.shape[1])
         return self._model.get_output_embeddings()(hidden[:, -1]).float()
 
-    def _finish(self, requests: Sequence[SampleRequest], ended: Tensor, stops: Tensor,
-                tokens: Tensor, logprobs: Tensor, length: int,
-                completions: list[Completion | None]) -> list[Completion]:
+    def _finish(
+        self,
+        requests: Sequence[SampleRequest],
+        ended: Tensor,
+        stops: Tensor,
+        tokens: Tensor,
+        logprobs: Tensor,
+        length: int,
+        completions: list[Completion | None],
+    ) -> list[Completion]:
         """Cut the rows that ended after their stop token and decode them."""
         rows = ended.tolist()
         kept, stop_list = tokens[rows, :length], stops.cpu()
@@ -147,9 +169,12 @@ class TransformersSampler:
         out = []
         for i, row in enumerate(rows):
             completion = Completion(
-                request=requests[row], tokens=tuple(ids[i]),
-                logprobs=tuple(logprobs[row, :ends[i]].tolist()),
-                finish="stop" if bool(is_stop[i].any()) else "length", text=texts[i])
+                request=requests[row],
+                tokens=tuple(ids[i]),
+                logprobs=tuple(logprobs[row, : ends[i]].tolist()),
+                finish="stop" if bool(is_stop[i].any()) else "length",
+                text=texts[i],
+            )
             completions[row] = completion
             out.append(completion)
         return out

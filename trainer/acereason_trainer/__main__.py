@@ -1,0 +1,112 @@
+"""One rank of a stage attempt: `python -m acereason_trainer STAGE_FILE`.
+
+The launcher starts it with torchrun's variables; by hand it is rank 0 of 1. Its exit code is one of
+the contract's (config/exit_codes.py); where it knows why it ends, `rank-<r>.failure.json` says so.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import yaml
+
+from acereason_trainer.artifacts.errors import Corrupt, NotFound, StoreFull
+from acereason_trainer.artifacts.store import DirectoryStore
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.stage_file import StageFile
+from acereason_trainer.stage import StageContext, StageFailure, Stopped
+
+STAGES = {
+    "curate": "acereason_trainer.curation.stage",
+    "sft": "acereason_trainer.sft.loop",
+    "mathRL": "acereason_trainer.rl.loop",
+    "codeRL": "acereason_trainer.rl.loop",
+    "evaluate": "acereason_trainer.evaluation.stage",
+}
+"""Module of each stage kind; its `run(context)` does the work. Imported when it is asked for:
+torch and the model classes take seconds."""
+
+
+def main() -> int:
+    """Run the stage; returns the contract's exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m acereason_trainer",
+        description="Run one rank of a stage attempt.",
+        epilog="example: python -m acereason_trainer store/work/quickstart/sft/1/stage.yaml",
+    )
+    parser.add_argument(
+        "stage_file", type=Path, metavar="STAGE_FILE", help="stage.yaml with its `prepared` section"
+    )
+    path = parser.parse_args().stage_file
+    file = StageFile.parse(yaml.safe_load(path.read_text()))
+    if file.prepared is None:
+        print(
+            f"{path} has no `prepared` section; run python -m acereason_trainer.prepare first",
+            file=sys.stderr,
+        )
+        return ExitCode.BAD_CONFIGURATION
+    store = Path(file.store)
+    context = StageContext(
+        file=file, prepared=file.prepared, store=store, work_dir=store / file.work_dir
+    )
+    context.stop.listen()
+    return carry_out(context)
+
+
+def carry_out(context: StageContext) -> int:
+    """Run the stage and turn each way of ending into the contract's code."""
+    try:
+        verify_inputs(context)
+        stage: Callable[[StageContext], None] = import_module(
+            STAGES[context.file.settings.kind]
+        ).run
+        configure_torch(context.file.settings.kind)
+        stage(context)
+    except Stopped:
+        return ExitCode.STOPPED
+    except StageFailure as failure:
+        return leave(context, failure)
+    except (Corrupt, NotFound) as corrupt:
+        return leave(context, StageFailure(ExitCode.CORRUPT_INPUT, "CorruptInput", str(corrupt)))
+    except StoreFull as full:
+        return leave(context, StageFailure(ExitCode.TEMPORARY, "StoreFull", str(full)))
+    return ExitCode.DONE
+
+
+def verify_inputs(context: StageContext) -> None:
+    """Hash every input against its digest: nothing unverified is ever trained on."""
+    inputs = context.prepared.inputs
+    store = DirectoryStore(context.store)
+    for ref in (inputs.model, inputs.data, inputs.validation, *inputs.held_out):
+        if ref is not None:
+            store.verify(ref)
+
+
+def configure_torch(kind: str) -> None:
+    """Threads from OMP_NUM_THREADS, and only operations that give the same bits again."""
+    if kind == "curate":
+        return
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    torch.use_deterministic_algorithms(mode=True)
+
+
+def leave(context: StageContext, failure: StageFailure) -> int:
+    """Write the rank's own sentence for the launcher, and end with the failure's code."""
+    rank = os.environ.get("RANK", "0")
+    (context.work_dir / f"rank-{rank}.failure.json").write_text(
+        json.dumps(
+            {"exitCode": int(failure.code), "reason": failure.reason, "message": failure.message}
+        )
+    )
+    print(f"{failure.reason}: {failure.message}", file=sys.stderr)
+    return failure.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""Trainer states: when they are written, and how a stage goes on from one.
+
+A state is written when `saving.minutesAtRisk` of work would otherwise be lost, and when a stop is
+asked for. It holds the policy's own files, `loop.json` (where the loop is) and the curves so far.
+"""
+
+import json
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from acereason_trainer.artifacts.states import keep_newest, write_state
+from acereason_trainer.config.common import Saving
+from acereason_trainer.policy.protocol import Policy
+from acereason_trainer.rollout.journal import Journal
+from acereason_trainer.stage import StageContext, Stopped
+from acereason_trainer.telemetry.recorder import Recorder, read_metrics
+
+LOOP_FILE = "loop.json"
+CURVES_FILE = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Where a loop starts."""
+
+    step: int = 0
+    """Completed steps."""
+    loop: dict[str, Any] = field(default_factory=dict)
+    """What the loop gave to `completed`; empty at the start."""
+
+
+class Checkpoints:
+    """Writes and reads the states of one training stage."""
+
+    def __init__(
+        self,
+        context: StageContext,
+        saving: Saving,
+        policy: Policy,
+        recorder: Recorder,
+        journal: Journal | None = None,
+    ) -> None:
+        self._context = context
+        self._saving = saving
+        self._policy = policy
+        self._recorder = recorder
+        self._journal = journal
+        self._saved_at = time.monotonic()
+        self._save_seconds = 0.0
+        self._unsaved: Resumed | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """A stop that was asked for keeps the last completed step, if there is time for it."""
+        in_time = self._save_seconds < self._context.file.grace_seconds
+        if isinstance(error, Stopped) and self._unsaved is not None and in_time:
+            self._save(self._unsaved)
+
+    def check_stop(self) -> None:
+        """Raise Stopped if a stop was asked for."""
+        self._context.stop.check()
+
+    def resume(self) -> Resumed:
+        """Load the state that `prepare` chose, or start from the beginning."""
+        resume = self._context.prepared.resume
+        if resume is None:
+            self._recorder.start(0)
+            return Resumed()
+        directory = self._context.store / resume.path
+        self._policy.load_state(directory)
+        self._recorder.start(resume.step, read_metrics(directory / CURVES_FILE))
+        return Resumed(resume.step, json.loads((directory / LOOP_FILE).read_text()))
+
+    def completed(self, step: int, loop: dict[str, Any] | None = None) -> None:
+        """The policy holds `step` completed steps; written now if it is due."""
+        self._unsaved = Resumed(step, loop or {})
+        if time.monotonic() - self._saved_at >= self._saving.minutes_at_risk * 60:
+            self._save(self._unsaved)
+
+    def _save(self, state: Resumed) -> None:
+        began = time.monotonic()
+        with self._recorder.phase("save"):
+            write_state(
+                self._context.work_dir,
+                key=self._context.prepared.key,
+                step=state.step,
+                salt=self._context.prepared.salt,
+                writer=lambda directory: self._write(directory, state),
+            )
+            keep_newest(self._context.work_dir, self._saving.keep)
+            if self._journal is not None:
+                self._journal.clear()
+        self._saved_at = time.monotonic()
+        self._save_seconds = self._saved_at - began
+        self._unsaved = None
+
+    def _write(self, directory: Path, state: Resumed) -> None:
+        self._policy.save_state(directory)
+        (directory / LOOP_FILE).write_text(json.dumps(state.loop))
+        shutil.copyfile(self._recorder.path, directory / CURVES_FILE)
+
+
+def earlier_journal(context: StageContext) -> Path | None:
+    """Journal of the attempt whose state this one goes on from."""
+    resume = context.prepared.resume
+    if resume is None:
+        return None
+    return (context.store / resume.path).parent.parent / "journal"

@@ -1,0 +1,77 @@
+"""The end of a stage: its result becomes an artifact, once, whoever else finished first."""
+
+import os
+import platform
+import shutil
+from collections.abc import Collection, Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from acereason_trainer.artifacts.manifest import Producer
+from acereason_trainer.artifacts.store import DirectoryStore
+from acereason_trainer.config.stage_file import OUTPUT_KIND
+from acereason_trainer.policy.protocol import Policy
+from acereason_trainer.stage import StageContext
+from acereason_trainer.telemetry.recorder import Recorder
+
+PACKAGES = ("acereason", "torch", "transformers")
+
+
+def publish(
+    context: StageContext,
+    source: Path,
+    *,
+    records: Collection[str],
+    step: int,
+    metrics: Mapping[str, float],
+) -> None:
+    """Publish a directory under the stage key; `records` stay out of its tree digest."""
+    file, inputs = context.file, context.prepared.inputs
+    refs = {
+        "model": inputs.model,
+        "data": inputs.data,
+        "validation": inputs.validation,
+        **{f"heldOut[{i}]": ref for i, ref in enumerate(inputs.held_out)},
+    }
+    DirectoryStore(context.store).publish(
+        source,
+        key=context.prepared.key,
+        kind=OUTPUT_KIND[file.settings.kind],
+        records=records,
+        parents={name: ref.digest for name, ref in refs.items() if ref is not None},
+        producer=Producer(
+            run=file.run, stage=file.stage, attempt=file.attempt, stage_kind=file.settings.kind
+        ),
+        step=step,
+        world_size=int(os.environ.get("WORLD_SIZE", "1")),
+        metrics=dict(metrics),
+        versions=_versions(),
+    )
+
+
+def publish_model(
+    context: StageContext,
+    policy: Policy,
+    recorder: Recorder,
+    *,
+    step: int,
+    metrics: Mapping[str, float],
+) -> None:
+    """Export the policy in Hugging Face form, with its curves as a record, and publish it."""
+    directory = context.work_dir / "export"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    with recorder.phase("publish"):
+        policy.export(directory)
+        shutil.copyfile(recorder.path, directory / recorder.path.name)
+        publish(context, directory, records=[recorder.path.name], step=step, metrics=metrics)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _versions() -> dict[str, str]:
+    found = {name: version(name) for name in PACKAGES}
+    return {
+        **found,
+        "python": platform.python_version(),
+        **({"image": os.environ["ACEREASON_IMAGE"]} if "ACEREASON_IMAGE" in os.environ else {}),
+    }

@@ -1,0 +1,46 @@
+"""Rollouts to the batch of one optimizer step."""
+
+import torch
+from torch import Tensor
+
+from acereason_trainer.config.rl import RL
+from acereason_trainer.policy.protocol import Batch
+from acereason_trainer.rl.advantages import group_advantages, token_weights
+from acereason_trainer.rl.rollouts import Rollouts
+
+
+def advantages_of(rollouts: Rollouts, stage: RL) -> Tensor:
+    """[P, G] advantages; 0 for whatever must not teach: no verdict, or truncated under `mask`."""
+    rewards = _table(rollouts, "reward").double()
+    counted = _table(rollouts, "counted").bool()
+    if stage.overlong.mode == "penalize":
+        return group_advantages(rewards, counted, stage.loss.std)
+    truncated = _table(rollouts, "truncated").bool()
+    in_statistics = counted if stage.overlong.in_statistics else counted & ~truncated
+    advantages = group_advantages(rewards, in_statistics, stage.loss.std)
+    return advantages.masked_fill(truncated, 0.0)
+
+
+def assemble(rollouts: Rollouts, advantages: Tensor, stage: RL, temperature: float) -> Batch:
+    """The responses that teach something, with one weight for all tokens of each.
+
+    A response of advantage 0 has no gradient, so its forward pass is left out; its tokens count in
+    the denominator all the same.
+    """
+    lengths = torch.tensor([[len(r.completion.tokens) for r in g] for g in rollouts.groups])
+    in_denominator = _table(rollouts, "counted").bool()
+    if stage.overlong.mode == "mask" and not stage.overlong.in_denominator:
+        in_denominator &= ~_table(rollouts, "truncated").bool()
+    weights = token_weights(advantages, lengths, in_denominator, stage.loss.normalizer).flatten()
+    taught = [(r.completion, w) for r, w in zip(rollouts.flat, weights, strict=True) if w != 0]
+    return Batch(
+        sequences=[(*c.request.prompt, *c.tokens) for c, _ in taught],
+        prompt_lengths=[len(c.request.prompt) for c, _ in taught],
+        token_weights=[w.expand(len(c.tokens)) for c, w in taught],
+        temperature=temperature,
+        sampler_logprobs=[torch.tensor(c.logprobs) for c, _ in taught],
+    )
+
+
+def _table(rollouts: Rollouts, attribute: str) -> Tensor:
+    return torch.tensor([[float(getattr(r, attribute)) for r in g] for g in rollouts.groups])

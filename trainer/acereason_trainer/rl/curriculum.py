@@ -1,0 +1,138 @@
+"""Where an RL stage is: which prompts come next, at which temperature, and when it ends.
+
+All of it is this one record, saved with every state. The order of an epoch is drawn from names
+(stage key, salt, epoch, prompt), so it needs no generator to be saved.
+"""
+
+from collections.abc import Sequence
+
+from pydantic import Field
+
+from acereason_trainer.config.model import Model
+from acereason_trainer.config.rl import RL
+from acereason_trainer.rl.prompts import Prompt
+from acereason_trainer.rollout.seeds import draw_seed
+
+
+class Measured(Model):
+    """One validation inside the stage."""
+
+    step: int
+    """After this step."""
+    accuracy: float
+    """Mean over problems of the share of right responses."""
+    stderr: float
+    """Its standard error."""
+
+
+class Curriculum(Model):
+    """State of the loop between two steps."""
+
+    step: int = 0
+    """Completed optimizer steps."""
+    epoch: int = 0
+    """Completed passes over the prompts."""
+    batch: int = 0
+    """Completed batches of this epoch."""
+    temperature: float | None = None
+    """Chosen by the entropy probe, once."""
+    solved: list[str] = Field(default_factory=list)
+    """Prompts of this epoch whose rollouts were all right."""
+    dropped: list[str] = Field(default_factory=list)
+    """Prompts that left the stage after an earlier epoch."""
+    rewards: list[float] = Field(default_factory=list)
+    """Mean reward of each step, for the health stop."""
+    validations: list[Measured] = Field(default_factory=list)
+    """Validations so far."""
+
+    def temperature_now(self, stage: RL) -> float:
+        """The sampling temperature of the next step."""
+        if stage.temperature.fixed is not None:
+            return stage.temperature.fixed
+        if stage.temperature.per_epoch is not None:
+            return stage.temperature.per_epoch[
+                min(self.epoch, len(stage.temperature.per_epoch) - 1)
+            ]
+        if self.temperature is None:
+            raise RuntimeError("the temperature probe runs before the first step")
+        return self.temperature
+
+    def group_size_now(self, stage: RL) -> int:
+        """Responses per prompt of the next step."""
+        if stage.group_size.fixed is not None:
+            return stage.group_size.fixed
+        sizes = stage.group_size.per_epoch or []
+        return sizes[min(self.epoch, len(sizes) - 1)]
+
+    def next_prompts(
+        self, prompts: Sequence[Prompt], stage: RL, name: tuple[str | int, ...]
+    ) -> list[Prompt]:
+        """The prompts of the next step, in this epoch's order.
+
+        What is left at the end of an epoch and does not fill a batch waits for the next order; a
+        set smaller than a batch is one batch.
+        """
+        active = self.active(prompts)
+        order = sorted(
+            range(len(active)), key=lambda i: draw_seed(*name, "order", self.epoch, active[i].id, i)
+        )
+        start = self.batch * stage.prompts_per_step
+        return [active[i] for i in order[start : start + stage.prompts_per_step]]
+
+    def active(self, prompts: Sequence[Prompt]) -> list[Prompt]:
+        """Prompts that were not dropped; all of them again if every one was."""
+        gone = set(self.dropped)
+        return [p for p in prompts if p.id not in gone] or list(prompts)
+
+    def after_step(
+        self, prompts: Sequence[Prompt], stage: RL, *, solved: Sequence[str], reward: float
+    ) -> "Curriculum":
+        """The state after one more step."""
+        ended = (self.batch + 1) * stage.prompts_per_step + stage.prompts_per_step > len(
+            self.active(prompts)
+        )
+        solved = [*self.solved, *solved]
+        leaves = stage.drop_solved == "perEpoch" and ended
+        return self.model_copy(
+            update={
+                "step": self.step + 1,
+                "epoch": self.epoch + ended,
+                "batch": 0 if ended else self.batch + 1,
+                "solved": [] if ended else solved,
+                "dropped": [*self.dropped, *solved] if leaves else self.dropped,
+                "rewards": [*self.rewards, reward],
+            }
+        )
+
+    def finished(self, stage: RL) -> bool:
+        """Whether the stage's stop rule holds."""
+        stop = stage.stop
+        if stop.steps is not None:
+            return self.step >= stop.steps
+        if stop.epochs is not None:
+            return self.epoch >= stop.epochs
+        assert stop.plateau is not None
+        return self.step >= stop.plateau.max_steps or is_flat(
+            self.validations, stop.plateau.patience
+        )
+
+
+def is_flat(validations: Sequence[Measured], patience: int) -> bool:
+    """Whether the last `patience` validations brought no gain of more than one standard error."""
+    best: Measured | None = None
+    without_gain = 0
+    for v in validations:
+        if best is None or v.accuracy > best.accuracy + v.stderr:
+            best, without_gain = v, 0
+        else:
+            without_gain += 1
+    return without_gain >= patience
+
+
+def planned_steps(prompts: int, stage: RL) -> int | None:
+    """Optimizer steps of the stage, where its stop rule tells (epochs: if nothing is dropped)."""
+    if stage.stop.steps is not None:
+        return stage.stop.steps
+    if stage.stop.epochs is not None:
+        return stage.stop.epochs * max(1, prompts // stage.prompts_per_step)
+    return stage.stop.plateau.max_steps if stage.stop.plateau else None

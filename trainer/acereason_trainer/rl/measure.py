@@ -1,0 +1,72 @@
+"""One row of curves out of one RL step."""
+
+from collections.abc import Sequence
+from statistics import fmean
+
+from torch import Tensor
+
+from acereason_trainer.policy.protocol import Update
+from acereason_trainer.rewards.protocol import Verdict
+from acereason_trainer.rl.rollouts import Rollout, Rollouts
+
+
+def measure(rollouts: Rollouts, advantages: Tensor, update: Update) -> dict[str, float]:
+    """Metrics of the step by the names of telemetry/metrics.py.
+
+    `entropy` is over all sampled tokens at the sampling temperature: mean of -log p of the sampled
+    token, unbiased at top-p 1 (1.1 section 4.2). `entropy_exact` is over trained tokens.
+    """
+    flat = rollouts.flat
+    lengths = [len(r.completion.tokens) for r in flat]
+    tokens = sum(lengths)
+    right = [r for r in flat if r.reward == 1]
+    groups = [[r.reward for r in group] for group in rollouts.groups]
+    return {
+        "reward": mean_reward(flat),
+        "accuracy": len(right) / len(flat),
+        "entropy": -sum(sum(r.completion.logprobs) for r in flat) / max(tokens, 1),
+        "entropy_exact": update.entropy,
+        "mismatch_kl": update.mismatch_kl,
+        "response_tokens": fmean(lengths),
+        "response_tokens_max": float(max(lengths)),
+        "prompt_tokens": fmean(len(r.completion.request.prompt) for r in flat),
+        "truncated_share": fmean(r.truncated for r in flat),
+        "no_signal_share": fmean(not bool(row.any()) for row in advantages),
+        "all_right_share": fmean(min(g) == 1 for g in groups),
+        "all_wrong_share": fmean(max(g) == 0 for g in groups),
+        "format_share": fmean(r.grade.verdict is Verdict.FORMAT for r in flat),
+        "infra_error_share": fmean(not r.counted for r in flat),
+        "advantage_std": float(advantages.std()),
+        "loss": update.loss,
+        "grad_norm": update.grad_norm,
+        "learning_rate": update.learning_rate,
+        "trained_tokens": float(update.tokens),
+        "prompts": float(len(rollouts.groups)),
+        "group_size": float(len(rollouts.groups[0])),
+        "generated_tokens_per_second": tokens / max(rollouts.generate_seconds, 1e-9),
+        "tail_seconds": rollouts.tail_seconds,
+        **_mean_lengths(right, flat),
+    }
+
+
+def mean_reward(rollouts: Sequence[Rollout]) -> float:
+    """Mean over the responses that have a verdict."""
+    return fmean([r.reward for r in rollouts if r.counted] or [0.0])
+
+
+def solved_prompts(rollouts: Rollouts) -> list[str]:
+    """Ids of the prompts whose responses were all right."""
+    return [
+        group[0].completion.request.prompt_id
+        for group in rollouts.groups
+        if all(r.reward == 1 for r in group)
+    ]
+
+
+def _mean_lengths(right: Sequence[Rollout], flat: Sequence[Rollout]) -> dict[str, float]:
+    """Mean length of right and of wrong responses, where there are any."""
+    wrong = [r for r in flat if r.reward < 1]
+    named = {"response_tokens_correct": right, "response_tokens_wrong": wrong}
+    return {
+        name: fmean(len(r.completion.tokens) for r in some) for name, some in named.items() if some
+    }

@@ -1,0 +1,95 @@
+"""SFT as in AceReason 1.1 section 3: next-token loss on the answers alone, packed rows, cosine."""
+
+import time
+from itertools import islice
+
+import torch
+
+from acereason_trainer.checkpoints import Checkpoints
+from acereason_trainer.config.sft import SFT
+from acereason_trainer.dataset import mixed, read_rows
+from acereason_trainer.policy.loading import load_tokenizer
+from acereason_trainer.policy.protocol import Batch, Policy
+from acereason_trainer.policy.torch_policy import TorchPolicy
+from acereason_trainer.publishing import publish_model
+from acereason_trainer.sft.documents import Documents
+from acereason_trainer.stage import StageContext
+from acereason_trainer.telemetry.recorder import Recorder
+
+
+def run(context: StageContext) -> None:
+    """Carry out an `sft` stage."""
+    settings = context.file.settings.sft
+    assert settings is not None
+    key = context.prepared.key
+    rows = mixed(read_rows(context.data_dir), settings.mix, key)
+    documents = Documents(rows, settings, load_tokenizer(context.model_dir), key)
+    total = documents.total_steps()
+    policy = TorchPolicy(
+        context.model_dir,
+        loading=settings.loading,
+        optimizer=settings.optimizer,
+        total_steps=total,
+        tokens_per_micro_batch=settings.tokens_per_micro_batch,
+    )
+    with Recorder(
+        context.work_dir, total=total, unit="steps", settings=settings.telemetry, key=key
+    ) as recorder:
+        with Checkpoints(context, settings.saving, policy, recorder) as checkpoints:
+            train(settings, documents, policy, checkpoints, recorder, total)
+        publish_model(
+            context,
+            policy,
+            recorder,
+            step=total,
+            metrics={"documents_too_long": float(len(documents.too_long))},
+        )
+
+
+def train(
+    settings: SFT,
+    documents: Documents,
+    policy: Policy,
+    checkpoints: Checkpoints,
+    recorder: Recorder,
+    total: int,
+) -> None:
+    """One optimizer step for each set of packed rows."""
+    start = checkpoints.resume().step
+    for step, rows in enumerate(islice(documents.steps(), start, total), start + 1):
+        checkpoints.check_stop()
+        began = time.monotonic()
+        with recorder.phase("train"):
+            batch = as_batch(documents, rows)
+            update = policy.step(batch)
+        seconds, tokens = time.monotonic() - began, sum(map(len, batch.sequences))
+        recorder.record(
+            step,
+            {
+                "loss": update.loss,
+                "entropy_exact": update.entropy,
+                "grad_norm": update.grad_norm,
+                "learning_rate": update.learning_rate,
+                "trained_tokens": float(update.tokens),
+                "documents": float(len(batch.sequences)),
+                "padding_share": 1 - tokens / (len(rows) * settings.row_tokens),
+                "tokens_per_second": tokens / seconds,
+            },
+        )
+        checkpoints.completed(step)
+
+
+def as_batch(documents: Documents, rows: list[list[int]]) -> Batch:
+    """Every answer token of the step weighs the same."""
+    numbers = [number for row in rows for number in row]
+    chosen = [documents[number] for number in numbers]
+    tokens = sum(len(d.tokens) - d.prompt_length for d in chosen)
+    place = iter(range(len(numbers)))
+    return Batch(
+        sequences=[d.tokens for d in chosen],
+        prompt_lengths=[d.prompt_length for d in chosen],
+        token_weights=[
+            torch.full((len(d.tokens) - d.prompt_length,), 1.0 / tokens) for d in chosen
+        ],
+        rows=[[next(place) for _ in row] for row in rows],
+    )
