@@ -51,7 +51,16 @@ class Update:
     """Trained tokens."""
 
 
-class Policy(Protocol):
+class Weights(Protocol):
+    """A model to draw from, trained or not."""
+
+    @property
+    def model(self) -> Any:
+        """The torch module, for samplers that share the process."""
+        ...
+
+
+class Policy(Weights, Protocol):
     """A model with its optimizer."""
 
     @property

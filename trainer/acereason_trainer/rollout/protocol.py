@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from acereason_trainer.policy.protocol import Policy
+from acereason_trainer.policy.protocol import Weights
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Sampler(Protocol):
         """Version of the weights in use."""
         ...
 
-    def push(self, policy: Policy, version: int) -> None:
+    def push(self, policy: Weights, version: int) -> None:
         """Use the policy's weights from now on."""
         ...
 

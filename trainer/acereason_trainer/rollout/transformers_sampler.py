@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from acereason_trainer.policy.loading import stop_tokens
-from acereason_trainer.policy.protocol import Policy
+from acereason_trainer.policy.protocol import Weights
 from acereason_trainer.rollout.journal import Journal
 from acereason_trainer.rollout.kv_cache import KVCache
 from acereason_trainer.rollout.protocol import Completion, OnBatch, SampleRequest, SamplingParams
@@ -48,7 +48,7 @@ class TransformersSampler:
         """Version of the weights in use."""
         return self._version
 
-    def push(self, policy: Policy, version: int) -> None:
+    def push(self, policy: Weights, version: int) -> None:
         """Use the policy's weights: they are in this process already."""
         self._model = policy.model
         self._version = version
