@@ -92,6 +92,9 @@ def configure_torch(kind: str) -> None:
         return
     import torch
 
+    from acereason_trainer.policy.amx import make_bfloat16_safe
+
+    make_bfloat16_safe()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     torch.use_deterministic_algorithms(mode=True)
 

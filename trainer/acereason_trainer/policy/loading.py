@@ -35,9 +35,9 @@ def load_tokenizer(directory: Path) -> Any:
     return tokenizer
 
 
-def load_model(directory: Path, loading: ModelLoading, dtype: torch.dtype | None = None) -> Any:
-    """A causal language model on its device, in `dtype` (default: the stage's)."""
-    dtype = dtype or DTYPES[loading.dtype]
+def load_model(directory: Path, loading: ModelLoading) -> Any:
+    """A causal language model on its device."""
+    dtype = DTYPES[loading.dtype]
     config = AutoConfig.from_pretrained(directory)
     if loading.rope_theta is not None:
         config.rope_parameters = {**config.rope_parameters, "rope_theta": loading.rope_theta}

@@ -1,0 +1,142 @@
+"""One optimizer step: the same whatever the layout, and exactly the same after a save."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from acereason_trainer.config.common import ModelLoading
+from acereason_trainer.config.sft import Optimizer
+from acereason_trainer.policy.micro_batches import group_rows
+from acereason_trainer.policy.protocol import Batch
+from acereason_trainer.policy.schedule import learning_rate
+from acereason_trainer.policy.torch_policy import TorchPolicy
+
+
+def a_policy(directory: Path, *, budget: int = 4096, dtype: str = "float32") -> TorchPolicy:
+    return TorchPolicy(
+        directory,
+        loading=ModelLoading(dtype=dtype),
+        optimizer=Optimizer(learning_rate=1e-3, grad_clip=1e9),
+        total_steps=10,
+        tokens_per_micro_batch=budget,
+    )
+
+
+def a_batch(n: int = 6, seed: int = 0, rows: list[list[int]] | None = None) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    lengths = [int(x) for x in torch.randint(8, 30, (n,), generator=generator)]
+    sequences = [torch.randint(3, 90, (k,), generator=generator).tolist() for k in lengths]
+    return Batch(
+        sequences=sequences,
+        prompt_lengths=[4] * n,
+        token_weights=[
+            torch.full((k - 4,), (-1.0) ** i / sum(lengths)) for i, k in enumerate(lengths)
+        ],
+        temperature=0.8,
+        rows=rows,
+    )
+
+
+def weights(policy: TorchPolicy) -> torch.Tensor:
+    return torch.cat([p.detach().float().flatten() for p in policy.model.parameters()])
+
+
+@pytest.mark.parametrize("budget", [16, 64, 4096])
+def test_micro_batches_of_any_size_give_the_same_step(tiny_model: Path, budget: int):
+    whole, cut = a_policy(tiny_model), a_policy(tiny_model, budget=budget)
+    a, b = whole.step(a_batch()), cut.step(a_batch())
+    assert a.loss == pytest.approx(b.loss, rel=1e-4, abs=1e-6)
+    assert a.grad_norm == pytest.approx(b.grad_norm, rel=1e-4)
+
+
+def test_packed_documents_never_see_each_other(tiny_model: Path):
+    alone, packed = a_policy(tiny_model), a_policy(tiny_model)
+    a = alone.step(a_batch())
+    b = packed.step(a_batch(rows=[[0, 3, 1], [5, 2], [4]]))
+    assert a.loss == pytest.approx(b.loss, rel=1e-4, abs=1e-6)
+    assert a.grad_norm == pytest.approx(b.grad_norm, rel=1e-4)
+    assert a.entropy == pytest.approx(b.entropy, rel=1e-4)
+
+
+def test_the_gradient_is_that_of_weighted_log_probability(tiny_model: Path):
+    policy, batch = a_policy(tiny_model), a_batch(n=2)
+    model = a_policy(tiny_model).model
+    loss = torch.zeros(())
+    for sequence, prompt, weight in zip(
+        batch.sequences, batch.prompt_lengths, batch.token_weights, strict=True
+    ):
+        logits = model(torch.tensor([sequence])).logits[0, prompt - 1 : -1] / 0.8
+        log_p = torch.log_softmax(logits, -1)[range(len(logits)), sequence[prompt:]]
+        loss = loss - (weight * log_p).sum()
+    loss.backward()
+    norm = torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
+    update = policy.step(batch)
+    assert update.loss == pytest.approx(loss.item(), rel=1e-4, abs=1e-6)
+    assert update.grad_norm == pytest.approx(norm.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_loaded_state_goes_on_bit_for_bit(tiny_model: Path, tmp_path: Path, dtype: str):
+    straight = a_policy(tiny_model, dtype=dtype)
+    straight.step(a_batch(seed=1))
+    straight.save_state(tmp_path)
+    resumed = a_policy(tiny_model, dtype=dtype)
+    resumed.load_state(tmp_path)
+    for seed in (2, 3):
+        assert straight.step(a_batch(seed=seed)) == resumed.step(a_batch(seed=seed))
+    assert torch.equal(weights(straight), weights(resumed))
+
+
+def test_steps_too_small_for_bfloat16_add_up(tiny_model: Path):
+    policy = TorchPolicy(
+        tiny_model,
+        loading=ModelLoading(dtype="bfloat16"),
+        optimizer=Optimizer(learning_rate=1e-6),
+        total_steps=None,
+        tokens_per_micro_batch=4096,
+    )
+    before = weights(policy)
+    for _ in range(200):
+        policy.step(a_batch())
+    assert not torch.equal(before, weights(policy))
+
+
+def test_a_batch_without_signal_is_a_step_with_no_gradient(tiny_model: Path):
+    policy = a_policy(tiny_model)
+    update = policy.step(Batch([], [], [], 1.0, []))
+    assert (update.loss, update.grad_norm, update.tokens) == (0.0, 0.0, 0)
+
+
+def test_mismatch_is_zero_for_the_samplers_own_numbers_and_positive_else(tiny_model: Path):
+    batch = a_batch(n=1)
+    model = a_policy(tiny_model).model
+    log_p = torch.log_softmax(model(torch.tensor(batch.sequences)).logits[0, 3:-1] / 0.8, -1)
+    exact = log_p[range(len(log_p)), batch.sequences[0][4:]].detach()
+    same = Batch(**{**batch.__dict__, "sampler_logprobs": [exact]})
+    other = Batch(**{**batch.__dict__, "sampler_logprobs": [exact - 0.5]})
+    assert a_policy(tiny_model).step(same).mismatch_kl == pytest.approx(0, abs=1e-9)
+    assert a_policy(tiny_model).step(other).mismatch_kl == pytest.approx(
+        torch.tensor(0.5).exp().item() - 1.5, rel=1e-3
+    )
+
+
+def test_rows_are_grouped_within_the_budget_longest_first():
+    groups = group_rows([10, 30, 20, 5], budget=40)
+    assert groups == [[1], [2, 0], [3]]
+    assert group_rows([100], budget=40) == [[0]]
+
+
+@pytest.mark.parametrize(
+    ("step", "rate", "why"),
+    [
+        (0, 0.5, "first of two warm-up steps"),
+        (1, 1.0, "warm"),
+        (2, 1.0, "the cosine starts at the peak"),
+        (6, 0.55, "half way down to a tenth"),
+        (10, 0.1, "the end"),
+        (99, 0.1, "and stays there"),
+    ],
+)
+def test_the_schedule_warms_up_and_decays(step: int, rate: float, why: str):
+    settings = Optimizer(learning_rate=1.0, warmup_steps=2, final_fraction=0.1)
+    assert learning_rate(settings, step, total=10) == pytest.approx(rate), why

@@ -1,0 +1,124 @@
+"""Which prompts come next, and when a stage ends."""
+
+from collections import Counter
+
+import pytest
+from acereason_trainer.config.rl import MathRL
+from acereason_trainer.dataset import Row
+from acereason_trainer.rl.curriculum import Curriculum, Measured, is_flat, planned_steps
+from acereason_trainer.rl.prompts import Prompt
+from acereason_trainer.rl.rollouts import requests_for
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def prompts(n: int) -> list[Prompt]:
+    return [Prompt(Row(id=f"p{i}", data={"problem": f"p{i}"}), (1, 2)) for i in range(n)]
+
+
+def a_stage(**settings: object) -> MathRL:
+    return MathRL.parse({"promptsPerStep": 4, **settings})
+
+
+def walk(stage: MathRL, n: int, steps: int, solved: tuple[str, ...] = ()) -> list[Curriculum]:
+    state, seen = Curriculum(), []
+    for _ in range(steps):
+        seen.append(state)
+        ids = [p.id for p in state.next_prompts(prompts(n), stage, ("k", 0))]
+        state = state.after_step(
+            prompts(n), stage, solved=[i for i in ids if i in solved], reward=0.5
+        )
+    return [*seen, state]
+
+
+@given(n=st.integers(1, 40), epochs=st.integers(1, 3))
+def test_no_prompt_comes_twice_in_an_epoch_and_every_batch_is_full(n: int, epochs: int):
+    stage = a_stage()
+    state, seen = Curriculum(), Counter()
+    while state.epoch < epochs:
+        epoch = state.epoch
+        batch = state.next_prompts(prompts(n), stage, ("k", 0))
+        assert len(batch) == min(4, n)
+        seen.update((epoch, p.id) for p in batch)
+        state = state.after_step(prompts(n), stage, solved=[], reward=0.0)
+    assert set(seen.values()) == {1}
+    assert len(seen) == epochs * (n if n < 4 else n // 4 * 4)
+
+
+def test_each_epoch_has_its_own_order_and_a_salt_another():
+    stage = a_stage()
+    first, second = Curriculum(), Curriculum(epoch=1)
+
+    def order(state: Curriculum, salt: int) -> list[str]:
+        return [p.id for p in state.next_prompts(prompts(40), stage, ("k", salt))]
+
+    assert order(first, 0) == order(first, 0)
+    assert order(first, 0) != order(second, 0)
+    assert order(first, 0) != order(first, 1)
+
+
+def test_per_epoch_lists_stay_at_their_last_value():
+    stage = a_stage(temperature={"perEpoch": [0.6, 1.0]}, groupSize={"perEpoch": [8, 16]})
+    assert [Curriculum(epoch=e).temperature_now(stage) for e in range(4)] == [0.6, 1.0, 1.0, 1.0]
+    assert [Curriculum(epoch=e).group_size_now(stage) for e in range(3)] == [8, 16, 16]
+
+
+def test_solved_prompts_leave_after_the_epoch_and_not_before():
+    stage = a_stage(dropSolved="perEpoch")
+    states = walk(stage, n=8, steps=3, solved=("p1", "p2"))
+    assert states[1].dropped == []
+    assert set(states[2].dropped) == {"p1", "p2"}
+    assert {p.id for p in states[2].active(prompts(8))} == {f"p{i}" for i in (0, 3, 4, 5, 6, 7)}
+
+
+def test_when_all_are_solved_the_whole_set_comes_back():
+    state = Curriculum(dropped=[f"p{i}" for i in range(4)])
+    assert len(state.active(prompts(4))) == 4
+
+
+@pytest.mark.parametrize(
+    ("stop", "state", "ends"),
+    [
+        ({"steps": 3}, Curriculum(step=2), False),
+        ({"steps": 3}, Curriculum(step=3), True),
+        ({"epochs": 2}, Curriculum(step=9, epoch=1), False),
+        ({"epochs": 2}, Curriculum(step=9, epoch=2), True),
+    ],
+)
+def test_a_stage_ends_by_its_own_rule(stop: dict[str, int], state: Curriculum, ends: bool):
+    assert state.finished(a_stage(stop=stop)) is ends
+
+
+def m(accuracy: float) -> Measured:
+    return Measured(step=0, accuracy=accuracy, stderr=0.02)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "flat", "why"),
+    [
+        ([0.5, 0.51, 0.5], True, "gains within one standard error are no gains"),
+        ([0.5, 0.51, 0.55], False, "the last one gained"),
+        ([0.5, 0.4], False, "only one without gain"),
+        ([], False, "nothing measured"),
+        ([0.5, 0.55, 0.5, 0.5], True, "two after the best"),
+    ],
+)
+def test_a_plateau_is_patience_without_gain(accuracies: list[float], flat: bool, why: str):
+    assert is_flat([m(a) for a in accuracies], patience=2) is flat, why
+
+
+def test_the_state_survives_json():
+    state = walk(a_stage(dropSolved="perEpoch"), n=8, steps=3, solved=("p1",))[-1]
+    assert Curriculum.parse(state.dump()) == state
+
+
+def test_planned_steps_follow_the_stop_rule():
+    assert planned_steps(10, a_stage(stop={"epochs": 3})) == 6
+    assert planned_steps(10, a_stage(stop={"steps": 7})) == 7
+
+
+def test_a_prompt_that_stands_twice_in_a_step_draws_different_responses():
+    one = prompts(1)[0]
+    requests = requests_for([one, one], 2, ("k", 0, "rollout", 1))
+    assert [r.sample for r in requests] == [0, 1, 2, 3]
+    assert len({r.seed for r in requests}) == 4
