@@ -1,0 +1,66 @@
+"""What can be wrong with a store, as errors whose text is one sentence for a person."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Corrupt(Exception):
+    """A directory of the store is not what its manifest or its reference says."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(f"{path} is corrupt: {what}")
+        self.path = path
+        self.what = what
+
+
+class NotFound(Exception):
+    """An artifact that was referred to is not in the store."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} is not there; was it collected, or is this another store than the run's?"
+        )
+        self.path = path
+
+
+class StoreFull(Exception):
+    """The store has no room (or no quota) left. Nothing published was touched."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"no room left to write {path} ({why}); free some "
+            "(`acereason artifacts gc --dry-run` shows what can go) and start again"
+        )
+        self.path = path
+
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL_BYTES = 1 << 20
+"""Less room than this is none: what fails on such a disk fails for that reason."""
+
+
+@contextmanager
+def told_when_full(path: Path) -> Iterator[None]:
+    """Turn "no room" into StoreFull, which names what was being written.
+
+    The operating system says it in an OSError. Writers of tensors raise errors of their own that
+    often do not, so with those the disk itself is asked.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise StoreFull(path, error.strerror) from error
+        raise
+    except Exception as error:
+        if _is_full(path):
+            raise StoreFull(path, str(error)) from error
+        raise
+
+
+def _is_full(path: Path) -> bool:
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    return shutil.disk_usage(there).free < _FULL_BYTES
