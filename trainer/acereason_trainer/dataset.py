@@ -7,6 +7,7 @@ tell code from math. All further columns stay, for `where` and `mix`.
 """
 
 import hashlib
+import heapq
 import json
 import math
 from collections import Counter
@@ -77,6 +78,8 @@ def data_files(path: Path) -> list[Path]:
         if path.suffix not in SUFFIXES:
             raise _bad(f"{path.name} is neither .jsonl nor .parquet; convert it to one of them")
         return [path]
+    if not path.is_dir():
+        raise _bad(f"{path} does not exist; give a .jsonl or .parquet file or a directory of them")
     files = sorted(f for f in path.rglob("*") if f.suffix in SUFFIXES and f.is_file())
     if not files:
         raise _bad(f"{path} holds no .jsonl or .parquet file; point the data input at one")
@@ -125,22 +128,36 @@ def matches(row: Row, where: Sequence[Range]) -> bool:
     return all(_in_range(row.data.get(r.column), r) for r in where)
 
 
-def mixed(rows: Iterable[Row], mix: Sequence[MixPart], seed_name: str) -> list[Row]:
-    """Rows resampled by the weight of the first part of `mix` that each one matches.
+def resampled(
+    rows: Iterable[Row], mix: Sequence[MixPart], seed_name: str
+) -> Iterator[tuple[Row, int]]:
+    """Each row with its number of copies, by the weight of the first part of `mix` it matches.
 
     Weight w gives floor(w) copies, and one more with probability w - floor(w), drawn from the
     row's own name: the same rows and `seed_name` give the same result, whatever else is in the
-    data. Unmatched rows stay once. Order is kept; copies stand side by side and share the id.
+    data. An unmatched row has weight 1.
     """
     seen: Counter[str] = Counter()
-    out: list[Row] = []
     for row in rows:
         seen[row.id] += 1
         weight = next((p.weight for p in mix if matches(row, p.where)), 1.0)
         whole = math.floor(weight)
         draw = draw_seed(seed_name, "mix", row.id, seen[row.id]) / 2**64
-        out.extend([row] * (whole + (draw < weight - whole)))
-    return out
+        yield row, whole + (draw < weight - whole)
+
+
+def mixed(rows: Iterable[Row], mix: Sequence[MixPart], seed_name: str) -> list[Row]:
+    """The rows with their copies (`resampled`) side by side, in order; copies share the id."""
+    return [row for row, copies in resampled(rows, mix, seed_name) for _ in range(copies)]
+
+
+def drawn_positions(ids: Iterable[str], limit: int, *name: str | int) -> set[int]:
+    """Positions of at most `limit` rows, chosen by draws of this name and each row's id.
+
+    Which rows are chosen changes little when a few rows are added or removed elsewhere.
+    """
+    draws = ((draw_seed(*name, id_), position) for position, id_ in enumerate(ids))
+    return {position for _, position in heapq.nsmallest(limit, draws)}
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> int:

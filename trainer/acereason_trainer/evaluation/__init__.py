@@ -1,0 +1,1 @@
+"""Measuring a checkpoint on held-out problems, and comparing two measurements."""

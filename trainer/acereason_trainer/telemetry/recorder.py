@@ -75,6 +75,15 @@ class Recorder:
         """All rows so far, to be kept in a resume state and given to `start`."""
         return self._rows
 
+    @property
+    def step(self) -> int:
+        """Completed steps."""
+        return self._step
+
+    def expect(self, total: int) -> None:
+        """The number of steps in all, where it is known only now."""
+        self._total = total
+
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Count the seconds of a phase of the open step, and show it in progress.json."""

@@ -1,0 +1,120 @@
+"""`python -m acereason_trainer.curation FILE...`: a dry look at a dataset.
+
+The same rules, deduplication, decontamination and mix as a `curate` stage, on one CPU and without a
+model; nothing is written unless --out asks for it.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from acereason_trainer.config.curate import Curate
+from acereason_trainer.curation.funnel import Funnel
+from acereason_trainer.curation.selection import select
+from acereason_trainer.dataset import read_rows, write_rows
+from acereason_trainer.stage import StageFailure
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code (0, or 2 for a wrong input)."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = _settings(options.settings)
+        funnel = Funnel()
+        rows = chain.from_iterable(read_rows(path, settings.columns) for path in options.files)
+        held_out = list(_held_out(options.held_out))
+        kept = select(rows, settings, held_out, funnel, f"curate/{options.seed}")
+        if options.out is None:
+            for _ in kept:
+                pass
+        else:
+            write_rows(options.out, kept)
+    except (StageFailure, OSError) as e:
+        print(f"curate: {e}", file=sys.stderr)
+        return 2
+    except ValidationError as e:
+        for error in e.errors():
+            where = ".".join(str(part) for part in error["loc"])
+            print(f"curate: {options.settings}: {where}: {error['msg']}", file=sys.stderr)
+        return 2
+    if options.output == "json":
+        print(json.dumps(funnel.dump(), indent=1, ensure_ascii=False))
+    else:
+        print("\n".join(funnel_lines(funnel, examples=options.examples)))
+    return 0
+
+
+def funnel_lines(funnel: Funnel, *, examples: bool) -> Iterator[str]:
+    """The funnel as a table for people."""
+    yield f"{funnel.rows_in:>12,}  rows in"
+    for step in funnel.steps:
+        for reason, count in step.dropped.most_common():
+            yield f"{-count:>12,}  {step.name}: {reason} ({count / max(step.rows_in, 1):.1%})"
+            if examples:
+                example = step.examples[reason]
+                excerpt = " ".join(example["problem"].split())[:160]
+                yield f'{"":14}{example["origin"]}: "{excerpt}"'
+                if "detail" in example:
+                    yield f"{'':14}{example['detail']}"
+        if step.added:
+            yield f"{step.added:>+12,}  {step.name}: copies"
+    yield f"{funnel.rows_out:>12,}  rows out"
+
+
+def _settings(path: Path | None) -> Curate:
+    if path is None:
+        return Curate()
+    data: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return Curate.parse(data.get("curate", data) if isinstance(data, dict) else data)
+
+
+def _held_out(paths: list[Path]) -> Iterator[tuple[str, str]]:
+    for path in paths:
+        for row in read_rows(path):
+            yield f"{path}: {row.origin}", row.problem
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="acereason curate",
+        description="What a curate stage would drop from a dataset, and why: counts for each "
+        "reason. Needs no model, so passRate and maxRows are not applied.",
+        epilog="example: acereason curate train.jsonl --held-out aime24.jsonl --examples",
+    )
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="JSONL or parquet file, or a directory"
+    )
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help="YAML of a curate stage's settings (default: the defaults)",
+    )
+    parser.add_argument(
+        "--held-out",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="problems that rows must not overlap with (repeatable)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the run's seed, for mix (default: 0)")
+    parser.add_argument(
+        "--examples", action="store_true", help="show the first dropped row of each reason"
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the kept rows as JSONL")
+    parser.add_argument(
+        "-o", "--output", choices=["text", "json"], default="text", help="form of the counts"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

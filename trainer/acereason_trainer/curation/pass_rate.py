@@ -1,0 +1,96 @@
+"""How often a model solves each prompt, and which prompts are worth training it on.
+
+AceReason 1.0 section 3.2.2 draws 16 attempts per prompt with the current policy and drops prompts
+solved more than 6 times before the 24K stage: what is always solved, or never, gives a group
+without spread, which teaches nothing.
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+
+from acereason_trainer.config.curate import PassRate
+from acereason_trainer.curation.funnel import Step
+from acereason_trainer.dataset import Row
+from acereason_trainer.evaluation.answers import (
+    Batch,
+    Examiner,
+    Rewarders,
+    batch_metrics,
+    in_batches,
+    questions,
+)
+from acereason_trainer.evaluation.journal import attempt_journal
+from acereason_trainer.evaluation.measured_model import load_measured_model
+from acereason_trainer.evaluation.metrics import Tally
+from acereason_trainer.evaluation.results import SetTally
+from acereason_trainer.rewards import make_rewarder
+from acereason_trainer.rollout.protocol import SamplingParams
+from acereason_trainer.rollout.transformers_sampler import TransformersSampler
+from acereason_trainer.stage import StageContext
+from acereason_trainer.telemetry.recorder import Recorder
+
+
+def with_pass_rates(
+    rows: Sequence[Row], settings: PassRate, context: StageContext, recorder: Recorder
+) -> list[Row]:
+    """The rows with `pass_count`, `samples` (attempts that were checked) and `pass_rate`."""
+    measured = load_measured_model(context.model_dir, settings.loading)
+    sampler = TransformersSampler(
+        measured.tokenizer,
+        sequences_per_batch=settings.prompts_per_batch * settings.samples,
+        check_stop=context.stop.check,
+    )
+    sampler.push(measured, version=0)
+    params = SamplingParams(
+        settings.sampling.temperature, settings.sampling.top_p, settings.max_response_tokens
+    )
+    name = (context.prepared.key, context.prepared.salt, "passRate")
+    prompts = list({row.id: row for row in rows}.values())
+    recorder.expect(recorder.step + len(prompts))
+    asked = questions(prompts, settings.samples, settings.prompting, measured.tokenizer, name)
+    batches = in_batches(asked, settings.prompts_per_batch * settings.samples)
+    with closing(Rewarders(make_rewarder, settings.verifier)) as rewarders:
+        journal = attempt_journal(context.work_dir)
+        examiner = Examiner(sampler, rewarders, params, journal, recorder)
+        tallies = attempt(batches, prompts, settings.samples, examiner)
+    return [_with_tally(row, tallies[row.id]) for row in rows]
+
+
+def attempt(
+    batches: Sequence[Batch], prompts: Sequence[Row], samples: int, examiner: Examiner
+) -> dict[str, Tally]:
+    """Right and checked attempts by prompt; progress counts prompts."""
+    tally = SetTally("pass rate", (row.id for row in prompts), samples)
+    recorder, began = examiner.recorder, time.monotonic()
+    for answers in examiner.answers(batches):
+        tally.add(answers)
+        now = time.monotonic()
+        step = recorder.step + len(answers) // samples
+        recorder.record(step, batch_metrics(answers, now - began))
+        began = now
+    return tally.result(pass_at=[]).tallies()
+
+
+def in_band(rows: Iterable[Row], settings: PassRate, step: Step) -> Iterator[Row]:
+    """The rows whose `pass_count` lies in [minCorrect, maxCorrect]."""
+    for row in rows:
+        step.rows_in += 1
+        right, of = row.data["pass_count"], row.data["samples"]
+        if right < settings.min_correct:
+            step.drop(row, "minCorrect", f"{right} of {of} right")
+        elif right > settings.max_correct:
+            step.drop(row, "maxCorrect", f"{right} of {of} right")
+        else:
+            step.rows_out += 1
+            yield row
+
+
+def _with_tally(row: Row, tally: Tally) -> Row:
+    columns = {
+        "pass_count": tally.correct,
+        "samples": tally.checked,
+        "pass_rate": tally.correct / tally.checked,
+    }
+    return replace(row, data={**row.data, **columns})

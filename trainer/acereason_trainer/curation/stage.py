@@ -1,0 +1,112 @@
+"""The `curate` stage: which rows of a dataset are worth training on.
+
+    read -> rules -> duplicates -> decontamination -> mix -> pass rate -> maxRows
+
+The order goes from cheap to dear, so that a model only attempts prompts that everything else lets
+through. report.json says what became of every row, with an example of each reason.
+"""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from acereason_trainer.config.common import Telemetry
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.curation.funnel import Funnel, Step
+from acereason_trainer.curation.pass_rate import in_band, with_pass_rates
+from acereason_trainer.curation.selection import select
+from acereason_trainer.dataset import Row, drawn_positions, read_rows, write_rows
+from acereason_trainer.publishing import publish
+from acereason_trainer.stage import StageContext, StageFailure
+from acereason_trainer.telemetry.recorder import Recorder
+
+DATA_FILE = "data.jsonl"
+REPORT_FILE = "report.json"
+_ROWS_PER_RECORD = 10_000
+
+
+def run(context: StageContext) -> None:
+    """Choose rows, write them with the counts of every reason, publish them."""
+    settings, seed, work = context.file.settings.curate, context.file.seed, context.work_dir
+    assert settings is not None
+    funnel, histogram = Funnel(), None
+    recorder = Recorder(
+        work, total=None, unit="rows", settings=Telemetry(), key=context.prepared.key
+    )
+    with recorder:
+        recorder.start()
+        rows = work / "selected.jsonl"
+        with recorder.phase("rules"):
+            read = _watched(
+                read_rows(context.data_dir, settings.columns), context, funnel, recorder
+            )
+            held_out = _held_out(context)
+            write_rows(rows, select(read, settings, held_out, funnel, f"curate/{seed}"))
+        if recorder.step < funnel.rows_in:
+            recorder.record(funnel.rows_in, {"rows": funnel.rows_in, "rows_kept": funnel.rows_out})
+        if settings.pass_rate is not None:
+            rated = with_pass_rates(list(read_rows(rows)), settings.pass_rate, context, recorder)
+            histogram = Counter(str(row.data["pass_count"]) for row in rated)
+            rows = work / "in-band.jsonl"
+            write_rows(rows, in_band(rated, settings.pass_rate, funnel.step("passRate")))
+        if settings.max_rows is not None:
+            every, rows = rows, work / "limited.jsonl"
+            write_rows(rows, _limited(every, settings.max_rows, seed, funnel.step("maxRows")))
+        if funnel.rows_out == 0:
+            raise _nothing_left(context, funnel)
+        _publish(context, rows, funnel.dump() | {"passCounts": histogram}, recorder)
+
+
+def _watched(
+    rows: Iterable[Row], context: StageContext, funnel: Funnel, recorder: Recorder
+) -> Iterator[Row]:
+    """The same rows, with progress and a look at the stop flag now and then."""
+    for number, row in enumerate(rows, 1):
+        yield row
+        if number % _ROWS_PER_RECORD == 0:
+            context.stop.check()
+            recorder.record(number, {"rows": number, "rows_kept": funnel.rows_out})
+
+
+def _held_out(context: StageContext) -> Iterator[tuple[str, str]]:
+    """Origin and text of each problem that no row may overlap with."""
+    for number, ref in enumerate(context.prepared.inputs.held_out):
+        for row in read_rows(context.input_dir(ref)):
+            yield f"heldOut[{number}] {row.origin}", row.problem
+
+
+def _limited(path: Path, limit: int, seed: int, step: Step) -> Iterator[Row]:
+    """At most `limit` rows, chosen by the run's seed, in order."""
+    chosen = drawn_positions((row.id for row in read_rows(path)), limit, "maxRows", seed)
+    for position, row in enumerate(read_rows(path)):
+        step.rows_in += 1
+        if position in chosen:
+            step.rows_out += 1
+            yield row
+        else:
+            step.drop(row, "maxRows")
+
+
+def _publish(context: StageContext, rows: Path, report: dict[str, Any], recorder: Recorder) -> None:
+    directory = context.work_dir / "export"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    rows.rename(directory / DATA_FILE)
+    (directory / REPORT_FILE).write_text(
+        json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    metrics = {"rowsIn": float(report["in"]), "rowsOut": float(report["out"])}
+    publish(context, directory, records=[REPORT_FILE], step=recorder.step, metrics=metrics)
+    shutil.rmtree(directory)
+
+
+def _nothing_left(context: StageContext, funnel: Funnel) -> StageFailure:
+    return StageFailure(
+        ExitCode.BAD_CONFIGURATION,
+        "NoRows",
+        f'curate "{context.file.stage}" leaves no row: {funnel.sentence()}; loosen the settings '
+        "named here, or look at the rows with `acereason curate FILE --examples`",
+    )

@@ -1,0 +1,153 @@
+"""Drawing answers and having them checked: what evaluation and the pass-rate filter share.
+
+Batches are drawn one after the other; while one is drawn, the verdicts of the one before are waited
+for, so that slow checks (programs) hide behind generation.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from typing import Any
+
+from acereason_trainer.config.common import Prompting, Verifier
+from acereason_trainer.dataset import Row
+from acereason_trainer.evaluation.journal import Answer, AnswerJournal
+from acereason_trainer.prompting import render_prompt
+from acereason_trainer.rewards.protocol import Grade, Rewarder
+from acereason_trainer.rollout.protocol import Completion, Sampler, SampleRequest, SamplingParams
+from acereason_trainer.rollout.seeds import draw_seed
+from acereason_trainer.telemetry.recorder import Recorder
+
+
+@dataclass(frozen=True)
+class Question:
+    """One answer to draw and check."""
+
+    row: Row
+    request: SampleRequest
+
+
+Batch = Sequence[Question]
+
+
+def questions(
+    rows: Sequence[Row],
+    samples: int,
+    prompting: Prompting,
+    tokenizer: Any,
+    name: tuple[str | int, ...],
+) -> list[Question]:
+    """`samples` questions for each row, side by side; `name` is what the draws are for."""
+    out = []
+    for row in rows:
+        prompt = tuple(render_prompt(row, prompting, tokenizer))
+        out += [
+            Question(row, SampleRequest(row.id, prompt, n, draw_seed(*name, row.id, n)))
+            for n in range(samples)
+        ]
+    return out
+
+
+def in_batches(asked: Sequence[Question], size: int) -> list[Batch]:
+    """Cut into batches of `size`, the last one smaller."""
+    return [asked[i : i + size] for i in range(0, len(asked), size)]
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Draws and checks batches; finished ones are journalled and found again."""
+
+    sampler: Sampler
+    rewarders: "Rewarders"
+    params: SamplingParams
+    journal: AnswerJournal
+    recorder: Recorder
+
+    def answers(self, batches: Sequence[Batch]) -> Iterator[list[Answer]]:
+        """The checked answers of each batch, in order."""
+        pending: Callable[[], list[Answer]] | None = None
+        for number, batch in enumerate(batches, 1):
+            begun = self._begin(number, batch)
+            if pending is not None:
+                yield pending()
+            pending = begun
+        if pending is not None:
+            yield pending()
+
+    def _begin(self, number: int, batch: Batch) -> Callable[[], list[Answer]]:
+        """Draw a batch and hand its answers to the checker; the result waits for verdicts."""
+        requests = [q.request for q in batch]
+        found = self.journal.find(requests, self.params)
+        if found is not None:
+            return lambda: found
+        rows = {q.row.id: q.row for q in batch}
+        grades: dict[tuple[str, int], Future[Grade]] = {}
+
+        def check(completions: Sequence[Completion]) -> None:
+            for c in completions:
+                row = rows[c.request.prompt_id]
+                grades[row.id, c.request.sample] = self.rewarders.submit(row, c.text)
+
+        with self.recorder.phase("generate"):
+            drawn = self.sampler.generate(requests, self.params, check)
+
+        def finish() -> list[Answer]:
+            with self.recorder.phase("verify"):
+                graded = [
+                    (c, grades[c.request.prompt_id, c.request.sample].result()) for c in drawn
+                ]
+            self.recorder.dump_rollouts(number, graded)
+            answers = [_answer(c, grade) for c, grade in graded]
+            self.journal.keep(requests, self.params, answers)
+            return answers
+
+        return finish
+
+
+@dataclass
+class Rewarders:
+    """The checker of each domain, started when its first answer comes."""
+
+    make: Callable[[str, Verifier], Rewarder]
+    """Called with `math` or `code` and the settings."""
+    verifier: Verifier
+    _started: dict[str, Rewarder] = field(default_factory=dict)
+    _stack: ExitStack = field(default_factory=ExitStack)
+
+    def submit(self, row: Row, response: str) -> "Future[Grade]":
+        """Check a response to a row; returns at once."""
+        if row.domain not in self._started:
+            rewarder = self.make(row.domain, self.verifier)
+            self._started[row.domain] = self._stack.enter_context(closing(rewarder))
+        return self._started[row.domain].submit(row.data, response)
+
+    def close(self) -> None:
+        """End all worker processes."""
+        self._stack.close()
+
+
+def batch_metrics(answers: Sequence[Answer], seconds: float) -> Mapping[str, float]:
+    """Curves of one batch."""
+    checked = [a for a in answers if a.checked]
+    tokens = sum(a.tokens for a in answers)
+    return {
+        "accuracy": sum(a.correct for a in checked) / max(len(checked), 1),
+        "response_tokens": tokens / len(answers),
+        "truncated_share": sum(a.truncated for a in answers) / len(answers),
+        "infra_error_share": 1 - len(checked) / len(answers),
+        "tokens_per_second": tokens / max(seconds, 1e-9),
+    }
+
+
+def _answer(c: Completion, grade: Grade) -> Answer:
+    return Answer(
+        row_id=c.request.prompt_id,
+        sample=c.request.sample,
+        verdict=grade.verdict,
+        reward=grade.reward,
+        tokens=len(c.tokens),
+        truncated=c.finish == "length",
+        text=c.text,
+        detail=grade.detail,
+    )

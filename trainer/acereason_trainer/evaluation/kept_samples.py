@@ -1,0 +1,44 @@
+"""Which answers a human sees in the report: as many right as wrong ones, spread over the set."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from acereason_trainer.dataset import Row
+from acereason_trainer.evaluation.journal import Answer
+
+
+def kept_samples(
+    set_name: str, rows: Sequence[Row], answers: Sequence[Answer], limit: int
+) -> list[dict[str, Any]]:
+    """At most `limit` of the answers, half of them right where there are enough of both."""
+    problems = {row.id: row for row in rows}
+    right = [a for a in answers if a.correct]
+    wrong = [a for a in answers if not a.correct]
+    rights = min(len(right), max(limit - limit // 2, limit - len(wrong)))
+    kept = [*_spread(right, rights), *_spread(wrong, limit - rights)]
+    order = {row.id: n for n, row in enumerate(rows)}
+    return [
+        _sample(set_name, problems[a.row_id], a)
+        for a in sorted(kept, key=lambda a: order[a.row_id])
+    ]
+
+
+def _spread(answers: Sequence[Answer], count: int) -> list[Answer]:
+    """`count` of the answers at even distances."""
+    count = min(count, len(answers))
+    return [answers[i * len(answers) // count] for i in range(count)]
+
+
+def _sample(set_name: str, row: Row, answer: Answer) -> dict[str, Any]:
+    return {
+        "set": set_name,
+        "id": row.id,
+        "problem": row.problem,
+        "answer": row.data.get("answer"),
+        "tests": len(row.data.get("tests", ())),
+        "response": answer.text,
+        "verdict": answer.verdict,
+        "detail": answer.detail,
+        "tokens": answer.tokens,
+        "truncated": answer.truncated,
+    }

@@ -1,0 +1,154 @@
+"""The `evaluate` stage: avg@k with its standard error and pass@k of one checkpoint.
+
+Every draw is named by the stage key, the set, the problem and the sample, so a stopped evaluation
+goes on and ends with the same file. Which problems `maxProblems` keeps depends on the run's seed
+alone, so that evaluations of different checkpoints can be compared problem by problem.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from acereason_trainer.config.evaluate import Evaluate, EvaluationSet
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.dataset import Row, data_files, drawn_positions, read_rows, require_checkable
+from acereason_trainer.evaluation.answers import (
+    Examiner,
+    Question,
+    Rewarders,
+    batch_metrics,
+    in_batches,
+    questions,
+)
+from acereason_trainer.evaluation.journal import Answer, attempt_journal
+from acereason_trainer.evaluation.kept_samples import kept_samples
+from acereason_trainer.evaluation.measured_model import load_measured_model
+from acereason_trainer.evaluation.results import (
+    RESULTS_FILE,
+    SAMPLES_FILE,
+    EvaluationResult,
+    SetResult,
+    SetTally,
+    headline_metrics,
+)
+from acereason_trainer.publishing import publish
+from acereason_trainer.rewards import make_rewarder
+from acereason_trainer.rollout.protocol import SamplingParams
+from acereason_trainer.rollout.transformers_sampler import TransformersSampler
+from acereason_trainer.stage import StageContext, StageFailure
+from acereason_trainer.telemetry.recorder import Recorder
+
+
+def run(context: StageContext) -> None:
+    """Measure the model on every set and publish the result."""
+    settings = context.file.settings.evaluate
+    assert settings is not None
+    sets = [(s, rows_of(s, context.data_dir, context.file.seed)) for s in settings.sets]
+    measured = load_measured_model(context.model_dir, settings.loading)
+    sampler = TransformersSampler(
+        measured.tokenizer,
+        sequences_per_batch=settings.sequences_per_batch,
+        check_stop=context.stop.check,
+    )
+    sampler.push(measured, version=0)
+    with (
+        closing(Rewarders(make_rewarder, settings.verifier)) as rewarders,
+        Recorder(
+            context.work_dir,
+            total=sum(len(rows) * s.samples for s, rows in sets),
+            unit="answers",
+            settings=settings.telemetry,
+            key=context.prepared.key,
+        ) as recorder,
+    ):
+        recorder.start()
+        params = SamplingParams(
+            settings.sampling.temperature, settings.sampling.top_p, settings.max_response_tokens
+        )
+        journal = attempt_journal(context.work_dir)
+        examiner = Examiner(sampler, rewarders, params, journal, recorder)
+        name = (context.prepared.key, context.prepared.salt, "evaluate")
+        results, samples = [], []
+        for s, rows in sets:
+            asked = questions(
+                rows, s.samples, settings.prompting, measured.tokenizer, (*name, s.name)
+            )
+            result, answers = measure(s, rows, asked, settings, examiner)
+            results.append(result)
+            samples += kept_samples(s.name, rows, answers, settings.keep_samples)
+        publish_evaluation(context, EvaluationResult(sets=results), samples, recorder)
+
+
+def measure(
+    set_: EvaluationSet,
+    rows: Sequence[Row],
+    asked: Sequence[Question],
+    settings: Evaluate,
+    examiner: Examiner,
+) -> tuple[SetResult, list[Answer]]:
+    """Draw, check and count the answers of one set; also the first answer to each problem."""
+    tally = SetTally(set_.name, (row.id for row in rows), set_.samples)
+    firsts: list[Answer] = []
+    recorder, began = examiner.recorder, time.monotonic()
+    for answers in examiner.answers(in_batches(asked, settings.sequences_per_batch)):
+        tally.add(answers)
+        firsts += [a for a in answers if a.sample == 0]
+        now = time.monotonic()
+        recorder.record(recorder.step + len(answers), batch_metrics(answers, now - began))
+        began = now
+    return tally.result(settings.pass_at), firsts
+
+
+def rows_of(set_: EvaluationSet, data_dir: Path, seed: int) -> list[Row]:
+    """The problems of a set, each with an answer or tests and a name of its own."""
+    file = (data_dir / set_.file).resolve()
+    if not file.is_relative_to(data_dir.resolve()) or not file.is_file():
+        there = ", ".join(str(f.relative_to(data_dir)) for f in data_files(data_dir))
+        raise _bad(f"set {set_.name}: there is no file {set_.file} in the data; it holds {there}")
+    rows = list(read_rows(file))
+    if not rows:
+        raise _bad(f"set {set_.name}: {set_.file} holds no problem")
+    origins: dict[str, str] = {}
+    for row in rows:
+        require_checkable(row)
+        if row.id in origins:
+            raise _bad(
+                f"set {set_.name}: {row.origin} has the id {row.id} of {origins[row.id]}; problems "
+                "of a set need different ids (a curate stage drops duplicates)"
+            )
+        origins[row.id] = row.origin
+    limit = set_.max_problems or len(rows)
+    chosen = drawn_positions((row.id for row in rows), limit, "maxProblems", seed, set_.name)
+    return [row for position, row in enumerate(rows) if position in chosen]
+
+
+def publish_evaluation(
+    context: StageContext,
+    result: EvaluationResult,
+    samples: Sequence[dict[str, Any]],
+    recorder: Recorder,
+) -> None:
+    """Publish figures; sample answers and curves are records beside them."""
+    directory = context.work_dir / "export"
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    (directory / RESULTS_FILE).write_text(json.dumps(result.dump(), indent=1) + "\n")
+    with (directory / SAMPLES_FILE).open("w", encoding="utf-8") as out:
+        out.writelines(json.dumps(s, ensure_ascii=False) + "\n" for s in samples)
+    shutil.copyfile(recorder.path, directory / recorder.path.name)
+    publish(
+        context,
+        directory,
+        records=[SAMPLES_FILE, recorder.path.name],
+        step=recorder.step,
+        metrics=headline_metrics(result),
+    )
+    shutil.rmtree(directory)
+
+
+def _bad(sentence: str) -> StageFailure:
+    return StageFailure(ExitCode.BAD_CONFIGURATION, "BadEvaluationSet", sentence)
