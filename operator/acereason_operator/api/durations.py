@@ -2,7 +2,8 @@
 
 import re
 
-PATTERN = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
+from acereason_trainer.config.forms import DURATION, EXPLANATIONS
+
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -12,8 +13,6 @@ def seconds(duration: str) -> float:
 
     Raises ValueError, as a sentence, for anything that is not a duration.
     """
-    if not re.fullmatch(PATTERN, duration):
-        raise ValueError(
-            f"{duration!r} is not a duration; write a number with h, m, s or ms, as in 1h30m or 90s"
-        )
+    if not re.fullmatch(DURATION, duration):
+        raise ValueError(f"{duration!r} is not a duration; {EXPLANATIONS[DURATION]}")
     return sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(duration))

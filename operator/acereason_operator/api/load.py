@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from acereason_operator.api.checks import findings
+from acereason_operator.api.facts import facts_of
+from acereason_operator.api.faults import faults_of
 from acereason_operator.api.overrides import apply_overrides
 from acereason_operator.api.problems import Problem
-from acereason_operator.api.run import KIND, AceReasonRun
+from acereason_operator.api.run import GROUP, KIND, VERSION, AceReasonRun, StagesDoNotFit
 from acereason_operator.api.yaml_loader import Document, load_documents
 
 
@@ -50,11 +51,16 @@ def load_run(path: Path, sets: list[str], values: list[Path]) -> LoadedRun:
 def read_run(document: Document) -> LoadedRun:
     """The run that a document holds."""
     problems = list(document.problems)
-    if document.data is None:
+    data = document.data
+    if data is None:
         return LoadedRun(None, document, problems)
-    try:
-        run = AceReasonRun.parse(document.data)
-    except ValidationError as error:
-        problems += [document.problem(e["loc"], e["msg"]) for e in error.errors()]
-        return LoadedRun(None, document, problems)
-    return LoadedRun(None if problems else run, document, problems)
+    if not isinstance(data, dict) or data.get("kind") != KIND:
+        why = f"is no {KIND}; a run file starts with apiVersion: {GROUP}/{VERSION}, kind: {KIND}"
+        return LoadedRun(None, document, [*problems, document.problem((), why)])
+    faults = faults_of(AceReasonRun, data, left_out=StagesDoNotFit)
+    problems += [document.problem(path, what) for path, what in faults]
+    unfit = findings(facts_of(data.get("spec")))
+    problems += [document.problem(("spec", *path), what) for path, what in unfit]
+    problems.sort(key=lambda problem: (problem.file != document.name, problem.line or 0))
+    run = None if problems else AceReasonRun.parse(data)
+    return LoadedRun(run, document, problems)

@@ -3,7 +3,8 @@
 import re
 from decimal import Decimal
 
-PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
+from acereason_trainer.config.forms import EXPLANATIONS, QUANTITY
+
 _SUFFIXES = {
     "": Decimal(1),
     "m": Decimal("0.001"),
@@ -18,10 +19,8 @@ def amount(quantity: str | int | float) -> Decimal:
     Raises ValueError, as a sentence, for anything that is not a quantity of zero or more.
     """
     text = str(quantity)
-    if isinstance(quantity, bool) or not re.fullmatch(PATTERN, text):
-        raise ValueError(
-            f"{quantity!r} is not an amount; write a number, or one with a suffix: 500m, 16Gi"
-        )
+    if isinstance(quantity, bool) or not re.fullmatch(QUANTITY, text):
+        raise ValueError(f"{quantity!r} is not an amount; {EXPLANATIONS[QUANTITY]}")
     digits = text.rstrip("mkMGTPEKi")
     return Decimal(digits) * _SUFFIXES[text[len(digits) :]]
 

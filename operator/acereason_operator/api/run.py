@@ -2,28 +2,58 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
-
 from acereason_trainer.config.common import OneOf
-from acereason_trainer.config.model import Model
+from acereason_trainer.config.forms import (
+    DNS_LABEL,
+    DURATION,
+    ENVIRONMENT_NAME,
+    OBJECT_STORE,
+    QUANTITY,
+    SHORT_NAME,
+)
+from acereason_trainer.config.model import Combination, Model
 from acereason_trainer.config.sources import Inputs, ModelSource, StageName
 from acereason_trainer.config.stage_file import StageSettings
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from acereason_operator.api.checks import Finding, findings
+from acereason_operator.api.durations import seconds
+from acereason_operator.api.facts import facts_of
+from acereason_operator.api.problems import path_text
+from acereason_operator.api.quantities import amount, cpu_count
 
 GROUP = "acereason.dev"
 VERSION = "v1alpha1"
 KIND = "AceReasonRun"
 PLURAL = "acereasonruns"
 
-Duration = Annotated[str, Field(pattern=r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$", max_length=32)]
+
+class StagesDoNotFit(ValueError):
+    """Rules between the parts of a run that do not hold."""
+
+    def __init__(self, found: list[Finding]) -> None:
+        super().__init__("\n".join(f"{path_text(path)}: {what}" for path, what in found))
+
+
+def _an_amount(value: Any) -> Any:
+    if not isinstance(value, (str, int, float)):
+        raise ValueError(f"{value!r} is not an amount; write a number or text, as in 4 or 16Gi")
+    amount(value)
+    return value
+
+
+Duration = Annotated[str, Field(pattern=DURATION, max_length=32)]
 """A Go duration: `90s`, `1h30m`."""
+Amount = Annotated[str | int | float, BeforeValidator(_an_amount)]
+"""A Kubernetes quantity."""
 
 
 class ClaimTemplate(Model):
     """A PersistentVolumeClaim that is made once and has no owner: deleting a run keeps it."""
 
-    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+    name: str = Field(pattern=DNS_LABEL)
     """Name of the claim."""
-    storage: str = Field(pattern=r"^[0-9]+(\.[0-9]+)?([EPTGMK]i?|m)?$")
+    storage: str = Field(pattern=QUANTITY)
     """Size, as a quantity."""
     storage_class_name: str | None = None
     """Storage class; unset: the cluster's default."""
@@ -34,30 +64,41 @@ class ClaimTemplate(Model):
 class Storage(OneOf):
     """Where artifacts and states live: exactly one member."""
 
-    claim: str | None = Field(default=None, pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+    claim: str | None = Field(default=None, pattern=DNS_LABEL)
     """An existing PersistentVolumeClaim."""
     claim_template: ClaimTemplate | None = None
     """A claim to be made where it does not exist."""
     directory: str | None = Field(default=None, min_length=1, max_length=1024)
     """A directory, relative to the run file: runs on one machine."""
-    object_store: str | None = Field(default=None, pattern=r"^(s3|gs)://[^/]+(/.*)?$")
+    object_store: str | None = Field(default=None, pattern=OBJECT_STORE)
     """An object-store prefix."""
 
 
 class Resources(Model):
     """Compute resources of a stage's pods, as in a container."""
 
-    requests: dict[str, str | int | float] = Field(default_factory=dict, max_length=32)
+    requests: dict[str, Amount] = Field(default_factory=dict, max_length=32)
     """Guaranteed amounts. On a laptop, `cpu` is the number of threads of a stage and what the
     local executor packs stages by."""
-    limits: dict[str, str | int | float] = Field(default_factory=dict, max_length=32)
+    limits: dict[str, Amount] = Field(default_factory=dict, max_length=32)
     """Upper bounds."""
+
+    @model_validator(mode="after")
+    def _some_cpu(self) -> "Resources":
+        for where in ("requests", "limits"):
+            asked = getattr(self, where).get("cpu")
+            if asked is not None:
+                try:
+                    cpu_count(asked)
+                except ValueError as error:
+                    raise Combination(str(error), f"{where}.cpu") from None
+        return self
 
 
 class EnvVar(Model):
     """An environment variable of the stage's container."""
 
-    name: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    name: str = Field(pattern=ENVIRONMENT_NAME)
     """Name."""
     value: str | None = Field(default=None, max_length=32768)
     """Literal value."""
@@ -67,7 +108,9 @@ class EnvVar(Model):
     @model_validator(mode="after")
     def _one(self) -> "EnvVar":
         if (self.value is None) == (self.value_from is None):
-            raise ValueError(f"environment variable {self.name} needs either value or valueFrom")
+            raise Combination(
+                f"{self.name} needs exactly one of value and valueFrom", "value", "valueFrom"
+            )
         return self
 
 
@@ -90,6 +133,19 @@ class Deadlines(Model):
     active: Duration | None = None
     """The stage fails when its attempts ran so long together."""
 
+    @model_validator(mode="after")
+    def _after_the_start(self) -> "Deadlines":
+        for name, given in (
+            ("pending", self.pending),
+            ("noProgress", self.no_progress),
+            ("active", self.active),
+        ):
+            if given is not None and seconds(given) == 0:
+                raise Combination(
+                    f"{given} would end every attempt at once; use more, or leave it out", name
+                )
+        return self
+
 
 class Overrides(Model):
     """What `spec.defaults` sets for every stage and a stage may replace."""
@@ -105,7 +161,8 @@ class Overrides(Model):
     env: list[EnvVar] = Field(default_factory=list, max_length=128)
     """Environment, added to the defaults' by name."""
     pod_template: dict[str, Any] | None = Field(
-        default=None, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
+        default=None, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}
+    )
     """A partial PodTemplate merged into ours by container name."""
     retries: Retries | None = None
     """Retry budgets."""
@@ -113,6 +170,16 @@ class Overrides(Model):
     """Deadlines."""
     grace_period: Duration | None = None
     """Time between SIGTERM and SIGKILL; at least the time that publishing takes."""
+
+    @model_validator(mode="after")
+    def _one_value_each(self) -> "Overrides":
+        names = [variable.name for variable in self.env]
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                raise Combination(
+                    f"{name} is also env[{names.index(name)}]; set it once", f"env[{i}].name"
+                )
+        return self
 
 
 class Stage(Overrides, StageSettings):
@@ -140,7 +207,7 @@ class Retention(Model):
 class Queue(Model):
     """Kueue."""
 
-    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
+    name: str = Field(pattern=DNS_LABEL)
     """LocalQueue of the stage Jobs."""
     priority_class: str | None = None
     """WorkloadPriorityClass."""
@@ -170,20 +237,20 @@ class AceReasonRunSpec(Model):
 
     @model_validator(mode="after")
     def _stages_fit_together(self) -> "AceReasonRunSpec":
-        from acereason_operator.api.checks import problems_of_stages
-
-        problems = problems_of_stages(self)
-        if problems:
-            raise ValueError("\n".join(f"{path}: {what}" for path, what in problems))
+        found = findings(
+            facts_of(self.model_dump(by_alias=True, exclude_unset=True, exclude_none=True))
+        )
+        if found:
+            raise StagesDoNotFit(found)
         return self
 
 
 class ObjectMeta(Model):
     """The part of an object's metadata that a run file may set."""
 
-    model_config = {**Model.model_config, "extra": "ignore"}
+    model_config = ConfigDict(extra="ignore")
 
-    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")
+    name: str = Field(pattern=SHORT_NAME)
     """At most 40 characters: Job and Service names are made from it."""
     namespace: str | None = None
     """Namespace on a cluster."""

@@ -9,13 +9,13 @@ from pydantic import Field
 ConditionType = Literal["Complete", "Failed", "Suspended", "Stalled"]
 
 StageState = Literal[
-    "Waiting",       # a stage it needs is not complete, or it is held back
-    "Preparing",     # inputs are imported and verified, the key is computed
-    "Pending",       # claimed; its processes or pods are not all running
+    "Waiting",  # a stage it needs is not complete, or it is held back
+    "Preparing",  # inputs are imported and verified, the key is computed
+    "Pending",  # claimed; its processes or pods are not all running
     "Running",
-    "BackingOff",    # between two attempts
+    "BackingOff",  # between two attempts
     "Complete",
-    "Reused",        # an artifact with its key existed
+    "Reused",  # an artifact with its key existed
     "Failed",
     "Suspended",
 ]
@@ -57,8 +57,12 @@ class Failure(Model):
     """Sentence with what to do."""
     log_tail: str = ""
     """Last lines of its log."""
-    verdict: Literal["Infrastructure", "User", "BadConfiguration", "CorruptInput", "HealthStop",
-                     "Stopped"] | None = None
+    verdict: (
+        Literal[
+            "Infrastructure", "User", "BadConfiguration", "CorruptInput", "HealthStop", "Stopped"
+        ]
+        | None
+    ) = None
     """Who pays."""
     time: str = ""
     """RFC 3339 time."""

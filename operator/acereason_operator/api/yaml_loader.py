@@ -203,6 +203,7 @@ class _Reading:
                 return self._mapping(node, path)
             if isinstance(node, SequenceNode):
                 return [self.value(child, (*path, i)) for i, child in enumerate(node.value)]
+            assert isinstance(node, ScalarNode), "nodes are maps, lists or scalars"
             return self._scalar(node, path)
         finally:
             self._open.discard(id(node))

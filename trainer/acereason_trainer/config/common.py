@@ -4,11 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from acereason_trainer.config.model import NOT_IN_KEY, Model
+from acereason_trainer.config.forms import COLUMN, IMPORT_PATH
+from acereason_trainer.config.model import NOT_IN_KEY, Combination, Model
 from acereason_trainer.config.sources import exactly_one
 
-Column = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
-ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=256)]
+Column = Annotated[str, Field(pattern=COLUMN)]
+ImportPath = Annotated[str, Field(pattern=IMPORT_PATH, max_length=256)]
 
 
 class Range(Model):
@@ -24,9 +25,9 @@ class Range(Model):
     @model_validator(mode="after")
     def _bounded(self) -> "Range":
         if self.min is None and self.max is None:
-            raise ValueError("a range without min and max matches everything; give one of them")
+            raise Combination("has neither min nor max and matches everything; give one of them")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}; swap them")
+            raise Combination(f"{self.min:g} is above max {self.max:g}; swap them", "min", "max")
         return self
 
 
@@ -85,15 +86,20 @@ class Prompting(Model):
     """System message. AceReason 1.1: "You are a helpful and harmless assistant. You should think
     step-by-step."; 1.0 has none."""
     math_instruction: str = Field(
-        default="Please place your final answer inside \\boxed{}.", max_length=4096)
+        default="Please place your final answer inside \\boxed{}.", max_length=4096
+    )
     """Follows a math question after a blank line (1.1's wording)."""
     code_instruction: str = Field(
-        default=("Write Python code to solve the problem. Please place the solution code in the "
-                 "following format:\n```python\n# Your solution code here\n```"),
-        max_length=4096)
+        default=(
+            "Write Python code to solve the problem. Please place the solution code in the "
+            "following format:\n```python\n# Your solution code here\n```"
+        ),
+        max_length=4096,
+    )
     """Follows a code question after a blank line (both papers' wording)."""
     header_instruction: str = Field(
-        default="Solve the problem starting with the provided function header.", max_length=4096)
+        default="Solve the problem starting with the provided function header.", max_length=4096
+    )
     """Stands before a function header, where the problem gives one."""
     think_open: str = Field(default="<think>\n", max_length=64)
     """Opens the assistant's turn, so that the model reasons first."""
@@ -135,5 +141,5 @@ class OneOf(Model):
 
     @model_validator(mode="after")
     def _one(self) -> "OneOf":
-        exactly_one(self, type(self).__name__)
+        exactly_one(self)
         return self

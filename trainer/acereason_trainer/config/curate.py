@@ -17,7 +17,7 @@ from acereason_trainer.config.common import (
     Sampling,
     Verifier,
 )
-from acereason_trainer.config.model import NOT_IN_KEY, Model
+from acereason_trainer.config.model import Combination, Model
 
 
 class Columns(Model):
@@ -97,19 +97,26 @@ class PassRate(Model):
     """How the weights are held."""
     verifier: Verifier = Verifier()
     """Who checks the attempts."""
-    prompts_per_batch: int = Field(default=64, ge=1, json_schema_extra=NOT_IN_KEY)
-    """Prompts between two resume points."""
+    prompts_per_batch: int = Field(default=64, ge=1)
+    """Prompts whose attempts are decoded together, and between two resume points. In the key: the
+    batch's shape decides the last bits."""
 
     @model_validator(mode="after")
     def _band(self) -> "PassRate":
         if self.max_correct > self.samples:
-            raise ValueError(
-                f"maxCorrect {self.max_correct} is above samples {self.samples}; "
-                "the filter would keep everything")
+            raise Combination(
+                f"{self.max_correct} is above samples {self.samples}, which would keep everything; "
+                f"use {self.samples - 1} or less",
+                "maxCorrect",
+                "samples",
+            )
         if self.min_correct > self.max_correct:
-            raise ValueError(
-                f"minCorrect {self.min_correct} is above maxCorrect {self.max_correct}; "
-                "the filter would drop everything")
+            raise Combination(
+                f"{self.min_correct} is above maxCorrect {self.max_correct}, which would drop "
+                "everything; swap them",
+                "minCorrect",
+                "maxCorrect",
+            )
         return self
 
 

@@ -11,13 +11,14 @@ from acereason_trainer.config.common import (
     Telemetry,
     Verifier,
 )
-from acereason_trainer.config.model import NOT_IN_KEY, Model
+from acereason_trainer.config.forms import SHORT_NAME
+from acereason_trainer.config.model import NOT_IN_KEY, Combination, Model
 
 
 class EvaluationSet(Model):
     """One benchmark inside the stage's data."""
 
-    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")
+    name: str = Field(pattern=SHORT_NAME)
     """Name in tables, metrics and reports."""
     file: str = Field(min_length=1, max_length=256)
     """JSONL or parquet file inside the data artifact."""
@@ -56,7 +57,9 @@ class Evaluate(Model):
         names = [s.name for s in self.sets]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
-            raise ValueError(f"sets named {', '.join(twice)} appear twice; names must differ")
+            raise Combination(
+                f"{', '.join(twice)} is the name of more than one set; give each its own", "sets"
+            )
         return self
 
     @model_validator(mode="after")
@@ -64,6 +67,10 @@ class Evaluate(Model):
         for k in self.pass_at:
             for s in self.sets:
                 if s.samples < k:
-                    raise ValueError(
-                        f"passAt {k} needs at least {k} samples; set {s.name} has {s.samples}")
+                    raise Combination(
+                        f"pass@{k} needs at least {k} samples per problem; set {s.name} has "
+                        f"{s.samples}: raise its samples or leave {k} out",
+                        "passAt",
+                        "sets",
+                    )
         return self

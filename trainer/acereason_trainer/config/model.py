@@ -11,6 +11,23 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 
+class Combination(ValueError):
+    """Settings that are fine alone and cannot work together, with the sentence that says why.
+
+    `fields` are the settings it looks at, by their outside names and relative to the model that
+    raises it (`stop.plateau`); the first is where a message points. Without any, the whole model
+    is meant. Whoever reports every problem of a file leaves it out where one of them is broken.
+    """
+
+    def __init__(self, sentence: str, *fields: str) -> None:
+        super().__init__(sentence)
+        self.fields = fields
+
+
+class SeveralMembers(Combination):
+    """More than one member of a union is set; `fields` are those. What they hold does not matter."""
+
+
 class Model(BaseModel):
     """A frozen record that refuses fields it does not know."""
 
@@ -27,16 +44,17 @@ class Model(BaseModel):
 
     @classmethod
     def parse(cls, data: Any) -> Self:
-        """Read data from outside (YAML, JSON): only the camelCase names are names there.
+        """Read data from outside (YAML, JSON): only the camelCase names are names there, and a
+        number in quotes is no number, as on the API server.
 
         Raises pydantic.ValidationError, which holds every problem at once.
         """
-        return cls.model_validate(data, by_alias=True, by_name=False)
+        return cls.model_validate(data, strict=True, by_alias=True, by_name=False)
 
     @classmethod
     def parse_json(cls, text: str | bytes) -> Self:
         """Like `parse`, from JSON text."""
-        return cls.model_validate_json(text, by_alias=True, by_name=False)
+        return cls.model_validate_json(text, strict=True, by_alias=True, by_name=False)
 
     def dump(self) -> dict[str, Any]:
         """Plain JSON-able data under the outside names, without what was left unset (None)."""

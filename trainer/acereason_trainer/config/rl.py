@@ -15,7 +15,7 @@ from acereason_trainer.config.common import (
     Telemetry,
     Verifier,
 )
-from acereason_trainer.config.model import NOT_IN_KEY, Model
+from acereason_trainer.config.model import NOT_IN_KEY, Combination, Model
 from acereason_trainer.config.sft import Optimizer
 
 
@@ -25,7 +25,8 @@ class EntropyTarget(Model):
     entropy: float = Field(default=0.3, gt=0)
     """Temperature-adjusted entropy to come nearest to, in nats per token."""
     candidates: list[Annotated[float, Field(gt=0, le=2)]] = Field(
-        default=[0.6, 0.7, 0.8, 0.85, 0.9, 1.0], min_length=1, max_length=16)
+        default=[0.6, 0.7, 0.8, 0.85, 0.9, 1.0], min_length=1, max_length=16
+    )
     """Temperatures that are tried on the stage's own start checkpoint."""
     prompts: int = Field(default=128, ge=1)
     """Prompts of the probe."""
@@ -41,7 +42,8 @@ class Temperature(OneOf):
     fixed: float | None = Field(default=None, gt=0, le=2)
     """One value (1.1: 0.85 was the best of 0.6, 0.85 and 1.0)."""
     per_epoch: list[Annotated[float, Field(gt=0, le=2)]] | None = Field(
-        default=None, min_length=1, max_length=64)
+        default=None, min_length=1, max_length=64
+    )
     """One value for each pass over the data, the last one from then on (1.0's second code stage
     rises from 0.6 to 1.0)."""
     target_entropy: EntropyTarget | None = None
@@ -54,19 +56,23 @@ class GroupSize(OneOf):
     fixed: int | None = Field(default=None, ge=1, le=1024)
     """One value (1.0: 8 in the 8K stage, 16 after)."""
     per_epoch: list[Annotated[int, Field(ge=1, le=1024)]] | None = Field(
-        default=None, min_length=1, max_length=64)
+        default=None, min_length=1, max_length=64
+    )
     """One value for each pass over the data, the last one from then on (8 to 16 in 1.0)."""
 
     @model_validator(mode="after")
     def _spread(self) -> "GroupSize":
         if self.fixed is not None and self.fixed < 2:
-            raise ValueError(
-                f"fixed {self.fixed} gives no spread to learn from; use 2 or more "
-                "(the papers: 8 or 16)")
+            raise Combination(
+                f"{self.fixed} gives no spread to learn from; use 2 or more (the papers: 8 or 16)",
+                "fixed",
+            )
         if self.per_epoch is not None and min(self.per_epoch) < 2:
-            raise ValueError(
-                f"perEpoch holds {min(self.per_epoch)}, which gives no spread to learn from; "
-                "use 2 or more (the papers: 8 or 16)")
+            raise Combination(
+                f"{min(self.per_epoch)} gives no spread to learn from; use 2 or more "
+                "(the papers: 8 or 16)",
+                "perEpoch",
+            )
         return self
 
 
@@ -199,16 +205,35 @@ class RL(Model):
     @model_validator(mode="after")
     def _plateau_needs_validation(self) -> "RL":
         if self.stop.plateau is not None and self.validation is None:
-            raise ValueError("stop.plateau needs validation; add validation: {everySteps: 50}")
+            raise Combination(
+                "a plateau is seen by validation, which is not set; add validation: "
+                "{everySteps: 50} beside stop",
+                "stop.plateau",
+                "validation",
+            )
         return self
 
     @model_validator(mode="after")
     def _overlong_switches(self) -> "RL":
         o = self.overlong
         if o.mode == "penalize" and not (o.in_statistics and o.in_denominator):
-            raise ValueError(
-                "overlong.inStatistics and overlong.inDenominator only mean something with "
-                "mode: mask; leave them out or set mode: mask")
+            raise Combination(
+                "inStatistics and inDenominator mean something only with mode: mask; leave them "
+                "out or set mode: mask",
+                "overlong",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> "RL":
+        steps = self.stop.plateau.max_steps if self.stop.plateau else self.stop.steps
+        if steps is not None and self.optimizer.warmup_steps >= steps:
+            raise Combination(
+                f"{self.optimizer.warmup_steps} steps of warm-up and the stage ends after {steps}; "
+                "warm up for fewer",
+                "optimizer.warmupSteps",
+                "stop",
+            )
         return self
 
 

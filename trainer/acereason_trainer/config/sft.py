@@ -1,5 +1,7 @@
 """Settings of an `sft` stage: learn from worked answers (AceReason 1.1 section 3)."""
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from acereason_trainer.config.common import (
@@ -10,7 +12,7 @@ from acereason_trainer.config.common import (
     Saving,
     Telemetry,
 )
-from acereason_trainer.config.model import NOT_IN_KEY, Model
+from acereason_trainer.config.model import NOT_IN_KEY, Combination, Model
 
 
 class Optimizer(Model):
@@ -18,7 +20,9 @@ class Optimizer(Model):
 
     learning_rate: float = Field(gt=0, le=1)
     """Peak learning rate."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        default=[0.9, 0.999], min_length=2, max_length=2
+    )
     """Decay of the two moments."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Decoupled weight decay, on matrices only."""
@@ -44,8 +48,12 @@ class SFT(Model):
     """Completion-only loss on packed rows; documents are never cut."""
 
     optimizer: Optimizer = Optimizer(
-        learning_rate=1e-4, betas=(0.9, 0.95), weight_decay=0.1, warmup_steps=100,
-        final_fraction=0.1)
+        learning_rate=1e-4,
+        betas=[0.9, 0.95],
+        weight_decay=0.1,
+        warmup_steps=100,
+        final_fraction=0.1,
+    )
     """1e-4 lies in the middle of what comparable recipes use; the paper prints none."""
     budget: SFTBudget = SFTBudget(epochs=5)
     """How long to train."""
@@ -69,7 +77,21 @@ class SFT(Model):
     @model_validator(mode="after")
     def _micro(self) -> "SFT":
         if self.tokens_per_micro_batch < self.row_tokens:
-            raise ValueError(
-                f"tokensPerMicroBatch {self.tokens_per_micro_batch} is below rowTokens "
-                f"{self.row_tokens}; one row must fit")
+            raise Combination(
+                f"{self.tokens_per_micro_batch} is below rowTokens {self.row_tokens}; one packed "
+                "row must fit",
+                "tokensPerMicroBatch",
+                "rowTokens",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> "SFT":
+        steps, warmup = self.budget.steps, self.optimizer.warmup_steps
+        if steps is not None and warmup >= steps:
+            raise Combination(
+                f"{warmup} steps of warm-up and the stage ends after {steps}; warm up for fewer",
+                "optimizer.warmupSteps",
+                "budget",
+            )
         return self

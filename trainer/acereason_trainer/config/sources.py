@@ -4,24 +4,26 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from acereason_trainer.config.model import Model
+from acereason_trainer.config.forms import DIGEST, STAGE_NAME
+from acereason_trainer.config.model import Combination, Model, SeveralMembers
 
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-StageName = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")]
+Digest = Annotated[str, Field(pattern=DIGEST)]
+StageName = Annotated[str, Field(pattern=STAGE_NAME)]
 """A DNS label of at most 40 characters: Job, Service and pod names are made from it."""
 
 
-def exactly_one(model: Model, what: str, union: type[Model] | None = None) -> None:
-    """Raise ValueError unless exactly one field of a union of named members is set.
+def exactly_one(model: Model, union: type[Model] | None = None) -> None:
+    """Raise Combination unless exactly one field of a union of named members is set.
 
     `union` is the class whose fields are the members, where `model` adds others to them.
     """
     fields = (union or type(model)).model_fields
     names = [info.alias or name for name, info in fields.items()]
     given = [n for n, f in zip(names, fields, strict=True) if getattr(model, f) is not None]
-    if len(given) != 1:
-        found = " and ".join(given) if given else "none"
-        raise ValueError(f"{what} needs exactly one of {', '.join(names)}; found {found}")
+    if not given:
+        raise Combination(f"holds none of its members; give one of {', '.join(names)}")
+    if len(given) > 1:
+        raise SeveralMembers(f"holds {' and '.join(given)}; keep one of them", *given)
 
 
 class HubSource(Model):
@@ -67,7 +69,7 @@ class ModelSource(Model):
 
     @model_validator(mode="after")
     def _one(self) -> "ModelSource":
-        exactly_one(self, "model")
+        exactly_one(self)
         return self
 
 
@@ -85,7 +87,7 @@ class Source(Model):
 
     @model_validator(mode="after")
     def _one(self) -> "Source":
-        exactly_one(self, "an input")
+        exactly_one(self)
         return self
 
 
@@ -119,5 +121,5 @@ class ResolvedSource(Model):
 
     @model_validator(mode="after")
     def _one(self) -> "ResolvedSource":
-        exactly_one(self, "a resolved input")
+        exactly_one(self)
         return self

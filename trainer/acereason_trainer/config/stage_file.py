@@ -21,7 +21,10 @@ StageKind = Literal["curate", "sft", "mathRL", "codeRL", "evaluate"]
 ArtifactKind = Literal["model", "data", "evaluation"]
 
 OUTPUT_KIND: dict[str, ArtifactKind] = {
-    "curate": "data", "sft": "model", "mathRL": "model", "codeRL": "model",
+    "curate": "data",
+    "sft": "model",
+    "mathRL": "model",
+    "codeRL": "model",
     "evaluate": "evaluation",
 }
 """What each stage kind publishes."""
@@ -46,7 +49,7 @@ class StageSettings(Model):
 
     @model_validator(mode="after")
     def _one(self) -> "StageSettings":
-        exactly_one(self, "a stage", StageSettings)
+        exactly_one(self, StageSettings)
         return self
 
     @property
