@@ -1,0 +1,60 @@
+"""Where in a response the answer stands.
+
+Only the text after the last `</think>` counts: boxes and code blocks inside the reasoning are
+drafts. Of several answers the last one counts, so that hedging with an early guess wins nothing.
+"""
+
+import re
+
+THINK_END = "</think>"
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_OPENING_FENCE = re.compile(r"^[ \t]*```[ \t]*(?:python3?|py)[ \t]*\r?\n", re.M | re.I)
+_CLOSING_FENCE = re.compile(r"^[ \t]*```(?!\w)", re.M)
+
+
+def after_thinking(response: str) -> str | None:
+    """What follows the last `</think>`; None if the reasoning never ended."""
+    _, tag, tail = response.rpartition(THINK_END)
+    return tail if tag else None
+
+
+def boxed_answer(response: str) -> str | None:
+    r"""Content of the last balanced `\boxed{}` or `\fbox{}` after the reasoning, stripped.
+
+    A box inside a box: the inner one. None where there is no box or the last one is never closed:
+    a cut-off answer must not fall back to an earlier guess.
+    """
+    text = after_thinking(response)
+    if text is None:
+        return None
+    boxes = list(_BOX.finditer(text))
+    return _balanced(text, boxes[-1].end()) if boxes else None
+
+
+def python_program(response: str) -> str | None:
+    """The last ```python block after the reasoning; None if there is none or it is open."""
+    text = after_thinking(response)
+    if text is None:
+        return None
+    openings = list(_OPENING_FENCE.finditer(text))
+    if not openings:
+        return None
+    start = openings[-1].end()
+    closing = _CLOSING_FENCE.search(text, start)
+    return text[start : closing.start()] if closing else None
+
+
+def _balanced(text: str, start: int) -> str | None:
+    """Text from `start` to the brace that closes the group opened just before it."""
+    depth = 1
+    position = start
+    while position < len(text):
+        character = text[position]
+        if character == "\\":
+            position += 2
+            continue
+        depth += (character == "{") - (character == "}")
+        if depth == 0:
+            return text[start:position].strip()
+        position += 1
+    return None

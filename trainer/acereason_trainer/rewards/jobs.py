@@ -1,0 +1,65 @@
+"""The messages between the trainer and its checking processes."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from acereason_trainer.config.common import Verifier
+from acereason_trainer.rewards.code import CodeJob
+from acereason_trainer.rewards.protocol import Grade
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker is for."""
+
+    kind: Literal["math", "code", "custom"]
+    verifier: Verifier
+    all_tests: bool = False
+    function: str | None = None
+    """Import path of a custom reward."""
+    path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
+    """Where the trainer imports from."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker takes jobs."""
+
+    notes: tuple[str, ...] = ()
+    """What a person should know, for the log."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The worker cannot do its work; the settings are wrong."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
+class MathJob:
+    """Two answers to compare."""
+
+    answer: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class CustomJob:
+    """A row and the response to it."""
+
+    row: Mapping[str, Any]
+    response: str
+
+
+@dataclass(frozen=True)
+class RewardRaised:
+    """A custom reward function failed: its author must mend it."""
+
+    sentence: str
+
+
+Job = MathJob | CodeJob | CustomJob
+Reply = Grade | RewardRaised

@@ -1,0 +1,211 @@
+"""Worker processes that check answers at once, each watched by one thread that can kill it.
+
+Threads are no boundary for code that does not return, so a deadline is kept by killing the process
+(SIGKILL) and starting another. A worker that is lost is replaced and the job is tried once more; a
+job that loses two workers gets an infrastructure error, which masks the sample, unless the way in
+which they died blames the answer (`blame`).
+"""
+
+import logging
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future
+from multiprocessing.connection import Connection
+from typing import Any
+
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.rewards.jobs import Job, Ready, Refused, RewardRaised, Setup
+from acereason_trainer.rewards.protocol import Grade, Verdict
+from acereason_trainer.stage import StageFailure
+
+_log = logging.getLogger(__name__)
+
+_START_SECONDS = 120.0
+
+
+class WorkerLost(Exception):
+    """A worker ended or did not answer. `code` is its exit code: negative for a signal."""
+
+    def __init__(self, code: int | None) -> None:
+        super().__init__(f"the checking process ended with {code}")
+        self.code = code
+
+
+class Worker:
+    """One process, started when it is first needed."""
+
+    def __init__(self, setup: Setup, seconds: float) -> None:
+        self._setup = setup
+        self._seconds = seconds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        self.notes: tuple[str, ...] = ()
+
+    def start(self) -> None:
+        """Start the process if it does not run. Raises StageFailure for settings it refuses."""
+        if self._process is not None:
+            return
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "acereason_trainer.rewards.worker",
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                ],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                # A Ctrl-C at the terminal is for the runner, which stops the stage in order.
+                start_new_session=True,
+            )
+        self._connection = Connection(ours.detach())
+        answer = self._exchange(self._setup, _START_SECONDS)
+        if isinstance(answer, Refused):
+            self.stop()
+            raise StageFailure(ExitCode.BAD_CONFIGURATION, "BadReward", answer.sentence)
+        assert isinstance(answer, Ready)
+        self.notes = answer.notes
+
+    def check(self, job: Job) -> Grade:
+        """Have one job done. Raises WorkerLost, or StageFailure for a broken custom reward."""
+        self.start()
+        answer = self._exchange(job, self._seconds)
+        if isinstance(answer, RewardRaised):
+            raise StageFailure(ExitCode.BAD_CONFIGURATION, "RewardRaised", answer.sentence)
+        assert isinstance(answer, Grade)
+        return answer
+
+    def kill(self) -> None:
+        """End the process; its own thread notices, and reaps it. Safe from any thread."""
+        if (process := self._process) is not None:
+            process.kill()
+
+    def stop(self) -> None:
+        """Kill the process, if it runs, and reap it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _exchange(self, message: object, seconds: float) -> object:
+        assert self._connection is not None and self._process is not None
+        try:
+            self._connection.send(message)
+            if self._connection.poll(seconds):
+                return self._connection.recv()
+            code = None
+        except (EOFError, OSError):
+            code = self._process.wait()
+        self.stop()
+        raise WorkerLost(code)
+
+
+class WorkerPool:
+    """Workers behind one queue of jobs."""
+
+    def __init__(self, setup: Setup, seconds: float) -> None:
+        """`seconds`: wall-clock limit of one job; far beyond what its own limits allow."""
+        self._workers = [Worker(setup, seconds) for _ in range(setup.verifier.workers)]
+        self._jobs: queue.SimpleQueue[tuple[Future[Any], Job | None] | None] = queue.SimpleQueue()
+        self._said: set[str] = set()
+        self._closed = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._serve, args=(worker,), daemon=True, name="verifier")
+            for worker in self._workers
+        ]
+
+    def open(self) -> None:
+        """Take jobs from here on; one worker starts now, so that wrong settings are told at once.
+
+        Raises StageFailure where it refuses or cannot be started.
+        """
+        first: Future[None] = Future()
+        self._jobs.put((first, None))
+        self._threads[0].start()
+        first.result()
+        for thread in self._threads[1:]:
+            thread.start()
+
+    def submit(self, job: Job) -> "Future[Grade]":
+        """Have a job done by the next free worker."""
+        future: Future[Grade] = Future()
+        self._jobs.put((future, job))
+        return future
+
+    def close(self) -> None:
+        """Kill all workers; jobs that are not done get an infrastructure error."""
+        self._closed.set()
+        for _ in self._threads:
+            self._jobs.put(None)
+        for worker, thread in zip(self._workers, self._threads, strict=True):
+            while thread.is_alive():
+                worker.kill()
+                thread.join(0.05)
+
+    def _serve(self, worker: Worker) -> None:
+        """Do jobs until there is a None.
+
+        The thread starts its worker itself: the kernel ends a worker with the thread that
+        started it.
+        """
+        while item := self._jobs.get():
+            future, job = item
+            try:
+                future.set_result(
+                    self._started(worker) if job is None else self._graded(worker, job)
+                )
+            except StageFailure as e:
+                future.set_exception(e)
+            self._say(worker.notes)
+        worker.stop()
+
+    def _started(self, worker: Worker) -> None:
+        try:
+            worker.start()
+        except WorkerLost as e:
+            raise StageFailure(
+                ExitCode.TEMPORARY, "VerifierLost", f"no verifier could be started: {e}"
+            ) from e
+
+    def _graded(self, worker: Worker, job: Job) -> Grade:
+        lost = WorkerLost(None)
+        for _ in range(2):
+            if self._closed.is_set():
+                break
+            try:
+                return worker.check(job)
+            except WorkerLost as e:
+                lost = e
+                if (verdict := blame(e.code)) is Verdict.TIMEOUT:
+                    return Grade(verdict, 0.0, 0.0, "out of CPU time")
+        verdict = blame(lost.code)
+        return Grade(verdict, None if verdict is Verdict.INFRA_ERROR else 0.0, 0.0, str(lost))
+
+    def _say(self, notes: tuple[str, ...]) -> None:
+        for note in notes:
+            if note not in self._said:
+                self._said.add(note)
+                _log.warning(note)
+
+
+def blame(code: int | None) -> Verdict:
+    """What a worker's death says about the answer that it was checking.
+
+    SIGPROF is its timer of CPU time; a crash of the C library twice in a row is the answer's work.
+    Anything else (the machine's memory killer, no answer at all) says nothing.
+    """
+    if code == -signal.SIGPROF:
+        return Verdict.TIMEOUT
+    if code in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS):
+        return Verdict.RUNTIME_ERROR
+    return Verdict.INFRA_ERROR

@@ -1,0 +1,158 @@
+"""The three rewards behind the Rewarder protocol: math, code, custom.
+
+Each turns (row, response) into a job, or into a grade where no job is needed; `_Pooled` sees to it
+that the same job is done once, however many responses of a group agree.
+"""
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Literal
+
+from acereason_trainer.config.common import Verifier
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.rl import CustomReward
+from acereason_trainer.rewards.code import CodeJob, as_tests, entry_point
+from acereason_trainer.rewards.extract import boxed_answer, python_program
+from acereason_trainer.rewards.jobs import CustomJob, Job, MathJob, Setup
+from acereason_trainer.rewards.math import Undecided, exactly_same, is_same_answer
+from acereason_trainer.rewards.pool import WorkerPool
+from acereason_trainer.rewards.protocol import Grade, Rewarder, Verdict
+from acereason_trainer.stage import StageFailure
+
+MAX_ANSWER_CHARACTERS = 2000
+"""A longer boxed answer is not read at all: no problem has one, and reading costs time."""
+_REMEMBERED = 65_536
+_BACKSTOP_FACTOR, _BACKSTOP_SECONDS = 8, 60.0
+"""Wall-clock limit of a whole job: the limits inside count CPU time and end it long before."""
+
+
+def make_rewarder(
+    domain: Literal["math", "code"],
+    verifier: Verifier,
+    custom: CustomReward | None = None,
+    all_tests: bool = False,
+) -> Rewarder:
+    """The checker of a domain's answers, or of a custom reward where one is given.
+
+    `all_tests`: go on after a program's first failure and fill `Grade.passed`. Worker processes
+    start when they are first needed. Raises StageFailure for a custom reward that cannot be
+    imported; one that raises or leaves [0, 1] makes the grade's future raise StageFailure.
+    """
+    if custom is not None:
+        setup = Setup("custom", verifier, function=custom.function)
+        seconds = verifier.code.seconds_per_program
+        rewarder = _Pooled(_custom_job, WorkerPool(setup, seconds))
+        rewarder.open()
+        return rewarder
+    if domain == "math":
+        seconds = _BACKSTOP_FACTOR * verifier.math_seconds + _BACKSTOP_SECONDS
+        return _Pooled(_math_job, WorkerPool(Setup("math", verifier), seconds))
+    setup = Setup("code", verifier, all_tests=all_tests)
+    seconds = _BACKSTOP_FACTOR * verifier.code.seconds_per_program + _BACKSTOP_SECONDS
+    return _Pooled(_code_job, WorkerPool(setup, seconds))
+
+
+class _Pooled:
+    """A Rewarder: same job, same future."""
+
+    def __init__(
+        self, make_job: Callable[[Mapping[str, Any], str], Job | Grade], pool: WorkerPool
+    ) -> None:
+        self._make_job = make_job
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._open = False
+        self._futures: OrderedDict[bytes, Future[Grade]] = OrderedDict()
+
+    def open(self) -> None:
+        """Start the pool now instead of at the first job."""
+        self._pool.open()
+        self._open = True
+
+    def submit(self, row: Mapping[str, Any], response: str) -> "Future[Grade]":
+        job = self._make_job(row, response)
+        if isinstance(job, Grade):
+            done: Future[Grade] = Future()
+            done.set_result(job)
+            return done
+        key = _digest(job)
+        with self._lock:
+            if key in self._futures:
+                self._futures.move_to_end(key)
+                return self._futures[key]
+            if not self._open:
+                self.open()
+            future = self._futures[key] = self._pool.submit(job)
+            if len(self._futures) > _REMEMBERED:
+                self._futures.popitem(last=False)
+        future.add_done_callback(partial(self._forget_failure, key))
+        return future
+
+    def close(self) -> None:
+        with self._lock:
+            if self._open:
+                self._pool.close()
+                self._open = False
+
+    def _forget_failure(self, key: bytes, future: "Future[Grade]") -> None:
+        """What failed for the checker's reasons is tried anew when it is asked for again."""
+        if future.exception() or future.result().verdict is Verdict.INFRA_ERROR:
+            self._futures.pop(key, None)
+
+
+def _math_job(row: Mapping[str, Any], response: str) -> Job | Grade:
+    answer = boxed_answer(response)
+    if answer is None or not answer:
+        return Grade(Verdict.FORMAT, 0.0)
+    if len(answer) > MAX_ANSWER_CHARACTERS:
+        return Grade(Verdict.WRONG, 0.0, detail=answer[:200])
+    reference = str(_column(row, "answer", "math"))
+    try:
+        same = is_same_answer(answer, reference, exactly_same)
+    except Undecided:
+        return MathJob(answer, reference)
+    return Grade(Verdict.CORRECT if same else Verdict.WRONG, float(same), detail=answer)
+
+
+def _code_job(row: Mapping[str, Any], response: str) -> Job | Grade:
+    program = python_program(response)
+    if program is None:
+        return Grade(Verdict.FORMAT, 0.0)
+    tests = _column(row, "tests", "code")
+    starter = row.get("starter") or None
+    if starter is not None:
+        try:
+            entry_point(starter)
+        except ValueError as e:
+            raise StageFailure(ExitCode.BAD_CONFIGURATION, "BadData", f"{_name(row)}: {e}") from e
+    return CodeJob(program, as_tests(tests), starter)
+
+
+def _custom_job(row: Mapping[str, Any], response: str) -> Job | Grade:
+    return CustomJob(dict(row), response)
+
+
+def _column(row: Mapping[str, Any], column: str, domain: str) -> Any:
+    if row.get(column) in (None, "", []):
+        raise StageFailure(
+            ExitCode.BAD_CONFIGURATION,
+            "BadData",
+            f'{_name(row)} has no "{column}"; the {domain} reward checks against it '
+            "(a curate stage can drop such rows)",
+        )
+    return row[column]
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return f"row {row.get('id', '')!s}" if row.get("id") else "a row"
+
+
+def _digest(job: Job) -> bytes:
+    """Name of a job by its content: problem and answer, not the words around the answer."""
+    text = json.dumps(vars(job), sort_keys=True, default=str, ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()

@@ -1,0 +1,171 @@
+"""A process that checks answers, one at a time, for as long as its trainer lives.
+
+Started by pool.py as `python -m acereason_trainer.rewards.worker FD PARENT`. The first message from
+the trainer says what kind of answers there will be (`Setup`); the answer to it is `Ready` or
+`Refused`. Then each job is answered by a Grade. The trainer kills the process when a job takes too
+long, so nothing here watches the clock, but for one timer of CPU time that the kernel holds.
+"""
+
+import importlib
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from typing import Any
+
+from acereason_trainer.rewards import walls
+from acereason_trainer.rewards.code import CodeJob, grade_program
+from acereason_trainer.rewards.jobs import (
+    CustomJob,
+    MathJob,
+    Ready,
+    Refused,
+    Reply,
+    RewardRaised,
+    Setup,
+)
+from acereason_trainer.rewards.math import is_same_answer
+from acereason_trainer.rewards.protocol import Grade, Verdict
+from acereason_trainer.rewards.sandbox import Sandbox, SandboxLost
+
+_MATH_MEMORY = 2 << 30
+
+
+def main() -> None:
+    """Serve until the trainer closes the connection or dies."""
+    connection, parent = Connection(int(sys.argv[1])), int(sys.argv[2])
+    walls.die_with_parent()
+    if os.getppid() != parent:
+        return
+    # The expected outputs are in here: no program may read this process's memory.
+    walls.set_inspectable(0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    setup: Setup = connection.recv()
+    sys.path[:] = setup.path
+    try:
+        grade, ready = _GRADERS[setup.kind](setup)
+    except ImportRefused as e:
+        connection.send(Refused(str(e)))
+        return
+    connection.send(ready)
+    while True:
+        try:
+            job = connection.recv()
+        except EOFError:
+            return
+        connection.send(grade(job))
+
+
+class ImportRefused(Exception):
+    """A custom reward cannot be imported."""
+
+
+Grader = Callable[[Any], Reply]
+
+
+def _math(setup: Setup) -> tuple[Grader, Ready]:
+    from acereason_trainer.rewards.symbolic import symbolically_same
+
+    resource.setrlimit(resource.RLIMIT_AS, (_MATH_MEMORY, _MATH_MEMORY))
+    # No handler: the kernel ends the process, whatever C code it is in.
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+
+    def grade(job: MathJob) -> Grade:
+        start = time.monotonic()
+        signal.setitimer(signal.ITIMER_PROF, setup.verifier.math_seconds)
+        try:
+            same = is_same_answer(job.answer, job.reference, symbolically_same)
+            verdict = Verdict.CORRECT if same else Verdict.WRONG
+        except MemoryError:
+            verdict = Verdict.MEMORY
+        except (
+            ArithmeticError,
+            AttributeError,
+            NotImplementedError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ):
+            # What sympy raises for expressions without a value; an answer without one is wrong.
+            verdict = Verdict.WRONG
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        reward = float(verdict is Verdict.CORRECT)
+        return Grade(verdict, reward, time.monotonic() - start, job.answer)
+
+    return grade, Ready()
+
+
+def _code(setup: Setup) -> tuple[Grader, Ready]:
+    sandbox = Sandbox(setup.verifier.code)
+    standing = sandbox.start()
+    limits = setup.verifier.code
+
+    def grade(job: CodeJob) -> Grade:
+        for last in (False, True):
+            try:
+                return grade_program(job, limits, sandbox.run, setup.all_tests)
+            except SandboxLost as e:
+                if last:
+                    return Grade(Verdict.INFRA_ERROR, None, 0.0, str(e))
+        raise AssertionError("the second failure returns")
+
+    return grade, Ready(
+        tuple(_MISSING_WALL[wall] for wall, stands in standing.items() if not stands)
+    )
+
+
+_MISSING_WALL = {
+    "landlock": "this kernel has no landlock: model-written programs can read and write what the "
+    "user of this process can; run the verifier in a container of its own",
+    "seccomp": "this kernel refuses seccomp filters: model-written programs can open sockets and "
+    "start processes; run the verifier in a container without network",
+}
+
+
+def _custom(setup: Setup) -> tuple[Grader, Ready]:
+    function = import_reward(setup.function or "")
+
+    def grade(job: CustomJob) -> Reply:
+        start = time.monotonic()
+        try:
+            reward = float(function(job.row, job.response))
+        except Exception as e:  # noqa: BLE001 - anything its author's code may raise
+            return RewardRaised(f"reward {setup.function} raised {type(e).__name__}: {e}")
+        if not 0 <= reward <= 1:
+            return RewardRaised(f"reward {setup.function} returned {reward}; it must be 0 to 1")
+        verdict = Verdict.CORRECT if reward == 1 else Verdict.WRONG
+        return Grade(verdict, reward, time.monotonic() - start)
+
+    return grade, Ready()
+
+
+def import_reward(path: str) -> Callable[[Mapping[str, Any], str], float]:
+    """The function named `package.module:function`. Raises ImportRefused with a sentence."""
+    module, _, name = path.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except Exception as e:
+        raise ImportRefused(
+            f"reward.function {path} cannot be imported ({type(e).__name__}: {e}); install its "
+            "package in the stage's image or put it on PYTHONPATH"
+        ) from e
+    if not callable(function):
+        raise ImportRefused(
+            f"reward.function {path} is not a function; name one that takes "
+            "(row, response) and returns 0 to 1"
+        )
+    return function  # type: ignore[no-any-return]
+
+
+_GRADERS: dict[str, Callable[[Setup], tuple[Grader, Ready]]] = {
+    "math": _math,
+    "code": _code,
+    "custom": _custom,
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,334 @@
+"""A small interpreter that forks once for each test of a model-written program.
+
+Forking costs about 2 ms where starting an interpreter costs 30. The zygote knows nothing worth
+stealing: it is told the program and the limits, and handed descriptors for the input and for the
+output; the expected output stays with the process that compares (sandbox.py).
+
+Started as `python -S -s -P zygote.py SOCKET_FD`, so the standard library is all there is. Each
+request is one JSON line {source, entry, cpuSeconds, wallSeconds, memoryBytes, outputBytes} that
+carries three or four descriptors (stdin, stdout, stderr; the result of a call); each answer is one
+JSON line, see `_run`.
+"""
+
+# ruff: noqa: PTH, SIM115, BLE001 - it stands in for the interpreter itself
+
+import array
+
+# What contest programs import: loaded once here, shared by every fork.
+import bisect
+import builtins
+import collections
+import contextlib
+import functools
+import gc
+import heapq
+import itertools
+import json
+import math
+import operator
+import os
+import random
+import re
+import resource
+import signal
+import socket
+import string
+import sys
+import threading
+import time
+import types
+import typing
+
+sys.path.append(os.path.dirname(os.path.abspath(__file__)))
+import _sitebuiltins
+
+import walls  # type: ignore[import-not-found]
+
+sys.path.pop()
+
+_RESULT_FD = 3
+_MAX_OPEN_FILES = 64
+_THREAD_STACK = 16 << 20
+_MAX_INT_DIGITS = 50_000  # LiveCodeBench's; the interpreter's 4,300 fails right programs
+_LIBRARIES = [os.path.dirname(os.__file__), "/lib", "/lib64", "/usr/lib", "/usr/lib64"]
+
+# Call-based problems come from a site that imports these for the solver.
+_PRESET = {
+    **{name: getattr(typing, name) for name in typing.__all__},
+    **{
+        name: getattr(m, name)
+        for m in (collections, itertools, functools, operator, heapq, bisect, string, math)
+        for name in dir(m)
+        if not name.startswith("_")
+    },
+    **{
+        m.__name__: m
+        for m in (
+            bisect,
+            collections,
+            functools,
+            heapq,
+            itertools,
+            math,
+            operator,
+            random,
+            re,
+            string,
+            sys,
+            typing,
+            json,
+        )
+    },
+    "pow": pow,
+}
+
+
+def main() -> None:
+    """Serve requests until the other end closes."""
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    walls.die_with_parent()
+    walls.adopt_orphans()
+    walls.set_inspectable(0)
+    _enter_a_directory_that_is_gone()
+    _make_like_a_terminal_start()
+    ruleset = walls.read_only_ruleset(_LIBRARIES)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _answer(channel, {"walls": _walls_that_stand(ruleset)})
+    gc.freeze()
+    while request := _receive(channel):
+        line, descriptors = request
+        try:
+            answer = _run(json.loads(line), descriptors, ruleset)
+        except OSError as e:
+            answer = {"failed": str(e)}
+        for descriptor in descriptors:
+            os.close(descriptor)
+        _answer(channel, answer)
+
+
+def _enter_a_directory_that_is_gone() -> None:
+    """Nothing can be created in it, and nothing is left behind."""
+    directory = os.path.join("/tmp", f"acereason-zygote-{os.getpid()}")
+    os.mkdir(directory, 0o700)
+    os.chdir(directory)
+    os.rmdir(directory)
+
+
+def _make_like_a_terminal_start() -> None:
+    """What `python solution.py` has and a bare interpreter does not."""
+    builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D")  # type: ignore[attr-defined]
+    builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")  # type: ignore[attr-defined]
+    sys.argv = ["solution.py"]
+    sys.set_int_max_str_digits(_MAX_INT_DIGITS)
+    os.environ.clear()
+
+
+def _walls_that_stand(ruleset: int | None) -> dict[str, bool]:
+    """Try the walls on a fork of this process."""
+    pid = os.fork()
+    if pid == 0:
+        paths, calls = _put_up_walls(ruleset)
+        os._exit(2 * paths + calls)
+    stands = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return {"landlock": bool(stands & 2), "seccomp": bool(stands & 1)}
+
+
+def _put_up_walls(ruleset: int | None) -> tuple[bool, bool]:
+    walls.drop_capabilities()
+    walls.forbid_new_privileges()
+    paths = ruleset is not None and walls.restrict_paths(ruleset)
+    calls = walls.restrict_system_calls(walls.system_call_filter(os.getpid()))
+    return paths, calls
+
+
+def _receive(channel: socket.socket) -> tuple[bytes, list[int]] | None:
+    """One line and the descriptors that came with its first byte; None at the end."""
+    descriptors = array.array("i")
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        data, ancillary, _, _ = channel.recvmsg(1 << 20, socket.CMSG_LEN(4 * 4))
+        if not data:
+            return None
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptors.frombytes(payload[: len(payload) // 4 * 4])
+        line += data
+    return bytes(line), list(descriptors)
+
+
+def _answer(channel: socket.socket, answer: dict[str, object]) -> None:
+    channel.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def _run(request: dict[str, typing.Any], fds: list[int], ruleset: int | None) -> dict[str, object]:
+    """One test in one fork: {exit, signal, cpuSeconds, wallSeconds, late}, or {failed: why}."""
+    started_r, started_w = os.pipe()
+    start = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _be_the_program(request, fds, ruleset, started_w)
+        finally:
+            os._exit(1)
+    os.close(started_w)
+    status, usage, late = _wait(pid, start + request["wallSeconds"])
+    _kill_what_is_left(pid)
+    started = os.read(started_r, 1)
+    os.close(started_r)
+    if not started:
+        return {"failed": "the sandbox could not be set up"}
+    return {
+        "exit": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
+        "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
+        "cpuSeconds": usage.ru_utime + usage.ru_stime,
+        "wallSeconds": time.monotonic() - start,
+        "late": late,
+    }
+
+
+def _wait(pid: int, deadline: float) -> tuple[int, resource.struct_rusage, bool]:
+    """Reap the child, killing it at the deadline."""
+    while True:
+        done, status, usage = os.wait4(pid, os.WNOHANG)
+        if done:
+            return status, usage, False
+        left = deadline - time.monotonic()
+        if left <= 0:
+            os.kill(pid, signal.SIGKILL)
+            _, status, usage = os.wait4(pid, 0)
+            return status, usage, True
+        signal.sigtimedwait({signal.SIGCHLD}, left)
+
+
+def _kill_what_is_left(session: int) -> None:
+    """End every process that the program left behind, in its session or in one of its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(session, signal.SIGKILL)
+    while True:
+        try:
+            reaped, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if reaped:
+            continue
+        for child in _children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        signal.sigtimedwait({signal.SIGCHLD}, 0.01)
+
+
+def _children() -> list[int]:
+    """Own children, orphans of the program among them."""
+    own = os.getpid()
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/stat", "rb") as stat:
+                if int(stat.read().rpartition(b")")[2].split()[1]) == own:
+                    found.append(int(entry))
+    return found
+
+
+def _be_the_program(
+    request: dict[str, typing.Any], fds: list[int], ruleset: int | None, started: int
+) -> None:
+    """From here on this fork is the model's program: no way back, no return."""
+    os.setsid()
+    walls.die_with_parent()
+    for target, descriptor in enumerate(fds):
+        os.dup2(descriptor, target)
+    _limit(request)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+    walls.set_inspectable(1)
+    first_unused = len(fds)
+    walls.drop_capabilities()
+    walls.forbid_new_privileges()
+    if ruleset is not None:
+        walls.restrict_paths(ruleset)
+    os.write(started, b"1")
+    os.closerange(first_unused, 1024)
+    walls.restrict_system_calls(walls.system_call_filter(os.getpid()))
+    _open_streams()
+    random.seed(0)  # so that a randomised program has the same verdict in every run
+    threading.stack_size(_THREAD_STACK)
+    os._exit(_execute(request["source"], request["entry"]))
+
+
+def _limit(request: dict[str, typing.Any]) -> None:
+    cpu, output = request["cpuSeconds"], request["outputBytes"]
+    for what, wanted in (
+        (resource.RLIMIT_CPU, cpu),
+        (resource.RLIMIT_AS, request["memoryBytes"]),
+        (resource.RLIMIT_FSIZE, output),
+        (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(what)[1]
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(what, (limit, limit))
+
+
+def _open_streams() -> None:
+    """Streams as a fresh interpreter makes them, on the descriptors that are there now."""
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # type: ignore[misc]
+    sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = open(  # type: ignore[misc]
+        2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1
+    )
+
+
+def _execute(source: str, entry: str | None) -> int:
+    """Run the program as `__main__`; returns its exit status."""
+    module = types.ModuleType("__main__")
+    module.__dict__["__builtins__"] = builtins
+    sys.modules["__main__"] = module
+    arguments = None if entry is None else json.loads(sys.stdin.read())
+    if entry is not None:
+        module.__dict__.update(_PRESET)
+        module.__name__ = "solution"
+    status = 0
+    try:
+        exec(compile(source, "solution.py", "exec", dont_inherit=True), module.__dict__)
+        if entry is not None:
+            _call(module, entry, arguments)
+    except SystemExit as e:
+        status = _exit_status(e)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        if "atexit" in sys.modules:
+            sys.modules["atexit"]._run_exitfuncs()
+        sys.stdout.flush()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = status or 1
+    return status
+
+
+def _call(module: types.ModuleType, entry: str, arguments: list[object]) -> None:
+    """Call `function` or `Class.method` and write its result as JSON on the result descriptor."""
+    target: typing.Any = module
+    for name in entry.split("."):
+        target = getattr(target, name)
+        if isinstance(target, type):
+            target = target()
+    result = json.dumps(target(*arguments)).encode()
+    while result:
+        result = result[os.write(_RESULT_FD, result) :]
+
+
+def _exit_status(end: SystemExit) -> int:
+    """As the interpreter does: None is 0, a number itself, anything else is printed and 1."""
+    if end.code is None:
+        return 0
+    if isinstance(end.code, int):
+        return end.code & 0xFF
+    print(end.code, file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    main()
