@@ -1,9 +1,8 @@
-"""Times and durations as status and spec write them."""
+"""Moments as status writes them, and lengths of time as the spec does."""
 
-import re
 from datetime import UTC, datetime, timedelta
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+from acereason_operator.api.durations import seconds
 
 
 def rfc3339(moment: datetime) -> str:
@@ -17,9 +16,8 @@ def parse_time(text: str) -> datetime:
 
 
 def parse_duration(text: str) -> timedelta:
-    """A Go duration (`90s`, `1h30m`) that the API's pattern has already accepted."""
-    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)", text)
-    return timedelta(seconds=sum(float(number) * _UNITS[unit] for number, unit in parts))
+    """The length of a Go duration, for example `1h30m`."""
+    return timedelta(seconds=seconds(text))
 
 
 def earliest(*moments: datetime | None) -> datetime | None:

@@ -1,0 +1,77 @@
+"""When waiting ends: `pending` for pods that do not all run, `active` for attempts together.
+
+An attempt past `pending` gives all its pods back and tries again later, so that half a job never
+holds what another needs; nobody is charged. Time in a queue counts for neither. (The third
+deadline, `noProgress`, is the launcher's: the planner only tells of it.)
+"""
+
+from datetime import datetime, timedelta
+
+from acereason_operator.api.status import AttemptClaim, StageStatus, StopReason
+from acereason_operator.planner import effective
+from acereason_operator.planner.observed import JobView
+from acereason_operator.planner.scene import Scene
+from acereason_operator.planner.times import earliest, parse_duration, parse_time, rfc3339
+
+
+def passed(status: StageStatus, claim: AttemptClaim, job: JobView, scene: Scene) -> (
+    StopReason | None
+):  # fmt: skip
+    """The deadline that an attempt in flight has passed, if any."""
+    pending, active = _pending(claim, job, scene), _active(status, claim, scene)
+    if active is not None and scene.now >= active:
+        return "ActiveDeadline"
+    if pending is not None and scene.now >= pending:
+        return "PendingDeadline"
+    return None
+
+
+def due(status: StageStatus, claim: AttemptClaim, job: JobView, scene: Scene) -> datetime | None:
+    """When the next deadline passes."""
+    return earliest(_pending(claim, job, scene), _active(status, claim, scene))
+
+
+def with_clock(status: StageStatus, claim: AttemptClaim, job: JobView, scene: Scene) -> StageStatus:
+    """Start the attempt's clock when all its pods run, stop it while a queue holds them."""
+    if job.queued:
+        return stopped_clock(status, claim, scene.now)
+    if claim.started_at is None and _all_run(job):
+        running = claim.model_copy(update={"started_at": rfc3339(scene.now)})
+        spent = status.spent.model_copy(update={"pending": 0})
+        return status.model_copy(update={"attempt": running, "spent": spent})
+    return status
+
+
+def stopped_clock(status: StageStatus, claim: AttemptClaim, until: datetime) -> StageStatus:
+    """Add what the attempt ran to the stage's account. Preparing is not counted."""
+    if claim.started_at is None:
+        return status
+    ran = max((until - parse_time(claim.started_at)).total_seconds(), 0.0)
+    if claim.phase == "Prepare":
+        ran = 0.0
+    return status.model_copy(
+        update={
+            "attempt": claim.model_copy(update={"started_at": None}),
+            "active_seconds": status.active_seconds + round(ran, 3),
+        }
+    )
+
+
+def _all_run(job: JobView) -> bool:
+    started = [p for p in job.pods if p.phase in ("Running", "Succeeded", "Failed")]
+    return bool(started) and len(started) >= job.pods_wanted
+
+
+def _pending(claim: AttemptClaim, job: JobView, scene: Scene) -> datetime | None:
+    limit = effective.deadlines(scene.run.spec, scene.stage).pending
+    if limit is None or job.queued or job.finished or claim.started_at is not None:
+        return None
+    return (job.admitted_at or job.created_at) + parse_duration(limit)
+
+
+def _active(status: StageStatus, claim: AttemptClaim, scene: Scene) -> datetime | None:
+    limit = effective.deadlines(scene.run.spec, scene.stage).active
+    if limit is None or claim.phase == "Prepare" or claim.started_at is None:
+        return None
+    left = parse_duration(limit) - timedelta(seconds=status.active_seconds)
+    return parse_time(claim.started_at) + left

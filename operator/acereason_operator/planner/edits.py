@@ -1,0 +1,110 @@
+"""What an edit of the spec does to stages that have begun. Looked at when the generation changes.
+
+- done: nothing. Its result stands, the rest of the run goes on from it, and its message says so.
+  (The API server refuses such edits; `refused` lets a laptop refuse them too.)
+- in flight, and the edit changes results: the attempt is stopped and the stage starts again under
+  its new key. An edit that keeps the key leaves the attempt alone; the next one is told of it.
+- failed, or between attempts: any edit of what an attempt is told gives new budgets, and a failed
+  stage also goes on when its budgets are raised.
+- not begun: nothing to do, the future is read from the spec.
+"""
+
+from acereason_operator.api.run import AceReasonRun
+from acereason_operator.api.status import RunStatus, Spent, StageStatus
+from acereason_operator.planner import effective, retries
+from acereason_operator.planner.digests import settings_digest, spec_digest
+from acereason_operator.planner.scene import Scene
+from acereason_operator.planner.stages import DONE
+
+RESULT_STANDS = (
+    "was edited after it finished; its result stands. Undo the edit, or give the changed stage"
+    " another name to run it"
+)
+
+
+def applied(status: StageStatus, scene: Scene) -> StageStatus:
+    """The stage after the spec was edited in some way, which may not concern it."""
+    if status.settings_digest is None:
+        return status
+    spec = scene.run.spec
+    new_results = settings_digest(spec, scene.stage) != status.settings_digest
+    new_orders = spec_digest(spec, scene.stage) != status.spec_digest
+    if status.state in DONE:
+        return _noted(status, f"stage {status.name} {RESULT_STANDS}" if new_results else "")
+    if new_results:
+        return _other_work(_stopping(status) if status.attempt else _open(status))
+    if status.attempt is not None:
+        return status
+    if new_orders:
+        return _open(status.model_copy(update={"spent": Spent()}))
+    return _open(status) if _allowed_again(status, scene) else status
+
+
+def refused(run: AceReasonRun, status: RunStatus) -> list[str]:
+    """A sentence for each finished stage that the spec would now make in another way."""
+    finished = {s.name: s for s in status.stages if s.state in DONE and s.settings_digest}
+    return [
+        f"stages[{i}]: {stage.name} {RESULT_STANDS}"
+        for i, stage in enumerate(run.spec.stages)
+        if stage.name in finished
+        and settings_digest(run.spec, stage) != finished[stage.name].settings_digest
+    ]
+
+
+def tried_again(status: RunStatus) -> RunStatus:
+    """The status in which failed stages have new budgets and their run goes on.
+
+    For a person who has set right what no edit of the run would show (a missing file, a full disk)
+    and says so, for example by starting the same command again.
+    """
+    stages = [
+        _open(s.model_copy(update={"spent": Spent()})) if s.state == "Failed" else s
+        for s in status.stages
+    ]
+    return status.model_copy(update={"stages": stages})
+
+
+def _noted(status: StageStatus, message: str) -> StageStatus:
+    if message or RESULT_STANDS in status.message:
+        return status.model_copy(update={"message": message})
+    return status
+
+
+def _stopping(status: StageStatus) -> StageStatus:
+    if status.attempt is None or status.attempt.stopping is not None:
+        return status
+    return status.model_copy(
+        update={"attempt": status.attempt.model_copy(update={"stopping": "Edited"})}
+    )
+
+
+def _other_work(status: StageStatus) -> StageStatus:
+    return status.model_copy(
+        update={
+            "spent": Spent(),
+            "key": None,
+            "salt": 0,
+            "before_step": None,
+            "step": 0,
+            "total_steps": None,
+            "metrics": {},
+            "active_seconds": 0.0,
+        }
+    )
+
+
+def _open(status: StageStatus) -> StageStatus:
+    return status.model_copy(
+        update={"state": "Waiting", "message": "", "retry_at": None, "finished_at": None}
+    )
+
+
+def _allowed_again(status: StageStatus, scene: Scene) -> bool:
+    failure = status.last_failure
+    if (
+        status.state != "Failed"
+        or failure is None
+        or failure.verdict not in ("User", "HealthStop", "Infrastructure")
+    ):
+        return False
+    return retries.covers(effective.retries(scene.run.spec, scene.stage), status.spent)

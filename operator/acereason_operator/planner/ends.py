@@ -1,0 +1,41 @@
+"""When a Job is over: the question before every verdict and every next attempt."""
+
+from datetime import datetime, timedelta
+
+from acereason_operator.planner.observed import JobView, PodView
+
+
+def is_over(job: JobView, now: datetime, grace: timedelta) -> bool:
+    """Whether nothing of it runs any more, as far as can ever be known."""
+    if job.finished:
+        return True
+    if not all(ended(pod) or is_lost(pod, now, grace) for pod in job.pods):
+        return False
+    return job.stopping or _all_there(job)
+
+
+def ends_by_itself(job: JobView) -> bool:
+    """Whether its pods have all ended and at most the Job's own mark is missing."""
+    return job.finished or (_all_there(job) and all(ended(pod) for pod in job.pods))
+
+
+def ended(pod: PodView) -> bool:
+    """Whether its containers have ended."""
+    return pod.phase in ("Succeeded", "Failed")
+
+
+def is_lost(pod: PodView, now: datetime, grace: timedelta) -> bool:
+    """Whether its node went away with it: past its grace period, and nobody there to end it."""
+    since = lost_since(pod, grace)
+    return since is not None and now >= since
+
+
+def lost_since(pod: PodView, grace: timedelta) -> datetime | None:
+    """The moment from which a pod that still does not end is lost; None where its node is well."""
+    if pod.node_ready or pod.terminating_since is None or ended(pod):
+        return None
+    return pod.terminating_since + grace
+
+
+def _all_there(job: JobView) -> bool:
+    return bool(job.pods) and len(job.pods) >= job.pods_wanted

@@ -1,0 +1,164 @@
+"""Who pays for a Job that ended badly: a verdict over all its pods.
+
+Peers of a preempted pod often die first and of something else (a broken collective), and what
+explains them (a node that is NotReady) often shows later. So every pod is looked at, after a
+settling window, and the most specific explanation wins: infrastructure, then the codes of the
+launcher's contract in the order of PRECEDENCE.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from acereason_trainer.config.exit_codes import ExitCode
+
+from acereason_operator.planner.ends import ended, is_lost, is_over, lost_since
+from acereason_operator.planner.observed import JobView, PodView
+from acereason_operator.planner.scene import Scene
+from acereason_operator.planner.times import earliest
+
+Verdict = Literal[
+    "Infrastructure", "User", "BadConfiguration", "CorruptInput", "HealthStop", "Stopped"
+]
+
+OF_CODE: dict[int, Verdict] = {
+    ExitCode.BAD_CONFIGURATION: "BadConfiguration",
+    ExitCode.CORRUPT_INPUT: "CorruptInput",
+    ExitCode.HEALTH_STOP: "HealthStop",
+    ExitCode.TEMPORARY: "Infrastructure",
+    ExitCode.STOPPED: "Stopped",
+}
+"""What the contract's codes mean; any other code is the user's."""
+
+PRECEDENCE: tuple[int | None, ...] = (
+    ExitCode.BAD_CONFIGURATION,
+    ExitCode.CORRUPT_INPUT,
+    None,  # the user's
+    ExitCode.HEALTH_STOP,
+    ExitCode.TEMPORARY,
+    ExitCode.STOPPED,
+)
+
+
+@dataclass(frozen=True)
+class BadEnd:
+    """A Job's end, explained."""
+
+    verdict: Verdict
+    reason: str
+    """CamelCase word."""
+    what: str
+    """What happened, as a clause: `rank 3 ran out of memory`."""
+    pod: str = ""
+    node: str = ""
+    exit_code: int | None = None
+    step: int | None = None
+    """Last completed step, where a record says so."""
+    log_tail: str = ""
+
+
+JOB_GONE = BadEnd("Infrastructure", "JobGone", "its Job was removed by somebody else")
+
+
+def bad_end(job: JobView, scene: Scene) -> BadEnd | None:
+    """How a Job that did not do its work ended; None while that is not certain yet."""
+    over = is_over(job, scene.now, scene.grace)
+    if not over and not _culprits(job, scene):
+        return None
+    if scene.now < _settled(job, scene):
+        return None
+    return _explanation(job, scene)
+
+
+def due(job: JobView, scene: Scene) -> datetime | None:
+    """When a bad end that is seen becomes certain, or a pod counts as lost."""
+    lost = [lost_since(pod, scene.grace) for pod in job.pods]
+    if job.finished or _culprits(job, scene):
+        return earliest(_settled(job, scene), *lost)
+    return earliest(*lost)
+
+
+def _culprits(job: JobView, scene: Scene) -> list[PodView]:
+    bad = [p for p in job.pods if _failed(p) or is_lost(p, scene.now, scene.grace)]
+    return sorted(bad, key=_end_or_last)
+
+
+def _failed(pod: PodView) -> bool:
+    return pod.phase == "Failed" or pod.exit_code not in (None, 0)
+
+
+def _settled(job: JobView, scene: Scene) -> datetime:
+    bad = [p for p in job.pods if _failed(p)] or [p for p in job.pods if ended(p)]
+    first = earliest(*(p.finished_at or p.terminating_since for p in bad))
+    return (first or job.created_at) + scene.context.settling
+
+
+def _explanation(job: JobView, scene: Scene) -> BadEnd:
+    taken = next((p for p in job.pods if p.disrupted or not p.node_ready), None)
+    if taken is not None:
+        return _infrastructure(taken)
+    ends = _codes(job)
+    for wanted in PRECEDENCE:
+        for code, pod in ends:
+            if wanted == code or (wanted is None and code not in OF_CODE):
+                return _by_code(job, code, pod)
+    return BadEnd("Infrastructure", "NoRecord", "it ended without a record", *_where(job))
+
+
+def _codes(job: JobView) -> list[tuple[int, PodView | None]]:
+    """Non-zero codes with their pods, first end first."""
+    pods = sorted(job.pods, key=_end_or_last)
+    if job.prepare is not None and job.prepare.exit_code != 0:
+        return [(job.prepare.exit_code, pods[0] if pods else None)]
+    codes: list[tuple[int, PodView | None]] = []
+    for pod in pods:
+        code = pod.exit_code
+        if code is None and pod.result is not None:
+            code = pod.result.exit_code
+        if code:
+            codes.append((code, pod))
+    return codes
+
+
+def _infrastructure(pod: PodView) -> BadEnd:
+    node = pod.node or "unknown"
+    if pod.disrupted:
+        return BadEnd(
+            "Infrastructure", "Disrupted", f"pod {pod.name} was taken from node {node}",
+            pod.name, pod.node, pod.exit_code,
+        )  # fmt: skip
+    return BadEnd(
+        "Infrastructure", "NodeLost", f"node {node} is not ready", pod.name, pod.node, pod.exit_code
+    )
+
+
+def _by_code(job: JobView, code: int, pod: PodView | None) -> BadEnd:
+    result = pod.result if pod else None
+    said = job.prepare.message if job.prepare else (result.message if result else "")
+    return BadEnd(
+        verdict=OF_CODE.get(code, "User"),
+        reason=(result.reason if result else "") or OF_CODE.get(code, "Error"),
+        what=said or _of_signal(code),
+        pod=pod.name if pod else "",
+        node=pod.node if pod else "",
+        exit_code=code,
+        step=result.step if result else None,
+        log_tail=result.log_tail if result else "",
+    )
+
+
+def _of_signal(code: int) -> str:
+    known = {
+        137: "it was killed (SIGKILL: most often out of memory)",
+        139: "it crashed (SIGSEGV)",
+        134: "it aborted (SIGABRT)",
+    }
+    return known.get(code, "it ended with an error")
+
+
+def _where(job: JobView) -> tuple[str, str]:
+    return (job.pods[0].name, job.pods[0].node) if job.pods else ("", "")
+
+
+def _end_or_last(pod: PodView) -> float:
+    return pod.finished_at.timestamp() if pod.finished_at else float("inf")

@@ -1,0 +1,37 @@
+"""Sentences for the person who is paged: which stage, what happened, where to look, what to do."""
+
+from acereason_operator.planner.failures import BadEnd, Verdict
+from acereason_operator.planner.observed import Phase
+from acereason_operator.planner.scene import Scene
+
+WHAT_TO_DO: dict[Verdict, str] = {
+    "BadConfiguration": "correct the stage and apply the run again",
+    "User": "correct what the log shows and edit the stage, or raise retries.user",
+    "HealthStop": "edit the stage (a lower learning rate, easier data), or raise retries.user",
+    "Infrastructure": "see to the machines, then raise retries.infrastructure",
+    "CorruptInput": "see to the storage, then raise retries.infrastructure",
+    "Stopped": "apply the run again",
+}
+
+
+def of_bad_end(bad: BadEnd, attempt: int, phase: Phase, budget: str, scene: Scene) -> str:
+    """`stage math-16k: rank 3 ran out of memory on node gpu-7 (attempt 2, exit 1, 2 of 3 attempts
+    used). log: ...`"""
+    where = f" on node {bad.node}" if bad.node and bad.node not in bad.what else ""
+    facts = [f"attempt {attempt}", f"exit {bad.exit_code}" if bad.exit_code else "", budget]
+    doing = "" if phase == "Train" else " while preparing"
+    what = bad.what.rstrip(".")
+    details = ", ".join(fact for fact in facts if fact)
+    log = log_hint(bad, attempt, phase, scene)
+    return f"stage {scene.stage.name}{doing}: {what}{where} ({details}). log: {log}"
+
+
+def log_hint(bad: BadEnd, attempt: int, phase: Phase, scene: Scene) -> str:
+    """How to read the log, in the words of this environment."""
+    meta = scene.run.metadata
+    job = scene.job_name(attempt, phase)
+    return scene.context.log_hint.format(
+        run=meta.name, namespace=scene.namespace, stage=scene.stage.name, attempt=attempt,
+        phase=phase.lower(), job=job, pod=bad.pod or f"job/{job}", store=scene.context.store,
+        log="prepare.log" if phase == "Prepare" else "rank-0.log",
+    )  # fmt: skip

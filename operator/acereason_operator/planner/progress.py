@@ -1,0 +1,86 @@
+"""Where a running stage is, as far as status tells: step, total and few metrics.
+
+Noted at most every `Context.progress_every`, since each note is a write. Whether the step stands
+still is only told (condition Stalled); the watchdog that ends such an attempt is the launcher's,
+so that an operator that was away harms nothing.
+"""
+
+from datetime import datetime
+
+from acereason_operator.api.status import StageStatus
+from acereason_operator.planner import effective
+from acereason_operator.planner.observed import JobView
+from acereason_operator.planner.scene import Scene
+from acereason_operator.planner.times import earliest, parse_duration, parse_time, rfc3339
+
+CANNOT_START = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+)
+"""Waiting reasons that a person has to see to."""
+
+
+def noted(status: StageStatus, job: JobView, scene: Scene) -> StageStatus:
+    """The stage with its step as seen, if the last note is old enough."""
+    seen = job.progress
+    if seen is None or (seen.step, seen.total) == (status.step, status.total_steps):
+        return _first_sight(status, scene) if seen else status
+    last = _last_note(status)
+    if last is not None and scene.now < last + scene.context.progress_every:
+        return status
+    return status.model_copy(
+        update={
+            "step": seen.step,
+            "total_steps": seen.total,
+            "metrics": dict(seen.metrics),
+            "step_seen_at": rfc3339(scene.now),
+        }
+    )
+
+
+def stalled(status: StageStatus, job: JobView | None, scene: Scene) -> tuple[str, str] | None:
+    """(reason, sentence) where a person should look; None where work goes on."""
+    name = status.name
+    if job is not None:
+        waiting = next((p for p in job.pods if p.waiting_reason in CANNOT_START), None)
+        if waiting:
+            why = waiting.waiting_message or waiting.waiting_reason
+            return waiting.waiting_reason, f"stage {name}: pod {waiting.name} cannot start: {why}"
+        at = _no_progress(status, job, scene)
+        if at is not None and scene.now >= at:
+            return "NoProgress", f"stage {name} has stood at step {status.step} too long"
+    if status.spent.pending and status.state in ("BackingOff", "Preparing", "Pending"):
+        return "PodsPending", (
+            f"stage {name}: pods did not all run in time, {status.spent.pending} times in a row"
+        )
+    return None
+
+
+def due(status: StageStatus, job: JobView, scene: Scene) -> datetime | None:
+    """When a newer step may be noted, or the step has stood still for too long."""
+    seen, last = job.progress, _last_note(status)
+    note = None
+    if seen and last and (seen.step, seen.total) != (status.step, status.total_steps):
+        note = last + scene.context.progress_every
+    return earliest(note, _no_progress(status, job, scene))
+
+
+def _first_sight(status: StageStatus, scene: Scene) -> StageStatus:
+    if status.step_seen_at is not None:
+        return status
+    return status.model_copy(update={"step_seen_at": rfc3339(scene.now)})
+
+
+def _last_note(status: StageStatus) -> datetime | None:
+    return parse_time(status.step_seen_at) if status.step_seen_at else None
+
+
+def _no_progress(status: StageStatus, job: JobView, scene: Scene) -> datetime | None:
+    limit = effective.deadlines(scene.run.spec, scene.stage).no_progress
+    last = _last_note(status)
+    if limit is None or last is None or job.progress is None or job.finished:
+        return None
+    return last + parse_duration(limit) if job.progress.step == status.step else None

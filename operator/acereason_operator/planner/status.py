@@ -1,0 +1,133 @@
+"""The run's own part of status: conditions for programs, three words for the eye.
+
+Everything here is derived from the stages; nothing of it is read back, except the times at which
+conditions changed.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from acereason_operator.api.run import AceReasonRun
+from acereason_operator.api.status import (
+    Condition,
+    ConditionType,
+    RunStatus,
+    StageStatus,
+)
+from acereason_operator.planner import progress, stages
+from acereason_operator.planner.scene import Scene
+from acereason_operator.planner.times import rfc3339
+
+Holds = tuple[bool, str, str]
+"""(whether it holds, CamelCase reason, sentence)."""
+
+
+def run_status(
+    before: RunStatus, statuses: Mapping[str, StageStatus], scenes: Mapping[str, Scene],
+    run: AceReasonRun, now: datetime,
+) -> RunStatus:  # fmt: skip
+    """The whole status, given its stages."""
+    entries = [statuses[stage.name] for stage in run.spec.stages]
+    found: dict[ConditionType, Holds] = {
+        "Complete": _complete(entries),
+        "Failed": _failed(entries, run, statuses),
+        "Suspended": _suspended(entries, run),
+        "Stalled": _stalled(entries, scenes),
+    }
+    old = {c.type: c for c in before.conditions}
+    finished = found["Complete"][0] or found["Failed"][0]
+    return RunStatus(
+        observed_generation=run.metadata.generation,
+        state=_state(found, entries),
+        stage=", ".join(s.name for s in entries if s.attempt is not None),
+        progress=_progress(entries),
+        conditions=[
+            _condition(type_, holds, old.get(type_), run.metadata.generation, now)
+            for type_, holds in found.items()
+        ],
+        stages=entries,
+        started_at=before.started_at or rfc3339(now),
+        finished_at=(before.finished_at or rfc3339(now)) if finished else None,
+    )
+
+
+def is_true(status: RunStatus, type_: ConditionType) -> bool:
+    """Whether a condition holds."""
+    return any(c.type == type_ and c.status == "True" for c in status.conditions)
+
+
+def _complete(entries: list[StageStatus]) -> Holds:
+    left = [s.name for s in entries if s.state not in stages.DONE]
+    if not left:
+        return True, "AllStagesDone", f"all {len(entries)} stages are done"
+    return False, "StagesLeft", f"{len(left)} of {len(entries)} stages are left"
+
+
+def _failed(
+    entries: list[StageStatus], run: AceReasonRun, statuses: Mapping[str, StageStatus]
+) -> Holds:
+    failed = [s for s in entries if s.state == "Failed"]
+    if not failed:
+        return False, "NoStageFailed", ""
+    message = "; ".join(s.message for s in failed)
+    if stages.can_go_on(run.spec, statuses):
+        return False, "OtherStagesGoOn", f"other stages still go on. {message}"
+    return True, "StageFailed", message
+
+
+def _suspended(entries: list[StageStatus], run: AceReasonRun) -> Holds:
+    held = [s.name for s in entries if s.state == "Suspended"]
+    if any(s.attempt is not None for s in entries):
+        return False, "Stopping" if run.spec.suspend else "StagesActive", ""
+    if run.spec.suspend and held:
+        return True, "SuspendedByUser", "spec.suspend is true; set it to false to go on"
+    if held:
+        return True, "StagesSuspended", f"held back: {', '.join(held)}"
+    return False, "NotSuspended", ""
+
+
+def _stalled(entries: list[StageStatus], scenes: Mapping[str, Scene]) -> Holds:
+    for entry in entries:
+        scene = scenes[entry.name]
+        job = scene.job(entry.attempt.job) if entry.attempt else None
+        found = progress.stalled(entry, job, scene)
+        if found:
+            return True, *found
+    return False, "NotStalled", ""
+
+
+def _condition(
+    type_: ConditionType, holds: Holds, old: Condition | None, generation: int, now: datetime
+) -> Condition:
+    true, reason, message = holds
+    status = "True" if true else "False"
+    same = old is not None and old.status == status
+    return Condition(
+        type=type_,
+        status="True" if true else "False",
+        reason=reason,
+        message=message,
+        observed_generation=generation,
+        last_transition_time=old.last_transition_time if old and same else rfc3339(now),
+    )
+
+
+def _state(found: Mapping[ConditionType, Holds], entries: list[StageStatus]) -> str:
+    for type_ in ("Complete", "Failed", "Suspended", "Stalled"):
+        if found[type_][0]:
+            return type_
+    if any(s.state == "Running" for s in entries):
+        return "Running"
+    return "BackingOff" if all(s.attempt is None for s in entries) and any(
+        s.state == "BackingOff" for s in entries
+    ) else "Pending"  # fmt: skip
+
+
+def _progress(entries: list[StageStatus]) -> str:
+    done = sum(s.state in stages.DONE for s in entries)
+    steps = [
+        f"{s.step}/{s.total_steps}" if s.total_steps else f"{s.step}"
+        for s in entries
+        if s.state == "Running"
+    ]
+    return f"{done}/{len(entries)}" + (f" ({', '.join(steps)})" if steps else "")

@@ -1,0 +1,21 @@
+"""Holding a run or a stage back: its attempt is stopped, charged to nobody, and what it saved
+stands. Only a queue flips a Job's own `suspend`; ours deletes the Job, and going on is a new
+attempt from the newest state."""
+
+from acereason_operator.api.status import StageStatus
+from acereason_operator.planner.scene import Scene
+
+
+def held(status: StageStatus, scene: Scene) -> StageStatus:
+    """A stage without an attempt that a person holds back."""
+    whose = "spec.suspend" if scene.run.spec.suspend else "its own suspend"
+    return status.model_copy(
+        update={"state": "Suspended", "message": f"held back by {whose}", "retry_at": None}
+    )
+
+
+def released(status: StageStatus) -> StageStatus:
+    """The same stage once nobody holds it back."""
+    if status.state != "Suspended":
+        return status
+    return status.model_copy(update={"state": "Waiting", "message": ""})
