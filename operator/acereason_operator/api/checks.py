@@ -5,7 +5,6 @@ The rules look at facts that may be incomplete, and stay silent where they canno
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from acereason_trainer.config.stage_file import OUTPUT_KIND, ArtifactKind
@@ -218,7 +217,7 @@ def _storage(run: RunFacts) -> Iterator[Finding]:
                 if source.path is not None
             ]
         for path, text in paths:
-            if not PurePosixPath(text).is_absolute():
+            if not text.startswith("/"):
                 yield Finding(
                     path,
                     f"{text} is relative to the run file, which stages on an object store do not "

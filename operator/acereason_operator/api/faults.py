@@ -87,11 +87,14 @@ def _follows(error: ErrorDetails, place: Path, cut: Path) -> bool:
 
 def _cut(rest: "_Rest", errors: list[ErrorDetails]) -> bool:
     """Cut out what the errors are about; whether anything was."""
-    # A missing field has nothing to cut but what holds it, so it waits until nothing else is wrong.
+    # A missing field has nothing to cut but what holds it, so it waits until nothing else is wrong;
+    # then the innermost holders go first.
     present = [error for error in errors if error["type"] != "missing"]
+    deepest = max((len(error["loc"]) for error in errors), default=0)
+    missing = [error for error in errors if len(error["loc"]) == deepest]
     places = [
         (_about(error, path), path)
-        for error in present or errors
+        for error in present or missing
         for path in [rest.original(error["loc"])]
     ]
     done = False

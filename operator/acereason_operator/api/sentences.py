@@ -1,8 +1,6 @@
 """What pydantic says about a file, as sentences that say what would be right."""
 
 import re
-import types
-import typing
 from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
@@ -11,6 +9,7 @@ from acereason_trainer.config.forms import EXPLANATIONS
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from acereason_operator.api.annotations import model_in
 from acereason_operator.api.problems import Path
 
 _BOUNDS = {
@@ -157,18 +156,8 @@ def _model_at(path: Path, root: type[BaseModel]) -> type[BaseModel] | None:
         if model is None:
             return None
         inside = {info.alias or n: info.annotation for n, info in model.model_fields.items()}
-        model = _model_in(inside.get(part))
+        model = model_in(inside.get(part))
     return model
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model that an annotation holds, behind lists, optionals and constraints."""
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return annotation if issubclass(annotation, BaseModel) else None
-    if typing.get_origin(annotation) is dict:
-        return None
-    inner = (_model_in(part) for part in typing.get_args(annotation))
-    return next((model for model in inner if model is not None), None)
 
 
 _BY_KIND: dict[str, Callable[[ErrorDetails, type[BaseModel]], str]] = {

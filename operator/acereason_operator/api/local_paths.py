@@ -1,0 +1,26 @@
+"""Paths in a run file that must exist on this machine before a local run can start."""
+
+from pathlib import Path as FilePath
+
+from acereason_operator.api.facts import facts_of
+from acereason_operator.api.problems import Path, Problem
+from acereason_operator.api.yaml_loader import Document
+
+
+def missing_paths(document: Document, directory: FilePath) -> list[Problem]:
+    """A problem for each path of a run that leads nowhere; relative ones start at `directory`."""
+    if not isinstance(document.data, dict):
+        return []
+    facts = facts_of(document.data.get("spec"))
+    named: dict[Path, str] = dict(facts.model_paths)
+    for i, stage in enumerate(facts.stages):
+        for place, source in stage.sources.items():
+            if source.path is not None:
+                named[("stages", i, *place, "path")] = source.path
+    return [
+        document.problem(
+            ("spec", *place), f"{directory / text} does not exist; correct the path or make it"
+        )
+        for place, text in named.items()
+        if not (directory / text).exists()
+    ]

@@ -1,0 +1,42 @@
+"""Rules for the whole suite: on continuous integration a skipped test is a failed one."""
+
+import os
+
+import pytest
+
+_skipped: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note every skip with its reason."""
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _skipped.append(f"{report.nodeid}: {_reason(report)}")
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """A module that skips itself while it is collected is noted too."""
+    if report.skipped:
+        _skipped.append(f"{report.nodeid}: {_reason(report)}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Under CI=true, end with a failure where something was skipped."""
+    if _counts() and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which tests were skipped, and why."""
+    if _counts():
+        terminalreporter.section("skipped under CI=true: each counts as a failure", red=True)
+        for line in dict.fromkeys(_skipped):
+            terminalreporter.line(line)
+
+
+def _counts() -> bool:
+    return os.environ.get("CI") == "true" and bool(_skipped)
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    where = report.longrepr
+    return str(where[2] if isinstance(where, tuple) else where)
