@@ -62,7 +62,10 @@ class Checkpoints:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """A stop that was asked for keeps the last completed step, if there is time for it."""
+        """A stop that was asked for keeps the last completed step, if there is time for it.
+
+        Also where this attempt has completed none: the journal of the open step goes with a state.
+        """
         in_time = self._save_seconds < self._context.file.grace_seconds
         if isinstance(error, Stopped) and self._unsaved is not None and in_time:
             self._save(self._unsaved)
@@ -76,17 +79,21 @@ class Checkpoints:
         resume = self._context.prepared.resume
         if resume is None:
             self._recorder.start(0)
-            return Resumed()
+            self._unsaved = Resumed()
+            return self._unsaved
         directory = self._context.store / resume.path
         self._policy.load_state(directory)
         self._recorder.start(resume.step, read_metrics(directory / CURVES_FILE))
-        return Resumed(resume.step, json.loads((directory / LOOP_FILE).read_text()))
+        self._unsaved = Resumed(resume.step, json.loads((directory / LOOP_FILE).read_text()))
+        return self._unsaved
 
     def completed(self, step: int, loop: dict[str, Any] | None = None) -> None:
         """The policy holds `step` completed steps; written now if it is due."""
         self._unsaved = Resumed(step, loop or {})
         if time.monotonic() - self._saved_at >= self._saving.minutes_at_risk * 60:
             self._save(self._unsaved)
+            if self._journal is not None:
+                self._journal.clear()
 
     def _save(self, state: Resumed) -> None:
         began = time.monotonic()
@@ -99,8 +106,6 @@ class Checkpoints:
                 writer=lambda directory: self._write(directory, state),
             )
             keep_newest(self._context.work_dir, self._saving.keep)
-            if self._journal is not None:
-                self._journal.clear()
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - began
         self._unsaved = None

@@ -152,7 +152,7 @@ def _mismatch(part: MicroBatch, logprobs: Tensor) -> Tensor:
     if part.sampler_logprobs is None:
         return torch.zeros(())
     log_ratio = (logprobs.detach() - part.sampler_logprobs).nan_to_num(0.0)
-    return (log_ratio.exp() - 1.0 - log_ratio).sum()
+    return (torch.expm1(log_ratio) - log_ratio).sum()
 
 
 def _decayed_and_not(masters: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:

@@ -22,17 +22,20 @@ class Journal:
     directory: Path
     """This attempt's own; made when the first batch is written."""
     earlier: Path | None = None
-    """An earlier attempt's, only read."""
+    """An earlier attempt's, only read: what is found there becomes this attempt's own, for the
+    next one to find."""
 
     def find(
         self, version: int, params: SamplingParams, requests: Sequence[SampleRequest]
     ) -> list[Completion] | None:
         """The batch as it was drawn before, or None."""
-        name = _name(version, params, requests)
-        for directory in (self.directory, self.earlier):
-            if directory is not None and (directory / name).exists():
-                return _read(directory / name, requests)
-        return None
+        path = self.directory / _name(version, params, requests)
+        if not path.exists() and self.earlier is not None and (self.earlier / path.name).exists():
+            self.directory.mkdir(exist_ok=True)
+            partial = path.with_suffix(".partial")
+            shutil.copyfile(self.earlier / path.name, partial)
+            partial.rename(path)
+        return _read(path, requests) if path.exists() else None
 
     def keep(self, version: int, params: SamplingParams, completions: Sequence[Completion]) -> None:
         """Write a finished batch; a crash leaves it whole or not at all."""
