@@ -12,7 +12,7 @@ SYNCED := $(VENV)/.synced
 QUICKSTART_DATA := examples/quickstart/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint lock generate chaos bench-quickstart bench-smollm2
+.PHONY: help setup quickstart test lint lock generate kubectl-yaml chaos bench-quickstart bench-smollm2
 
 help:  ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -52,6 +52,9 @@ lock: | $(UV)  ## Compile requirements.lock from pyproject.toml
 
 generate: setup  ## Write what is derived from the models: JSON Schema and reference
 	$(BIN)/python -m acereason_operator.api.schema
+
+kubectl-yaml:  ## Ask kubectl's YAML package again what the corpus means (needs Go 1.26)
+	cd tests/api/kubectl_yaml && go run . corpus.json > expected.json
 
 chaos: setup  ## Kill runner and stage at 20 random moments; the metrics must not change
 	$(BIN)/python benchmarks/chaos.py

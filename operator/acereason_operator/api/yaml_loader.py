@@ -3,8 +3,9 @@
 kubectl reads a file with go-yaml v2 and turns it into JSON (sigs.k8s.io/yaml). PyYAML scans the
 same syntax but gives other values: `1e-6` is a string to it, `010` and `y` differ. So PyYAML only
 finds the nodes here; the values come from go-yaml's rules, and a test compares them with what the
-Go package gives for a corpus (tests/api/kubectl_yaml). On purpose stricter in one point: a key that
-stands twice in one mapping is a problem, where kubectl silently takes the last.
+Go package gives for a corpus (tests/api/kubectl_yaml). On purpose stricter in two points: a key
+that stands twice in one mapping is a problem, where kubectl silently takes the last, and so is text
+that it silently leaves unread.
 """
 
 import base64
@@ -14,6 +15,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import yaml
@@ -49,6 +51,7 @@ _INTEGERS = (
     (re.compile(r"[-+]?(0|[1-9][0-9]*)"), 10),
 )
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_LARGEST_SINGLE = 3.4028234e38
 _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
@@ -120,28 +123,28 @@ def load_documents(text: str, name: str) -> list[Document]:
 
 def read_scalar(text: str) -> Any:
     """Value of one plain (unquoted) scalar: `1e-6` is 0.000001, `on` is True, `abc` is "abc"."""
+    value = _resolve(text)
+    # Go writes a whole float below 1e21 without a point, so 1.0 is an integer to whoever reads it.
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
+        return int(value)
+    return value
+
+
+def _resolve(text: str) -> Any:
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if not re.match(r"[-+.0-9]", text):
         return text
-    digits = text.replace("_", "")
-    if text[0] != ".":
-        for pattern, base in _INTEGERS:
-            if pattern.fullmatch(digits):
-                number = int(re.sub(r"(?i)^([-+]?)0[xob]?(?=.)", r"\1", digits), base)
-                if -(2**63) <= number < 2**64:
-                    return number
-    else:
-        digits = text
-    if _FLOAT.fullmatch(digits):
-        value = float(digits)
-        return text if math.isinf(value) else _as_json(value)
-    return text
-
-
-def _as_json(value: float) -> int | float:
-    # Go writes a whole float below 1e21 without a point, so 1.0 is an integer to whoever reads it.
-    return int(value) if value.is_integer() and abs(value) < 1e21 else value
+    digits = text if text[0] == "." else text.replace("_", "")
+    for pattern, base in _INTEGERS:
+        if pattern.fullmatch(digits):
+            number = int(re.sub(r"(?i)^([-+]?)0[xob]?(?=.)", r"\1", digits), base)
+            if -(2**63) <= number < 2**64:
+                return number
+    if not _FLOAT.fullmatch(digits):
+        return text
+    value = float(digits)
+    return text if math.isinf(value) else value
 
 
 class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
@@ -161,12 +164,20 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
         return super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """As PyYAML does, but an anchor may be set again, as in go-yaml."""
+        """As PyYAML does, but an anchor may be set again, and `!` makes text, as in go-yaml."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
-        anchor = getattr(event, "anchor", None)
-        if anchor is not None and not self.check_event(yaml.AliasEvent):
-            self.anchors.pop(anchor, None)
+        if not isinstance(event, yaml.AliasEvent):
+            self.anchors.pop(getattr(event, "anchor", None), None)
+        if isinstance(event, yaml.ScalarEvent) and event.tag == "!":
+            event.tag = f"{_TAG}str"
         return super().compose_node(parent, index)
+
+    def scan_to_next_token(self) -> None:
+        """As PyYAML does, but a tab separates like a space where it cannot be indentation."""
+        super().scan_to_next_token()
+        while self.peek() == "\t" and (self.flow_level or not self.allow_simple_key):
+            self.forward()
+            super().scan_to_next_token()
 
 
 def _compose(text: str) -> Iterator[Node]:
@@ -250,7 +261,7 @@ class _Reading:
         if not isinstance(node, ScalarNode):
             self._add(line, path, "a map or a list cannot be a key; write a name")
             return None
-        key = self._scalar(node, path)
+        key = _resolve(node.value) if node.tag == _PLAIN else self._scalar(node, path)
         if isinstance(key, bool):
             return "true" if key else "false"
         if isinstance(key, float):
@@ -302,13 +313,13 @@ class _Reading:
 
 def _go_float(value: float) -> str:
     """A float as Go's FormatFloat(value, 'g', -1, 32) writes it, which is how keys are made."""
-    text = f"{value:.9g}"
-    for digits in range(1, 10):
-        shorter = f"{value:.{digits}g}"
-        if _single(float(shorter)) == _single(value):
-            text = shorter
-            break
-    return text
+    if math.isnan(value):
+        return ".nan"
+    if abs(value) > _LARGEST_SINGLE:
+        return ".inf" if value > 0 else "-.inf"
+    texts = (f"{value:.{digits}e}" for digits in range(9))
+    shortest = next((t for t in texts if _single(float(t)) == _single(value)), f"{value:.8e}")
+    return shortest if not -4 <= int(shortest.split("e")[1]) < 6 else f"{Decimal(shortest):f}"
 
 
 def _single(value: float) -> bytes:
