@@ -53,7 +53,7 @@ def told_when_full(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _NO_ROOM:
-            raise StoreFull(path, error.strerror) from error
+            raise StoreFull(path, error.strerror or str(error)) from error
         raise
     except Exception as error:
         if _is_full(path):

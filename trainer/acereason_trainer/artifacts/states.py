@@ -10,7 +10,7 @@ it is: within a stage the newest good state is right, whoever wrote it.
 import logging
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +72,8 @@ def write_state(
 
 def keep_newest(work_dir: Path, keep: int) -> None:
     """Remove all but the `keep` states of an attempt with the most steps."""
-    for old in sorted(_state_dirs(work_dir), reverse=True)[keep:]:
+    own = [path for path in (work_dir / STATES).glob("*") if path.name.isdigit()]
+    for old in sorted(own, reverse=True)[keep:]:
         leaving = old.with_name(f".old-{old.name}-{secrets.token_hex(8)}")
         old.rename(leaving)  # a half-removed state must not look like a damaged one
         shutil.rmtree(leaving)
@@ -92,12 +93,9 @@ def newest_state(
     stop, and count up to `before_step`. Every byte of the state that is returned was hashed;
     damaged ones are passed over with a warning. Raises OSError where the disk cannot be read.
     """
-    candidates = [
-        found
-        for found in _states(store_root / "work" / run / stage)
-        if found.manifest.key == key and _counts(found.manifest, salt, before_step)
-    ]
-    for found in sorted(candidates, key=_Found.age, reverse=True):
+    for found in states_of(store_root / "work" / run / stage):
+        if found.manifest.key != key or not _counts(found.manifest, salt, before_step):
+            continue
         try:
             manifest = check_content(found.directory, StateManifest)
         except Corrupt as corrupt:
@@ -112,37 +110,44 @@ def newest_state(
 
 
 @dataclass(frozen=True)
-class _Found:
+class State:
+    """A state with a readable manifest; its files were not looked at."""
+
     directory: Path
+    """Where it is."""
     attempt: int
+    """Number of the attempt that wrote it."""
     manifest: StateManifest
+    """What it is made of."""
 
     def age(self) -> tuple[int, int, int]:
         """Greater is newer: a later salt went on from what it was given of an earlier one."""
         return self.manifest.salt, self.manifest.step, self.attempt
 
 
+def states_of(stage_dir: Path) -> list[State]:
+    """All states below `work/<run>/<stage>`, newest first; unreadable manifests are reported."""
+    found = []
+    for directory in state_dirs(stage_dir):
+        try:
+            manifest = read_manifest(directory, StateManifest)
+        except Corrupt as corrupt:
+            _log.warning("%s; an older state is looked for", corrupt)
+            continue
+        found.append(State(directory, int(directory.parent.parent.name), manifest))
+    return sorted(found, key=State.age, reverse=True)
+
+
+def state_dirs(stage_dir: Path) -> list[Path]:
+    """Directories of all states below `work/<run>/<stage>`, whatever their condition."""
+    return sorted(
+        path
+        for path in stage_dir.glob(f"*/{STATES}/*")
+        if path.parent.parent.name.isdigit() and path.name.isdigit()
+    )
+
+
 def _counts(state: StateManifest, salt: int, before_step: int | None) -> bool:
     if state.salt == salt:
         return True
     return state.salt < salt and before_step is not None and state.step <= before_step
-
-
-def _states(stage_dir: Path) -> Iterator[_Found]:
-    if not stage_dir.exists():
-        return
-    for attempt in sorted(path for path in stage_dir.iterdir() if path.name.isdigit()):
-        for directory in _state_dirs(attempt):
-            try:
-                manifest = read_manifest(directory, StateManifest)
-            except Corrupt as corrupt:
-                _log.warning("%s; an older state is looked for", corrupt)
-                continue
-            yield _Found(directory, int(attempt.name), manifest)
-
-
-def _state_dirs(work_dir: Path) -> list[Path]:
-    states = work_dir / STATES
-    if not states.exists():
-        return []
-    return [path for path in states.iterdir() if path.name.isdigit()]

@@ -106,7 +106,7 @@ class DirectoryStore:
         if not directory.exists():
             return None
         try:
-            return self._published(check_sizes(directory, Manifest))
+            return self._published(_named(check_sizes(directory, Manifest), directory))
         except Corrupt as corrupt:
             _log.warning("%s; it is not used", corrupt)
             return None
@@ -149,7 +149,7 @@ class DirectoryStore:
         directory = self.directory(ref.uri)
         if not directory.exists():
             raise NotFound(directory)
-        manifest = check_content(directory, Manifest)
+        manifest = _named(check_content(directory, Manifest), directory)
         if manifest.digest != ref.digest:
             raise Corrupt(
                 directory, f"it is whole, but its digest is {manifest.digest}, not {ref.digest}"
@@ -187,19 +187,19 @@ class DirectoryStore:
         directory = self.directory(uri)
         if not directory.exists():
             raise NotFound(directory)
-        return check_sizes(directory, Manifest)
+        return _named(check_sizes(directory, Manifest), directory)
 
     def all(self) -> Iterator[tuple[PublishedArtifact, Manifest]]:
         """See Store. What is no artifact is left out; `verify` says what is wrong with it."""
-        for key in self.keys():
+        for key in self.names():
             try:
-                manifest = check_sizes(self._artifacts / key, Manifest)
+                manifest = self.manifest(f"{ARTIFACTS}/{key}")
             except Corrupt as corrupt:
                 _log.warning("%s", corrupt)
                 continue
             yield self._published(manifest), manifest
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         """Names of everything that stands where artifacts are, valid or not."""
         if not self._artifacts.exists():
             return []
@@ -223,7 +223,7 @@ class DirectoryStore:
         if not directory.exists():
             return None
         try:
-            return self._published(check_content(directory, Manifest))
+            return self._published(_named(check_content(directory, Manifest), directory))
         except Corrupt as corrupt:
             _log.warning("%s; it is moved aside", corrupt)
             return None
@@ -289,6 +289,13 @@ def files_at(path: Path) -> dict[str, Path]:
             if not name.startswith(".") and relative != MANIFEST:
                 files[relative] = source
     return files
+
+
+def _named(manifest: Manifest, directory: Path) -> Manifest:
+    """The manifest of an artifact under its own name; a copy under another key is no result."""
+    if manifest.key != directory.name:
+        raise Corrupt(directory, f"its {MANIFEST} belongs to {manifest.key}")
+    return manifest
 
 
 def _import_key(kind: str, files: list[FileEntry]) -> str:

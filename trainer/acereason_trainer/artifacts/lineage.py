@@ -1,0 +1,111 @@
+"""Where an artifact came from: the graph of parent digests, followed to the imported sources."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from acereason_trainer.artifacts.errors import NotFound
+from acereason_trainer.artifacts.manifest import Manifest
+from acereason_trainer.artifacts.store import ARTIFACTS, DirectoryStore
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """An artifact and what it was made from."""
+
+    role: str
+    """What its child read it as (`model`, `data`, …); empty for the artifact that was asked for."""
+    digest: str
+    """Tree digest."""
+    manifest: Manifest | None
+    """None where the store no longer has it."""
+    parents: tuple["Ancestor", ...] = ()
+    """By role, as the manifest lists them."""
+
+
+class Ambiguous(Exception):
+    """A name stands for several artifacts."""
+
+    def __init__(self, name: str, keys: list[str]) -> None:
+        super().__init__(f"{name} stands for {len(keys)} artifacts: {', '.join(keys)}; name one")
+        self.keys = keys
+
+
+def find(store: DirectoryStore, name: str) -> Manifest:
+    """The artifact that a person means: its key, the start of its key or digest, or run/stage.
+
+    Of several that a stage published, the newest. Raises NotFound or Ambiguous.
+    """
+    manifests = [manifest for _, manifest in store.all()]
+    run, _, stage = name.partition("/")
+    made = [
+        m for m in manifests if m.producer and (m.producer.run, m.producer.stage) == (run, stage)
+    ]
+    if made:
+        return max(made, key=lambda m: m.created_at)
+    name = name.removeprefix(f"{ARTIFACTS}/")
+    meant = [
+        m for m in manifests if m.key.startswith(name) or _hex(m.digest).startswith(_hex(name))
+    ]
+    if not meant or not name:
+        raise NotFound(store.directory(f"{ARTIFACTS}/{name}"))
+    if len(meant) > 1:
+        raise Ambiguous(name, [m.key for m in meant])
+    return meant[0]
+
+
+def lineage(store: DirectoryStore, manifest: Manifest) -> Ancestor:
+    """The artifact with all its ancestors.
+
+    A stage may publish exactly what it read; among artifacts of one digest, one that is older
+    than the child and not its own descendant is the parent.
+    """
+    by_digest: dict[str, list[Manifest]] = {}
+    for _, other in store.all():
+        by_digest.setdefault(other.digest, []).append(other)
+
+    def ancestor(role: str, digest: str, child: Manifest, path: frozenset[str]) -> Ancestor:
+        known = [m for m in by_digest.get(digest, []) if m.key not in path]
+        if not known:
+            return Ancestor(role, digest, None)
+        older = [m for m in known if m.created_at <= child.created_at]
+        return follow(role, max(older or known, key=lambda m: m.created_at), path)
+
+    def follow(role: str, child: Manifest, path: frozenset[str]) -> Ancestor:
+        below = path | {child.key}
+        parents = (ancestor(r, d, child, below) for r, d in child.parents.items())
+        return Ancestor(role, child.digest, child, tuple(parents))
+
+    return follow("", manifest, frozenset())
+
+
+def draw(root: Ancestor) -> str:
+    """The tree as text, one artifact per line; a repeated one is drawn once in full."""
+    return "\n".join(_lines(root, "", "", set()))
+
+
+def _lines(node: Ancestor, first: str, rest: str, drawn: set[str]) -> Iterator[str]:
+    again = node.digest in drawn and bool(node.parents)
+    yield first + _describe(node) + (" (as above)" if again else "")
+    if again:
+        return
+    drawn.add(node.digest)
+    for i, parent in enumerate(node.parents):
+        last = i == len(node.parents) - 1
+        branch, below = ("└─ ", "   ") if last else ("├─ ", "│  ")
+        yield from _lines(parent, rest + branch, rest + below, drawn)
+
+
+def _describe(node: Ancestor) -> str:
+    role = f"{node.role}: " if node.role else ""
+    if node.manifest is None:
+        return f"{role}{node.digest[:19]}… (no longer in this store)"
+    made = node.manifest.producer
+    if made is None:
+        how = f"imported from {node.manifest.origin}"
+    else:
+        how = f"{made.run}/{made.stage}, attempt {made.attempt}, step {node.manifest.step}"
+    return f"{role}{node.manifest.key}  {how}"
+
+
+def _hex(digest: str) -> str:
+    return digest.removeprefix("sha256:")

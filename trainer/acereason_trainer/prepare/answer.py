@@ -1,0 +1,88 @@
+"""The answer of `prepare` to one stage file: inputs, key, finished work, where to go on."""
+
+import logging
+from pathlib import Path
+
+from acereason_trainer.artifacts.errors import Corrupt, StoreFull
+from acereason_trainer.artifacts.locks import sharing
+from acereason_trainer.artifacts.retention import COLLECTING
+from acereason_trainer.artifacts.states import newest_state
+from acereason_trainer.artifacts.store import DirectoryStore
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.sources import ArtifactRef
+from acereason_trainer.config.stage_file import (
+    PrepareRecord,
+    PublishedArtifact,
+    ResumeState,
+    StageFile,
+)
+from acereason_trainer.prepare.checks import BadSource
+from acereason_trainer.prepare.inputs import CorruptInput, as_artifacts, verify
+from acereason_trainer.prepare.key import stage_key
+
+_log = logging.getLogger(__name__)
+
+
+def answer(file: StageFile) -> PrepareRecord:
+    """Prepare a stage attempt; whatever stops it is in the record, with the contract's code."""
+    try:
+        if "://" in file.store:
+            raise BadSource(f"store {file.store}: only directories can be used as a store")
+        root = Path(file.store)
+        with sharing(root / COLLECTING):  # what is found here must not be collected meanwhile
+            return _prepared(file, DirectoryStore(root))
+    except BadSource as error:
+        return PrepareRecord(exit_code=ExitCode.BAD_CONFIGURATION, message=str(error))
+    except CorruptInput as error:
+        return PrepareRecord(
+            exit_code=ExitCode.CORRUPT_INPUT, message=str(error), corrupt_input=error.name
+        )
+    except StoreFull as error:
+        return PrepareRecord(exit_code=ExitCode.TEMPORARY, message=str(error))
+    except OSError as error:
+        return PrepareRecord(
+            exit_code=ExitCode.TEMPORARY,
+            message=f"inputs or store cannot be read or written now: {error}",
+        )
+
+
+def _prepared(file: StageFile, store: DirectoryStore) -> PrepareRecord:
+    inputs = as_artifacts(store, file.inputs)
+    key = stage_key(file, inputs)
+    reused = _finished(store, key)
+    if reused is not None:
+        return PrepareRecord(
+            exit_code=ExitCode.DONE,
+            message=f"{reused.uri} holds this work already",
+            key=key,
+            inputs=inputs,
+            reused=reused,
+        )
+    verify(store, file.inputs)
+    resume = newest_state(
+        store.root, file.run, file.stage, key, file.salt, before_step=file.before_step
+    )
+    return PrepareRecord(
+        exit_code=ExitCode.DONE,
+        message=_where_it_starts(resume),
+        key=key,
+        inputs=inputs,
+        resume=resume,
+    )
+
+
+def _finished(store: DirectoryStore, key: str) -> PublishedArtifact | None:
+    """What is published under the key, every byte hashed: a damaged result is made again."""
+    found = store.lookup(key)
+    if found is None:
+        return None
+    try:
+        store.verify(ArtifactRef(uri=found.uri, digest=found.digest))
+    except Corrupt as corrupt:
+        _log.warning("%s; the work is done again", corrupt)
+        return None
+    return found
+
+
+def _where_it_starts(resume: ResumeState | None) -> str:
+    return "starts from the beginning" if resume is None else f"goes on from {resume.path}"
