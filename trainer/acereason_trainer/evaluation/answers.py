@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from acereason_trainer.config.common import Prompting, Verifier
-from acereason_trainer.dataset import Row
+from acereason_trainer.dataset import Domain, Row
 from acereason_trainer.evaluation.journal import Answer, AnswerJournal
 from acereason_trainer.prompting import render_prompt
 from acereason_trainer.rewards.protocol import Grade, Rewarder
@@ -109,7 +109,7 @@ class Examiner:
 class Rewarders:
     """The checker of each domain, started when its first answer comes."""
 
-    make: Callable[[str, Verifier], Rewarder]
+    make: Callable[[Domain, Verifier], Rewarder]
     """Called with `math` or `code` and the settings."""
     verifier: Verifier
     _started: dict[str, Rewarder] = field(default_factory=dict)
