@@ -1,10 +1,10 @@
 """Where an artifact came from: the graph of parent digests, followed to the imported sources."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from acereason_trainer.artifacts.errors import NotFound
-from acereason_trainer.artifacts.manifest import Manifest
+from acereason_trainer.artifacts.manifest import Manifest, Producer
 from acereason_trainer.artifacts.store import ARTIFACTS, DirectoryStore
 
 
@@ -36,18 +36,12 @@ def find(store: DirectoryStore, name: str) -> Manifest:
     Of several that a stage published, the newest. Raises NotFound or Ambiguous.
     """
     manifests = [manifest for _, manifest in store.all()]
-    run, _, stage = name.partition("/")
-    made = [
-        m for m in manifests if m.producer and (m.producer.run, m.producer.stage) == (run, stage)
-    ]
-    if made:
+    if made := [m for m in manifests if m.producer and name == _stage(m.producer)]:
         return max(made, key=lambda m: m.created_at)
-    name = name.removeprefix(f"{ARTIFACTS}/")
-    meant = [
-        m for m in manifests if m.key.startswith(name) or _hex(m.digest).startswith(_hex(name))
-    ]
-    if not meant or not name:
-        raise NotFound(store.directory(f"{ARTIFACTS}/{name}"))
+    start = _hex(name.removeprefix(f"{ARTIFACTS}/"))
+    meant = [m for m in manifests if m.key.startswith(start) or _hex(m.digest).startswith(start)]
+    if not meant or not start:
+        raise NotFound(store.directory(f"{ARTIFACTS}/{start}"))
     if len(meant) > 1:
         raise Ambiguous(name, [m.key for m in meant])
     return meant[0]
@@ -56,26 +50,43 @@ def find(store: DirectoryStore, name: str) -> Manifest:
 def lineage(store: DirectoryStore, manifest: Manifest) -> Ancestor:
     """The artifact with all its ancestors.
 
-    A stage may publish exactly what it read; among artifacts of one digest, one that is older
-    than the child and not its own descendant is the parent.
+    A stage may publish exactly what it read, so one digest can have several artifacts: the parent
+    is then the newest that is older than the child and not its descendant.
     """
     by_digest: dict[str, list[Manifest]] = {}
     for _, other in store.all():
         by_digest.setdefault(other.digest, []).append(other)
+    open_keys: set[str] = set()
+    done: dict[str, Ancestor] = {}
 
-    def ancestor(role: str, digest: str, child: Manifest, path: frozenset[str]) -> Ancestor:
-        known = [m for m in by_digest.get(digest, []) if m.key not in path]
+    def follow(child: Manifest) -> Ancestor:
+        if child.key not in done:
+            open_keys.add(child.key)
+            parents = [parent(role, digest, child) for role, digest in child.parents.items()]
+            open_keys.remove(child.key)
+            done[child.key] = Ancestor("", child.digest, child, tuple(parents))
+        return done[child.key]
+
+    def parent(role: str, digest: str, child: Manifest) -> Ancestor:
+        known = [m for m in by_digest.get(digest, []) if m.key not in open_keys]
         if not known:
             return Ancestor(role, digest, None)
         older = [m for m in known if m.created_at <= child.created_at]
-        return follow(role, max(older or known, key=lambda m: m.created_at), path)
+        return replace(follow(max(older or known, key=lambda m: m.created_at)), role=role)
 
-    def follow(role: str, child: Manifest, path: frozenset[str]) -> Ancestor:
-        below = path | {child.key}
-        parents = (ancestor(r, d, child, below) for r, d in child.parents.items())
-        return Ancestor(role, child.digest, child, tuple(parents))
+    return follow(manifest)
 
-    return follow("", manifest, frozenset())
+
+def every(root: Ancestor) -> list[Ancestor]:
+    """The artifact and its ancestors, each once, children before parents."""
+    found: dict[str, Ancestor] = {}
+    todo = [root]
+    while todo:
+        node = todo.pop(0)
+        if _name(node) not in found:
+            found[_name(node)] = node
+            todo.extend(node.parents)
+    return list(found.values())
 
 
 def draw(root: Ancestor) -> str:
@@ -84,11 +95,11 @@ def draw(root: Ancestor) -> str:
 
 
 def _lines(node: Ancestor, first: str, rest: str, drawn: set[str]) -> Iterator[str]:
-    again = node.digest in drawn and bool(node.parents)
+    again = _name(node) in drawn and bool(node.parents)
     yield first + _describe(node) + (" (as above)" if again else "")
     if again:
         return
-    drawn.add(node.digest)
+    drawn.add(_name(node))
     for i, parent in enumerate(node.parents):
         last = i == len(node.parents) - 1
         branch, below = ("└─ ", "   ") if last else ("├─ ", "│  ")
@@ -103,9 +114,17 @@ def _describe(node: Ancestor) -> str:
     if made is None:
         how = f"imported from {node.manifest.origin}"
     else:
-        how = f"{made.run}/{made.stage}, attempt {made.attempt}, step {node.manifest.step}"
+        how = f"{_stage(made)}, attempt {made.attempt}, step {node.manifest.step}"
     return f"{role}{node.manifest.key}  {how}"
 
 
 def _hex(digest: str) -> str:
     return digest.removeprefix("sha256:")
+
+
+def _name(node: Ancestor) -> str:
+    return node.manifest.key if node.manifest else node.digest
+
+
+def _stage(producer: Producer) -> str:
+    return f"{producer.run}/{producer.stage}"

@@ -167,8 +167,8 @@ def canonical_json(value: Any) -> bytes:
 
 
 def now() -> str:
-    """RFC 3339 time of this moment, in UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    """RFC 3339 time of this moment, in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _first(error: ValidationError) -> str:

@@ -40,10 +40,8 @@ def answer(file: StageFile) -> PrepareRecord:
     except StoreFull as error:
         return PrepareRecord(exit_code=ExitCode.TEMPORARY, message=str(error))
     except OSError as error:
-        return PrepareRecord(
-            exit_code=ExitCode.TEMPORARY,
-            message=f"inputs or store cannot be read or written now: {error}",
-        )
+        why = f"inputs or store cannot be read or written now: {error}"
+        return PrepareRecord(exit_code=ExitCode.TEMPORARY, message=why)
 
 
 def _prepared(file: StageFile, store: DirectoryStore) -> PrepareRecord:
