@@ -107,7 +107,7 @@ def rational(node: Node) -> Fraction | None:
     known = [v for v in values if v is not None]
     if len(known) != len(values):
         return None
-    result = _RATIONAL[kind](*known)
+    result: Fraction | None = _RATIONAL[kind](*known)
     if (
         result is not None
         and max(result.numerator.bit_length(), result.denominator.bit_length()) > MAX_BITS
@@ -409,4 +409,4 @@ _ATOM_COMMANDS = (
 
 def _is_proper(fraction: Node) -> bool:
     top, bottom = fraction[1], fraction[2]
-    return top[0] == "number" and bottom[0] == "number" and top[1] < bottom[1]
+    return top[0] == bottom[0] == "number" and bool(top[1] < bottom[1])

@@ -70,7 +70,7 @@ def rounds_to(value: Fraction, written: Fraction, places: int | None) -> bool:
     """Whether `written` is `value` rounded to that many decimals."""
     if places is None or places < _ROUNDED_FROM_PLACES:
         return False
-    return abs(value - written) * 2 * 10**places <= 1
+    return bool(abs(value - written) * 2 * 10**places <= 1)
 
 
 # --- normal form -------------------------------------------------------------------------------
@@ -208,11 +208,11 @@ _UNITS = {
 _NOT_UNITS = {"pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp"}
 
 
-def read(text: str) -> Answer:
+def read(text: str) -> Answer:  # noqa: PLR0911 - one return for each form
     """The structure of a normal form."""
     squeezed = _squeezed(text)
     if member := _MEMBER.fullmatch(text):
-        text = member[1].strip()
+        return read(member[1].strip())
     if "\\pm" in text:
         both = (text.replace("\\pm", sign) for sign in "+-")
         return Answer("set", squeezed, tuple(read(t.strip().lstrip("+")) for t in both))
@@ -238,7 +238,7 @@ def _parts(text: str) -> tuple[Answer, ...]:
     return tuple(read(part.strip()) for part in _split(text, ",")[: MAX_PARTS + 1])
 
 
-def _single(text: str, squeezed: str) -> Answer:
+def _single(text: str, squeezed: str) -> Answer:  # noqa: PLR0911 - one for each form
     if assigned := _ASSIGNED.fullmatch(text):
         value = read(assigned[2].strip())
         return Answer(
@@ -264,10 +264,10 @@ def _single(text: str, squeezed: str) -> Answer:
         return Answer("text", choice[1].casefold())
     if _WORDS.fullmatch(text) and len(text) > 2 and text.lower() not in _NOT_UNITS:
         return Answer("text", _words(text))
-    value, unit = _unit_of(text)
-    if _SPACED_THOUSANDS.fullmatch(value):
-        value = _squeezed(value)
-    return _one(value, squeezed, unit)
+    amount, unit = _unit_of(text)
+    if _SPACED_THOUSANDS.fullmatch(amount):
+        amount = _squeezed(amount)
+    return _one(amount, squeezed, unit)
 
 
 def _one(value: str, squeezed: str, unit: str = "") -> Answer:
@@ -329,7 +329,7 @@ def _closes_at_end(text: str) -> bool:
 # --- comparing ---------------------------------------------------------------------------------
 
 
-def _same(answer: Answer, reference: Answer, same: Same) -> bool:
+def _same(answer: Answer, reference: Answer, same: Same) -> bool:  # noqa: PLR0911 - as above
     if reference.kind == "equation" and answer.name:
         answer = _as_equation(answer)
     if answer.kind == "equation" and reference.name:
@@ -412,8 +412,7 @@ def _as_equation(assigned: Answer) -> Answer:
     """`y = 2x + 1` read as an equation instead of as the value of y."""
     if assigned.kind != "one":
         return assigned
-    name = _one(assigned.name, assigned.name)
-    return Answer("equation", assigned.text, (name, assigned))
+    return Answer("equation", assigned.text, (_one(assigned.name, assigned.name), assigned))
 
 
 def _zero_side(equation: Answer) -> Node | None:

@@ -161,15 +161,15 @@ class WorkerPool:
         while item := self._jobs.get():
             future, job = item
             try:
-                future.set_result(
-                    self._started(worker) if job is None else self._graded(worker, job)
-                )
+                if job is None:
+                    self._start(worker)
+                future.set_result(None if job is None else self._graded(worker, job))
             except StageFailure as e:
                 future.set_exception(e)
             self._say(worker.notes)
         worker.stop()
 
-    def _started(self, worker: Worker) -> None:
+    def _start(self, worker: Worker) -> None:
         try:
             worker.start()
         except WorkerLost as e:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from acereason_trainer.config.common import CodeLimits
 
@@ -150,7 +151,7 @@ class Sandbox:
             self._process.wait()
             self._process = None
 
-    def _ask(self, request: dict[str, object], fds: list[int], timeout: float) -> dict:
+    def _ask(self, request: dict[str, object], fds: list[int], timeout: float) -> dict[str, Any]:
         assert self._channel is not None
         self._channel.settimeout(timeout)
         message = json.dumps(request).encode() + b"\n"
@@ -166,7 +167,7 @@ class Sandbox:
             raise SandboxLost(answer["failed"])
         return answer
 
-    def _receive(self) -> dict:
+    def _receive(self) -> dict[str, Any]:
         assert self._channel is not None
         line = bytearray()
         try:
@@ -178,7 +179,8 @@ class Sandbox:
         except (OSError, SandboxLost) as e:
             self.close()
             raise SandboxLost(f"no answer from the zygote: {e}") from e
-        return json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
 
 def _memory_file(name: str, files: contextlib.ExitStack) -> int:

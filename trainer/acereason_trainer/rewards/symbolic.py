@@ -9,7 +9,7 @@ import random
 from fractions import Fraction
 from typing import Any
 
-import sympy
+import sympy  # type: ignore[import-untyped]
 
 from acereason_trainer.rewards.latex import MAX_BITS, MAX_EXPONENT, Node, Unreadable, rational
 from acereason_trainer.rewards.math import rounds_to
@@ -70,7 +70,8 @@ def expression(tree: Node) -> sympy.Expr:
     parts = [expression(child) for child in children]
     if kind == "power":
         return _power(parts[0], parts[1])
-    return _FUNCTIONS.get(kind, getattr(sympy, kind, None))(*parts)
+    function = _FUNCTIONS.get(kind) or getattr(sympy, kind)
+    return function(*parts)
 
 
 def _power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:

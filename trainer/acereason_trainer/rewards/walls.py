@@ -8,13 +8,12 @@ path but the interpreter's libraries (read only). Neither can be taken down agai
 Runs inside the zygote, which has no site-packages: the standard library only.
 """
 
-# ruff: noqa: PTH - pathlib is not worth its memory and start-up time in every sandbox
+# ruff: noqa: PTH112 - no pathlib in a sandbox
 
 import ctypes
 import errno
 import os
 import platform
-import signal
 import struct
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -22,9 +21,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_SECCOMP = 22
 _SECCOMP_MODE_FILTER = 2
-_PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
-_PR_SET_CHILD_SUBREAPER = 36
 _CAPABILITY_VERSION = 0x20080522
 
 # System calls that are allowed, with their numbers on x86_64 and aarch64 (None: does not exist).
@@ -201,28 +198,18 @@ def system_call_filter(own_pid: int) -> bytes:
 
 def forbid_new_privileges() -> bool:
     """No set-user-id program raises this process's rights; needed by both walls."""
-    return _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+    return bool(_LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0)
 
 
 def drop_capabilities() -> bool:
     """Root becomes an ordinary owner of root's files; for others nothing changes."""
     header = struct.pack("Ii", _CAPABILITY_VERSION, 0)
-    return _LIBC.capset(header, struct.pack("6I", *[0] * 6)) == 0
-
-
-def die_with_parent() -> bool:
-    """The kernel kills this process when its parent ends, however that comes about."""
-    return _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) == 0
-
-
-def adopt_orphans() -> bool:
-    """Descendants whose parent ends become this process's children: it can reap them."""
-    return _LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+    return bool(_LIBC.capset(header, struct.pack("6I", *[0] * 6)) == 0)
 
 
 def set_inspectable(allowed: int) -> bool:
     """Whether other processes of the same user may read this one's memory and descriptors."""
-    return _LIBC.prctl(_PR_SET_DUMPABLE, allowed, 0, 0, 0) == 0
+    return bool(_LIBC.prctl(_PR_SET_DUMPABLE, allowed, 0, 0, 0) == 0)
 
 
 def restrict_system_calls(program: bytes) -> bool:
@@ -231,7 +218,7 @@ def restrict_system_calls(program: bytes) -> bool:
         return False
     buffer = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(buffer))
-    return _LIBC.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header, 0, 0) == 0
+    return bool(_LIBC.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header, 0, 0) == 0)
 
 
 def read_only_ruleset(directories: list[str]) -> int | None:
@@ -262,7 +249,7 @@ def read_only_ruleset(directories: list[str]) -> int | None:
 
 def restrict_paths(ruleset: int) -> bool:
     """Put up a landlock ruleset for this process; False where the kernel refuses."""
-    return _LIBC.syscall(_LANDLOCK_RESTRICT, ruleset, 0) == 0
+    return bool(_LIBC.syscall(_LANDLOCK_RESTRICT, ruleset, 0) == 0)
 
 
 def _op(code: int, k: int, if_true: int = 0, if_false: int = 0) -> bytes:

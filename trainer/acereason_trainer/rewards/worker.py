@@ -7,7 +7,6 @@ long, so nothing here watches the clock, but for one timer of CPU time that the 
 """
 
 import importlib
-import os
 import resource
 import signal
 import sys
@@ -16,6 +15,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
+from acereason_trainer.processes import die_with_parent
 from acereason_trainer.rewards import walls
 from acereason_trainer.rewards.code import CodeJob, grade_program
 from acereason_trainer.rewards.jobs import (
@@ -37,9 +37,7 @@ _MATH_MEMORY = 2 << 30
 def main() -> None:
     """Serve until the trainer closes the connection or dies."""
     connection, parent = Connection(int(sys.argv[1])), int(sys.argv[2])
-    walls.die_with_parent()
-    if os.getppid() != parent:
-        return
+    die_with_parent(parent)
     # The expected outputs are in here: no program may read this process's memory.
     walls.set_inspectable(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

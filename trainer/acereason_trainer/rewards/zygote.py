@@ -10,7 +10,8 @@ carries three or four descriptors (stdin, stdout, stderr; the result of a call);
 JSON line, see `_run`.
 """
 
-# ruff: noqa: PTH, SIM115, BLE001 - it stands in for the interpreter itself
+# ruff: noqa: PTH100, PTH102, PTH106, PTH118, PTH120, SIM115, BLE001 - no pathlib in a sandbox; it
+# stands in for the interpreter, which handles whatever a program raises
 
 import array
 
@@ -39,12 +40,14 @@ import time
 import types
 import typing
 
-sys.path.append(os.path.dirname(os.path.abspath(__file__)))
-import _sitebuiltins
+_HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path += [_HERE, os.path.dirname(_HERE)]
+import _sitebuiltins  # noqa: E402
 
-import walls  # type: ignore[import-not-found]
+import processes  # type: ignore[import-not-found]  # noqa: E402
+import walls  # type: ignore[import-not-found]  # noqa: E402
 
-sys.path.pop()
+del sys.path[-2:]
 
 _RESULT_FD = 3
 _MAX_OPEN_FILES = 64
@@ -86,8 +89,8 @@ _PRESET = {
 def main() -> None:
     """Serve requests until the other end closes."""
     channel = socket.socket(fileno=int(sys.argv[1]))
-    walls.die_with_parent()
-    walls.adopt_orphans()
+    processes.die_with_parent()
+    processes.adopt_orphans()
     walls.set_inspectable(0)
     _enter_a_directory_that_is_gone()
     _make_like_a_terminal_start()
@@ -117,8 +120,8 @@ def _enter_a_directory_that_is_gone() -> None:
 
 def _make_like_a_terminal_start() -> None:
     """What `python solution.py` has and a bare interpreter does not."""
-    builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D")  # type: ignore[attr-defined]
-    builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")  # type: ignore[attr-defined]
+    builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D")
+    builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")
     sys.argv = ["solution.py"]
     sys.set_int_max_str_digits(_MAX_INT_DIGITS)
     os.environ.clear()
@@ -205,29 +208,7 @@ def _kill_what_is_left(session: int) -> None:
     """End every process that the program left behind, in its session or in one of its own."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(session, signal.SIGKILL)
-    while True:
-        try:
-            reaped, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return
-        if reaped:
-            continue
-        for child in _children():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
-        signal.sigtimedwait({signal.SIGCHLD}, 0.01)
-
-
-def _children() -> list[int]:
-    """Own children, orphans of the program among them."""
-    own = os.getpid()
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError), open(f"/proc/{entry}/stat", "rb") as stat:
-                if int(stat.read().rpartition(b")")[2].split()[1]) == own:
-                    found.append(int(entry))
-    return found
+    processes.end_children()
 
 
 def _be_the_program(
@@ -235,7 +216,7 @@ def _be_the_program(
 ) -> None:
     """From here on this fork is the model's program: no way back, no return."""
     os.setsid()
-    walls.die_with_parent()
+    processes.die_with_parent()
     for target, descriptor in enumerate(fds):
         os.dup2(descriptor, target)
     _limit(request)
@@ -283,7 +264,7 @@ def _execute(source: str, entry: str | None) -> int:
     module = types.ModuleType("__main__")
     module.__dict__["__builtins__"] = builtins
     sys.modules["__main__"] = module
-    arguments = None if entry is None else json.loads(sys.stdin.read())
+    arguments: list[object] = [] if entry is None else json.loads(sys.stdin.read())
     if entry is not None:
         module.__dict__.update(_PRESET)
         module.__name__ = "solution"

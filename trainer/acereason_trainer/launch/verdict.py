@@ -1,0 +1,151 @@
+"""What the end of all ranks means, as one code of the contract and one sentence. Pure.
+
+The most specific explanation wins: of a rank that says why it stops and peers that died of losing
+it, the first is right. Who pays for it is decided by the planner, over all pods of the attempt.
+"""
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from acereason_trainer.config.exit_codes import ExitCode
+
+_MEMORY_WORDS = ("OutOfMemoryError", "CUDA out of memory", "MemoryError")
+
+
+@dataclass(frozen=True)
+class RankEnd:
+    """How one rank ended."""
+
+    rank: int
+    code: int
+    """Exit status; negative: the signal that ended it."""
+    ended_by_us: bool = False
+    """A signal of the launcher ended it: that says nothing about the rank."""
+    reason: str = ""
+    """The rank's own word for it (rank-<r>.failure.json)."""
+    message: str = ""
+    """The rank's own sentence."""
+    last_line: str = ""
+    """Last line of its log."""
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What else the launcher knows."""
+
+    published: bool
+    """The stage's artifact stands in the store."""
+    stop_requested: bool = False
+    """SIGTERM had arrived."""
+    no_progress_seconds: float | None = None
+    """The watchdog ended the attempt after this long."""
+    memory_kills: int = 0
+    """Processes of this container that the kernel killed for memory meanwhile."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The launcher's own end."""
+
+    code: int
+    reason: str
+    message: str
+    rank: int | None = None
+    """The rank that it is about."""
+
+
+def verdict(ends: Sequence[RankEnd], seen: Circumstances) -> Verdict:
+    """The verdict over all ranks, `ends` in the order in which they ended.
+
+    A published artifact is a finished stage, whatever happened on the way out. Else: 78, 65, the
+    user's fault, 76, 75, 143.
+    """
+    if seen.published:
+        return Verdict(ExitCode.DONE, "Done", "the stage's artifact is published")
+    found = [_of_rank(end, seen) for end in ends]
+    if seen.no_progress_seconds is not None:
+        found.append(
+            Verdict(
+                ExitCode.TEMPORARY,
+                "NoProgress",
+                f"no step for {seen.no_progress_seconds:g} s: the ranks were ended; their stacks "
+                "are in the logs",
+            )
+        )
+    if not any(v.code for v in found):
+        found.append(_nothing_published(seen))
+    # min keeps the first of equals: the rank that failed first.
+    return min((v for v in found if v.code), key=lambda v: _precedence(v.code))
+
+
+def _precedence(code: int) -> int:
+    order = (
+        ExitCode.BAD_CONFIGURATION,
+        ExitCode.CORRUPT_INPUT,
+        None,
+        ExitCode.HEALTH_STOP,
+        ExitCode.TEMPORARY,
+        ExitCode.STOPPED,
+        ExitCode.DONE,
+    )
+    return order.index(ExitCode(code)) if code in set(ExitCode) else order.index(None)
+
+
+def _nothing_published(seen: Circumstances) -> Verdict:
+    if seen.stop_requested:
+        return Verdict(ExitCode.STOPPED, "Stopped", "stopped on request")
+    return Verdict(1, "NothingPublished", "all ranks ended well, but published no artifact")
+
+
+def _of_rank(end: RankEnd, seen: Circumstances) -> Verdict:
+    if end.ended_by_us:
+        return Verdict(
+            ExitCode.STOPPED,
+            "Killed",
+            f"rank {end.rank} did not end in time and was killed",
+            end.rank,
+        )
+    if end.code < 0:
+        return _of_signal(end, -end.code, seen)
+    if end.code == 0:
+        return Verdict(ExitCode.DONE, "Done", "", end.rank)
+    if end.message:
+        return Verdict(end.code, end.reason or "Failed", end.message, end.rank)
+    if end.code == ExitCode.STOPPED:
+        return Verdict(end.code, "Stopped", "stopped on request", end.rank)
+    out_of_memory = any(word in end.last_line for word in _MEMORY_WORDS)
+    last_words = f": {end.last_line}" if end.last_line else " without a word"
+    return Verdict(
+        end.code,
+        "OutOfMemory" if out_of_memory else "Failed",
+        f"rank {end.rank} ended with {end.code}{last_words}",
+        end.rank,
+    )
+
+
+def _of_signal(end: RankEnd, number: int, seen: Circumstances) -> Verdict:
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    if number == signal.SIGTERM:
+        return Verdict(ExitCode.STOPPED, "Stopped", f"rank {end.rank} was stopped", end.rank)
+    if number != signal.SIGKILL:
+        return Verdict(
+            128 + number,
+            "Crashed",
+            f"rank {end.rank} crashed ({name}); its stack is in its log",
+            end.rank,
+        )
+    if seen.memory_kills:
+        return Verdict(
+            128 + number,
+            "OutOfMemory",
+            f"rank {end.rank} was killed for memory; lower the batch or raise "
+            "resources.limits.memory",
+            end.rank,
+        )
+    return Verdict(
+        ExitCode.TEMPORARY,
+        "Killed",
+        f"rank {end.rank} was killed from outside ({name}), not for this container's memory",
+        end.rank,
+    )
