@@ -23,10 +23,10 @@ Row = dict[str, Any]
 
 HELD_OUT_MATH = 0.12
 HELD_OUT_CODE = 0.15
-NUMBERS = word_problems.Numbers(start=(3, 12), largest_amount=5, largest_value=40)
+NUMBERS = word_problems.Numbers(start=(3, 12), largest_amount=5, largest_value=20)
 STEPS = {1: 0.10, 2: 0.30, 3: 0.35, 4: 0.25}
 """Shares of word problems by number of operations."""
-MATH_STYLES: dict[word_problems.Style, float] = {"hasty": 0.35, "careful": 0.5, "verbose": 0.15}
+MATH_STYLES: dict[word_problems.Style, float] = {"hasty": 0.5, "careful": 0.4, "verbose": 0.1}
 CODE_STYLES: dict[programs.Style, float] = {"hasty": 0.65, "careful": 0.35}
 TESTS = 5
 

@@ -39,7 +39,7 @@ class Operation:
     def told(self, rng: random.Random) -> str:
         """The operation as a clause of the story."""
         if self.symbol == "*":
-            return {2: "doubles", 3: "triples"}[self.amount] + " what is there"
+            return {2: "doubles", 3: "triples"}[self.amount] + " them"
         verb = rng.choice(("gets", "finds") if self.symbol == "+" else ("loses", "sells"))
         return f"{verb} {self.amount}"
 
@@ -98,13 +98,22 @@ def draw_skeleton(rng: random.Random, steps: int, numbers: Numbers) -> Skeleton:
 
 
 @dataclass(frozen=True)
+class Event:
+    """One operation as the story tells it."""
+
+    day: str
+    clause: str
+    operation: Operation
+
+
+@dataclass(frozen=True)
 class WordProblem:
     """A skeleton told as a story."""
 
     skeleton: Skeleton
     text: str
-    first_day: int
-    """Index into DAYS of the first operation's day."""
+    events: tuple[Event, ...]
+    """In the order of the skeleton's operations."""
 
 
 def tell(rng: random.Random, skeleton: Skeleton) -> WordProblem:
@@ -115,11 +124,18 @@ def tell(rng: random.Random, skeleton: Skeleton) -> WordProblem:
     """
     name, thing = rng.choice(NAMES), rng.choice(THINGS)
     first_day = rng.randint(0, len(DAYS) - len(skeleton.operations))
-    parts = [f"{name} has {skeleton.start} {thing}."]
-    for day, operation in zip(DAYS[first_day:], skeleton.operations, strict=False):
-        parts.append(f"On {day} {name} {operation.told(rng)}.")
-    parts.append(f"How many {thing} does {name} have now?")
-    return WordProblem(skeleton, " ".join(parts), first_day)
+    events = tuple(
+        Event(day, operation.told(rng), operation)
+        for day, operation in zip(DAYS[first_day:], skeleton.operations, strict=False)
+    )
+    text = " ".join(
+        [
+            f"{name} has {skeleton.start} {thing}.",
+            *(f"{e.day}: {e.clause}." for e in events),
+            f"How many {thing} does {name} have now?",
+        ]
+    )
+    return WordProblem(skeleton, text, events)
 
 
 def worked_answer(problem: WordProblem, style: Style) -> str:
@@ -131,16 +147,10 @@ def worked_answer(problem: WordProblem, style: Style) -> str:
 def _thought(problem: WordProblem, style: Style) -> list[str]:
     if style == "hasty":
         return ["That is easy."]
-    skeleton = problem.skeleton
+    values = problem.skeleton.values
     lines = [
-        f"{day}: {before}{operation.symbol}{operation.amount}={after}"
-        for day, operation, before, after in zip(
-            DAYS[problem.first_day :],
-            skeleton.operations,
-            skeleton.values,
-            skeleton.values[1:],
-            strict=False,
-        )
+        f"{e.day}: {e.clause}: {before}{e.operation.symbol}{e.operation.amount}={after}"
+        for e, before, after in zip(problem.events, values, values[1:], strict=False)
     ]
     if style == "careful":
         return lines
