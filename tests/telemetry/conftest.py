@@ -92,7 +92,8 @@ def results(correct: Mapping[str, int], samples: int = 4) -> str:
 
 
 SAMPLE = {
-    "set": "math", "id": "p1", "problem": "What is <b>2</b> + 2?", "answer": "4", "tests": 0,
+    "set": "math", "id": "p1", "problem": "What is <b>2</b> + 2?",
+    "prompt": "<|user|>What is <b>2</b> + 2?<|assistant|>", "answer": "4", "tests": 0,
     "response": "<think>\n2 and 2\n</think>\n\\boxed{4}", "verdict": "correct", "detail": "4",
     "tokens": 12, "truncated": False,
 }  # fmt: skip

@@ -22,12 +22,11 @@ from acereason_trainer.evaluation.answers import (
     questions,
 )
 from acereason_trainer.evaluation.journal import attempt_journal
-from acereason_trainer.evaluation.measured_model import load_measured_model
+from acereason_trainer.evaluation.measured_model import load_measured_model, sampler_of
 from acereason_trainer.evaluation.metrics import Tally
 from acereason_trainer.evaluation.results import SetTally
 from acereason_trainer.rewards import make_rewarder
 from acereason_trainer.rollout.protocol import SamplingParams
-from acereason_trainer.rollout.transformers_sampler import TransformersSampler
 from acereason_trainer.stage import StageContext
 from acereason_trainer.telemetry.recorder import Recorder
 
@@ -37,12 +36,8 @@ def with_pass_rates(
 ) -> list[Row]:
     """The rows with `pass_count`, `samples` (attempts that were checked) and `pass_rate`."""
     measured = load_measured_model(context.model_dir, settings.loading)
-    sampler = TransformersSampler(
-        measured.tokenizer,
-        sequences_per_batch=settings.prompts_per_batch * settings.samples,
-        check_stop=context.stop.check,
-    )
-    sampler.push(measured, version=0)
+    size = settings.prompts_per_batch * settings.samples
+    sampler = sampler_of(measured, size, context.stop.check)
     params = SamplingParams(
         settings.sampling.temperature, settings.sampling.top_p, settings.max_response_tokens
     )
@@ -50,7 +45,7 @@ def with_pass_rates(
     prompts = list({row.id: row for row in rows}.values())
     recorder.expect(recorder.step + len(prompts))
     asked = questions(prompts, settings.samples, settings.prompting, measured.tokenizer, name)
-    batches = in_batches(asked, settings.prompts_per_batch * settings.samples)
+    batches = in_batches(asked, size)
     with closing(Rewarders(make_rewarder, settings.verifier)) as rewarders:
         journal = attempt_journal(context.work_dir)
         examiner = Examiner(sampler, rewarders, params, journal, recorder)

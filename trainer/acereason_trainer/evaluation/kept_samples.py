@@ -1,6 +1,6 @@
 """Which answers a human sees in the report: as many right as wrong ones, spread over the set."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from acereason_trainer.dataset import Row
@@ -8,9 +8,16 @@ from acereason_trainer.evaluation.journal import Answer
 
 
 def kept_samples(
-    set_name: str, rows: Sequence[Row], answers: Sequence[Answer], limit: int
+    set_name: str,
+    rows: Sequence[Row],
+    answers: Sequence[Answer],
+    limit: int,
+    prompt_of: Callable[[Row], str],
 ) -> list[dict[str, Any]]:
-    """At most `limit` of the answers, half of them right where there are enough of both."""
+    """At most `limit` of the answers, half of them right where there are enough of both.
+
+    `answers`: at most one for each row. `prompt_of` renders a row's prompt as text.
+    """
     problems = {row.id: row for row in rows}
     right = [a for a in answers if a.correct]
     wrong = [a for a in answers if not a.correct]
@@ -18,7 +25,7 @@ def kept_samples(
     kept = [*_spread(right, rights), *_spread(wrong, limit - rights)]
     order = {row.id: n for n, row in enumerate(rows)}
     return [
-        _sample(set_name, problems[a.row_id], a)
+        _sample(set_name, problems[a.row_id], a, prompt_of)
         for a in sorted(kept, key=lambda a: order[a.row_id])
     ]
 
@@ -29,11 +36,14 @@ def _spread(answers: Sequence[Answer], count: int) -> list[Answer]:
     return [answers[i * len(answers) // count] for i in range(count)]
 
 
-def _sample(set_name: str, row: Row, answer: Answer) -> dict[str, Any]:
+def _sample(
+    set_name: str, row: Row, answer: Answer, prompt_of: Callable[[Row], str]
+) -> dict[str, Any]:
     return {
         "set": set_name,
         "id": row.id,
         "problem": row.problem,
+        "prompt": prompt_of(row),
         "answer": row.data.get("answer"),
         "tests": len(row.data.get("tests", ())),
         "response": answer.text,

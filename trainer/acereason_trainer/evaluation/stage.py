@@ -26,7 +26,7 @@ from acereason_trainer.evaluation.answers import (
 )
 from acereason_trainer.evaluation.journal import Answer, attempt_journal
 from acereason_trainer.evaluation.kept_samples import kept_samples
-from acereason_trainer.evaluation.measured_model import load_measured_model
+from acereason_trainer.evaluation.measured_model import load_measured_model, sampler_of
 from acereason_trainer.evaluation.results import (
     RESULTS_FILE,
     SAMPLES_FILE,
@@ -35,10 +35,10 @@ from acereason_trainer.evaluation.results import (
     SetTally,
     headline_metrics,
 )
+from acereason_trainer.prompting import prompt_text
 from acereason_trainer.publishing import publish
 from acereason_trainer.rewards import make_rewarder
 from acereason_trainer.rollout.protocol import SamplingParams
-from acereason_trainer.rollout.transformers_sampler import TransformersSampler
 from acereason_trainer.stage import StageContext, StageFailure
 from acereason_trainer.telemetry.recorder import Recorder
 
@@ -49,12 +49,7 @@ def run(context: StageContext) -> None:
     assert settings is not None
     sets = [(s, rows_of(s, context.data_dir, context.file.seed)) for s in settings.sets]
     measured = load_measured_model(context.model_dir, settings.loading)
-    sampler = TransformersSampler(
-        measured.tokenizer,
-        sequences_per_batch=settings.sequences_per_batch,
-        check_stop=context.stop.check,
-    )
-    sampler.push(measured, version=0)
+    sampler = sampler_of(measured, settings.sequences_per_batch, context.stop.check)
     with (
         closing(Rewarders(make_rewarder, settings.verifier)) as rewarders,
         Recorder(
@@ -79,7 +74,13 @@ def run(context: StageContext) -> None:
             )
             result, answers = measure(s, rows, asked, settings, examiner)
             results.append(result)
-            samples += kept_samples(s.name, rows, answers, settings.keep_samples)
+            samples += kept_samples(
+                s.name,
+                rows,
+                answers,
+                settings.keep_samples,
+                lambda row: prompt_text(row, settings.prompting, measured.tokenizer),
+            )
         publish_evaluation(context, EvaluationResult(sets=results), samples, recorder)
 
 

@@ -1,0 +1,198 @@
+"""Rows: read from JSONL and parquet, under our names, or refused with a sentence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from acereason_trainer.config.common import MixPart, Range
+from acereason_trainer.config.curate import Columns
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.dataset import (
+    Row,
+    drawn_positions,
+    matches,
+    mixed,
+    read_rows,
+    require_checkable,
+    require_response,
+    write_rows,
+)
+from acereason_trainer.stage import StageFailure
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def jsonl(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def row(**data: Any) -> Row:
+    return Row(id=str(data.get("id", "r")), data={"problem": "p", **data})
+
+
+def test_all_files_of_a_directory_are_read_in_order_of_their_names(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    jsonl(tmp_path / "b" / "two.jsonl", {"problem": "second", "answer": "2"})
+    pq.write_table(pa.table({"problem": ["first"], "answer": [1]}), tmp_path / "a.parquet")
+    (tmp_path / "manifest.json").write_text("{}")
+    assert [(r.problem, r.data["answer"]) for r in read_rows(tmp_path)] == [
+        ("first", "1"),
+        ("second", "2"),
+    ]
+
+
+def test_parquet_and_jsonl_give_the_same_rows(tmp_path: Path) -> None:
+    rows = [
+        {"problem": "Add.", "answer": None, "tests": [{"input": "1 2", "output": "3"}], "level": 2},
+        {"problem": "Count.", "answer": "7", "tests": None, "level": 5},
+    ]
+    jsonl(tmp_path / "x.jsonl", *rows)
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    of_jsonl = [r.data for r in read_rows(tmp_path / "x.jsonl")]
+    assert of_jsonl == [r.data for r in read_rows(tmp_path / "x.parquet")]
+    assert [r.domain for r in read_rows(tmp_path / "x.parquet")] == ["code", "math"]
+
+
+def test_columns_are_renamed_and_further_ones_stay(tmp_path: Path) -> None:
+    file = jsonl(tmp_path / "x.jsonl", {"q": "Why?", "a": 3.5, "category": "math", "tokens": 9})
+    columns = Columns(problem="q", answer="a", domain="category")
+    (only,) = read_rows(file, columns)
+    assert only.data == {
+        "problem": "Why?", "answer": "3.5", "domain": "math", "tokens": 9, "id": only.id,
+    }  # fmt: skip
+
+
+def test_an_id_is_made_from_the_problem_alone(tmp_path: Path) -> None:
+    a = jsonl(tmp_path / "a.jsonl", {"problem": "Why?", "answer": 1})
+    b = jsonl(tmp_path / "b.jsonl", {"problem": "Why?", "answer": 2}, {"problem": "x", "id": 17})
+    ids = [r.id for r in (*read_rows(a), *read_rows(b))]
+    assert ids[0] == ids[1]
+    assert len(ids[0]) == 16
+    assert ids[2] == "17"
+
+
+def test_tests_may_be_json_text(tmp_path: Path) -> None:
+    tests = [{"input": "1", "output": "2"}]
+    file = jsonl(tmp_path / "x.jsonl", {"problem": "p", "tests": json.dumps(tests)})
+    assert next(read_rows(file)).data["tests"] == tests
+
+
+BAD_LINES = [
+    ('{"answer": 1}', 'x.jsonl line 2 has no "problem"', "no problem"),
+    ('{"problem": ""}', 'x.jsonl line 2 has no "problem"', "an empty problem"),
+    ('{"problem": 5}', 'x.jsonl line 2: "problem" is a number; it must be text', "not text"),
+    ("[1]", "x.jsonl line 2 is a list; each line must be one object", "not an object"),
+    ('{"problem": ', "x.jsonl line 2 is not JSON", "cut"),
+    ("\xff", "x.jsonl line 2 is not JSON", "not UTF-8"),
+    ('{"problem": "p", "answer": [1]}', '"answer" is a list; it must be text or', "answer a list"),
+    ('{"problem": "p", "answer": true}', '"answer" is true or false', "answer a boolean"),
+    ('{"problem": "p", "tests": {}}', '"tests" is an object; it must be a list', "tests an object"),
+    ('{"problem": "p", "tests": "x"}', '"tests" is text but not JSON', "tests no JSON"),
+    ('{"problem": "p", "tests": [{"input": 1}]}', '"tests"[0] must be an object', "no output"),
+]
+
+
+@pytest.mark.parametrize(("line", "said", "why"), BAD_LINES, ids=[b[2] for b in BAD_LINES])
+def test_a_bad_row_is_named_by_file_and_line(
+    tmp_path: Path, line: str, said: str, why: str
+) -> None:
+    file = tmp_path / "x.jsonl"
+    file.write_bytes(b'{"problem": "fine"}\n' + line.encode("latin-1") + b"\n")
+    with pytest.raises(StageFailure) as failure:
+        list(read_rows(file))
+    assert said in failure.value.message
+    assert failure.value.code == ExitCode.BAD_CONFIGURATION
+
+
+def test_a_path_without_data_says_so(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("a,b")
+    for path, said in (
+        (tmp_path, "holds no .jsonl or .parquet"),
+        (tmp_path / "x.csv", "neither .jsonl nor .parquet"),
+        (tmp_path / "nope", "does not exist"),
+    ):
+        with pytest.raises(StageFailure, match=said):
+            list(read_rows(path))
+
+
+def test_a_broken_parquet_file_says_so(tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(StageFailure, match=r"x\.parquet is not a readable parquet file"):
+        list(read_rows(tmp_path))
+
+
+def test_stages_refuse_rows_that_they_cannot_use() -> None:
+    require_checkable(row(answer="1"))
+    require_checkable(row(tests=[]))
+    require_response(row(response="x"))
+    with pytest.raises(StageFailure, match='no "answer" and no "tests"'):
+        require_checkable(row(response="x"))
+    with pytest.raises(StageFailure, match='no "response"'):
+        require_response(row(answer="1"))
+
+
+RANGES = [
+    (5, Range(column="n", min=5, max=5), True, "ends belong to a range"),
+    (5, Range(column="n", max=4.9), False, "above the largest"),
+    (5, Range(column="other", min=0), False, "a missing column matches nothing"),
+    ("5", Range(column="n", min=0), False, "text is no number"),
+    (True, Range(column="n", min=0), False, "a boolean is no number"),
+    (float("nan"), Range(column="n", max=9), False, "NaN lies in no range"),
+]
+
+
+@pytest.mark.parametrize(("value", "where", "expected", "why"), RANGES, ids=[r[3] for r in RANGES])
+def test_ranges(value: Any, where: Range, expected: bool, why: str) -> None:
+    assert matches(row(n=value), [where]) is expected
+
+
+def mix(*parts: tuple[float, float]) -> list[MixPart]:
+    """(upper bound of column n, weight)"""
+    return [MixPart(where=[Range(column="n", max=m)], weight=w) for m, w in parts]
+
+
+def test_weights_say_how_often_a_row_is_drawn() -> None:
+    rows = [row(id=i, n=n) for i, n in enumerate([1, 5, 9] * 1000)]
+    counts = {1: 0, 5: 0, 9: 0}
+    for drawn in mixed(rows, mix((1, 0.25), (5, 2.5)), "key"):
+        counts[drawn.data["n"]] += 1
+    assert counts[9] == 1000, "an unmatched row stays once"
+    assert 200 < counts[1] < 300
+    assert 2400 < counts[5] < 2600
+
+
+def test_a_row_belongs_to_the_first_part_that_it_matches() -> None:
+    assert mixed([row(n=1)], mix((3, 0), (5, 2)), "key") == []
+
+
+@given(st.sets(st.integers(0, 50), min_size=1), st.integers(0, 50))
+def test_what_happens_to_a_row_does_not_depend_on_the_others(ids: set[int], extra: int) -> None:
+    rows = [row(id=i, n=1) for i in sorted(ids)]
+    more = [row(id=i, n=1) for i in sorted(ids | {extra})]
+    parts = mix((1, 0.5))
+    kept = {r.id for r in mixed(rows, parts, "key")}
+    kept_of_more = {r.id for r in mixed(more, parts, "key")}
+    assert kept_of_more - {str(extra)} == kept - {str(extra)}
+
+
+def test_a_limit_keeps_that_many_rows_chosen_by_name() -> None:
+    ids = [f"p{i}" for i in range(100)]
+    first = drawn_positions(ids, 10, "seed", 0)
+    assert len(first) == 10
+    assert first == drawn_positions(ids, 10, "seed", 0)
+    assert first != drawn_positions(ids, 10, "seed", 1)
+    assert first < drawn_positions(ids, 11, "seed", 0)
+    assert drawn_positions(ids, 1000, "seed", 0) == set(range(100))
+
+
+def test_written_rows_are_read_back_the_same(tmp_path: Path) -> None:
+    rows = [row(id="a", answer="é"), row(id="b", tests=[{"input": "", "output": "1"}])]
+    assert write_rows(tmp_path / "x.jsonl", rows) == 2
+    assert [r.data for r in read_rows(tmp_path)] == [
+        {"id": "a", "problem": "p", "answer": "é"},
+        {"id": "b", "problem": "p", "tests": [{"input": "", "output": "1"}]},
+    ]
