@@ -1,6 +1,6 @@
 """Builders of what the planner is given: runs, Jobs as seen, and the moments between them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -102,12 +102,9 @@ class Desk:
     run: AceReasonRun
     context: Context = LAPTOP
     now: datetime = NOON
-    status: RunStatus = RunStatus()
-    jobs: dict[str, JobView] = None  # type: ignore[assignment]
-    last: Plan = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        self.jobs = {}
+    status: RunStatus = field(default_factory=RunStatus)
+    jobs: dict[str, JobView] = field(default_factory=dict)
+    last: Plan = field(init=False)
 
     def plan(self) -> Plan:
         """Decide, without carrying anything out."""

@@ -14,10 +14,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from hypothesis import settings, strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from planner_builders import CLUSTER, NOON, a_run, digest, published
-
 from acereason_operator.api.run import AceReasonRun
 from acereason_operator.api.status import RunStatus
 from acereason_operator.planner.actions import (
@@ -43,6 +39,10 @@ from acereason_trainer.config.stage_file import (
     StageFile,
     settings_for_key,
 )
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from planner_builders import CLUSTER, NOON, a_run, digest, published
 
 DEEP = bool(os.environ.get("ACEREASON_DEEP"))
 CODES = st.sampled_from([1, 65, 75, 76, 78, 137, 143])
@@ -196,6 +196,14 @@ class World(RuleBasedStateMachine):
     def round(self) -> None:
         """An executor looks, decides, writes, and does everything (each thing twice)."""
         self._round()
+
+    @rule(rounds=st.integers(1, 8))
+    def things_go_well(self, rounds: int) -> None:
+        """A stretch without trouble, so that troubles meet runs of every age."""
+        for _ in range(rounds):
+            decided = self._round()
+            if not self._help_along() and decided.requeue_at:
+                self.now = max(self.now, decided.requeue_at)
 
     @rule(share=st.floats(0, 1))
     def round_cut_short(self, share: float) -> None:

@@ -9,7 +9,6 @@ from acereason_trainer.config.stage_file import ResultRecord
 
 from acereason_operator.api.status import AttemptClaim, Failure, StageStatus, StopReason
 from acereason_operator.planner import deadlines, failures, progress, retries, reuse, suspend
-from acereason_operator.planner.digests import settings_digest, spec_digest
 from acereason_operator.planner.ends import is_over
 from acereason_operator.planner.failures import BadEnd
 from acereason_operator.planner.observed import JobView
@@ -161,7 +160,6 @@ def _between_attempts(status: StageStatus, scene: Scene) -> StageStatus:
 def _prepare_claimed(status: StageStatus, scene: Scene) -> StageStatus:
     number = max([status.attempts, *(job.attempt for job in scene.jobs)]) + 1
     now = rfc3339(scene.now)
-    spec = scene.run.spec
     return status.model_copy(
         update={
             "state": "Preparing",
@@ -173,8 +171,8 @@ def _prepare_claimed(status: StageStatus, scene: Scene) -> StageStatus:
                 claimed_at=now,
             ),
             "attempts": number,
-            "settings_digest": settings_digest(spec, scene.stage),
-            "spec_digest": spec_digest(spec, scene.stage),
+            "settings_digest": scene.settings_digest,
+            "spec_digest": scene.spec_digest,
             "retry_at": None,
             "started_at": status.started_at or now,
         }

@@ -7,10 +7,8 @@ budget; what came from outside the run cannot be made again, so that fails with 
 
 from collections.abc import Mapping
 
-from acereason_operator.api.run import AceReasonRunSpec
 from acereason_operator.api.status import Failure, StageStatus
 from acereason_operator.planner import effective, retries, stages
-from acereason_operator.planner.named_inputs import producer
 from acereason_operator.planner.scene import Scene
 from acereason_operator.planner.times import rfc3339
 
@@ -27,7 +25,7 @@ def send_back(
         bad = _confirmed_input(after[name])
         if bad is None:
             continue
-        maker = producer(scene.run.spec, scene.stage, bad)
+        maker = scene.recipe.inputs[name].producer(bad)
         if maker is None:
             after[name] = retries.failed(after[name], _from_outside(after[name], bad), scene)
             continue
@@ -50,7 +48,6 @@ def _confirmed_input(status: StageStatus) -> str | None:
 
 
 def _again(maker: StageStatus, reader: str, scene: Scene) -> StageStatus:
-    spec: AceReasonRunSpec = scene.run.spec
     spent = maker.spent.model_copy(update={"infrastructure": maker.spent.infrastructure + 1})
     what = f"its artifact is corrupt ({reader} read it twice)"
     failure = Failure(
@@ -69,7 +66,7 @@ def _again(maker: StageStatus, reader: str, scene: Scene) -> StageStatus:
             "last_failure": failure,
         }
     )
-    if spent.infrastructure > effective.retries(spec, scene.stage).infrastructure:
+    if spent.infrastructure > effective.retries(scene.run.spec, scene.stage).infrastructure:
         message = f"stage {maker.name}: {what} and retries.infrastructure is used up; see to the"
         return retries.failed(reset, f"{message} storage, then raise it", scene)
     return reset

@@ -11,30 +11,32 @@ from typing import Any
 from acereason_trainer.config.stage_file import SEMANTICS, settings_for_key
 
 from acereason_operator.api.run import AceReasonRunSpec, Stage
-from acereason_operator.planner.named_inputs import named_inputs
+from acereason_operator.planner.named_inputs import NamedInputs
 
 
-def settings_digest(spec: AceReasonRunSpec, stage: Stage) -> str:
+def settings_digest(spec: AceReasonRunSpec, stage: Stage, inputs: NamedInputs) -> str:
     """Of all in the spec that the stage key depends on: settings, seed, and which inputs."""
-    inputs = named_inputs(spec, stage).by_name()
     return digest_of(
         {
             "kind": stage.kind,
             "semantics": SEMANTICS[stage.kind],
             "seed": spec.seed,
             "settings": settings_for_key(stage.settings),
-            "inputs": {name: source.dump() for name, source in inputs},
+            "inputs": {name: source.dump() for name, source in inputs.by_name()},
         }
     )
 
 
-def spec_digest(spec: AceReasonRunSpec, stage: Stage) -> str:
+def spec_digest(spec: AceReasonRunSpec, stage: Stage, settings: str) -> str:
     """Of all that an attempt is told, image and resources too; not of budgets, which are looked at
-    by themselves, nor of holding it back."""
+    by themselves, nor of holding it back.
+
+    settings: its settings digest.
+    """
     aside = {"name", "retries", "suspend", "needs"}
     return digest_of(
         {
-            "settings": settings_digest(spec, stage),
+            "settings": settings,
             "stage": _without(stage.dump(), aside),
             "defaults": _without(spec.defaults.dump(), aside),
         }

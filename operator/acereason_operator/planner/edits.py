@@ -12,7 +12,7 @@
 from acereason_operator.api.run import AceReasonRun
 from acereason_operator.api.status import RunStatus, Spent, StageStatus
 from acereason_operator.planner import effective, retries
-from acereason_operator.planner.digests import settings_digest, spec_digest
+from acereason_operator.planner.recipe import recipe_of
 from acereason_operator.planner.scene import Scene
 from acereason_operator.planner.stages import DONE
 
@@ -26,9 +26,8 @@ def applied(status: StageStatus, scene: Scene) -> StageStatus:
     """The stage after the spec was edited in some way, which may not concern it."""
     if status.settings_digest is None:
         return status
-    spec = scene.run.spec
-    new_results = settings_digest(spec, scene.stage) != status.settings_digest
-    new_orders = spec_digest(spec, scene.stage) != status.spec_digest
+    new_results = scene.settings_digest != status.settings_digest
+    new_orders = scene.spec_digest != status.spec_digest
     if status.state in DONE:
         return _noted(status, f"stage {status.name} {RESULT_STANDS}" if new_results else "")
     if new_results:
@@ -42,12 +41,12 @@ def applied(status: StageStatus, scene: Scene) -> StageStatus:
 
 def refused(run: AceReasonRun, status: RunStatus) -> list[str]:
     """A sentence for each finished stage that the spec would now make in another way."""
+    now = recipe_of(run.spec).digests
     finished = {s.name: s for s in status.stages if s.state in DONE and s.settings_digest}
     return [
         f"stages[{i}]: {stage.name} {RESULT_STANDS}"
         for i, stage in enumerate(run.spec.stages)
-        if stage.name in finished
-        and settings_digest(run.spec, stage) != finished[stage.name].settings_digest
+        if stage.name in finished and now[stage.name] != finished[stage.name].settings_digest
     ]
 
 

@@ -16,23 +16,21 @@ from acereason_trainer.config.sources import (
 )
 from acereason_trainer.config.stage_file import PreparedInputs, StageInputs
 
-from acereason_operator.api.run import AceReasonRunSpec, Stage
 from acereason_operator.api.status import StageStatus
 from acereason_operator.planner import stages
 from acereason_operator.planner.context import Context
-from acereason_operator.planner.digests import digest_of, settings_digest
-from acereason_operator.planner.named_inputs import NamedInputs, named_inputs
+from acereason_operator.planner.digests import digest_of
+from acereason_operator.planner.named_inputs import NamedInputs
+from acereason_operator.planner.recipe import Recipe
 
 Pins = Mapping[str, ArtifactRef]
 """By digest of a source from outside: what it was when it was imported."""
 
 
 def stage_inputs(
-    spec: AceReasonRunSpec, stage: Stage, statuses: Mapping[str, StageStatus], context: Context
+    inputs: NamedInputs, statuses: Mapping[str, StageStatus], pins: Pins, context: Context
 ) -> StageInputs | None:
-    """The stage's inputs; None until every stage that it reads from is done."""
-    inputs = named_inputs(spec, stage)
-    pins = dict(_pins(spec, statuses))
+    """A stage's inputs; None until every stage that it reads from is done."""
     for _, source in inputs.by_name():
         if isinstance(source, Source) and source.stage and not _made(statuses[source.stage]):
             return None
@@ -50,6 +48,21 @@ def stage_inputs(
     )
 
 
+def pinned(recipe: Recipe, statuses: Mapping[str, StageStatus]) -> Pins:
+    """What sources from outside were when a stage that is done read them."""
+    pins: dict[str, ArtifactRef] = {}
+    for name in reversed(
+        list(recipe.inputs)
+    ):  # the first stage that read a source has the last word
+        status = statuses[name]
+        if status.state not in stages.DONE or not status.prepare or not status.prepare.inputs:
+            continue
+        if status.settings_digest != recipe.digests[name]:
+            continue  # edited since: its inputs are no longer those of the spec
+        pins.update(_imported(recipe.inputs[name], status.prepare.inputs))
+    return pins
+
+
 def _made(status: StageStatus) -> ArtifactRef | None:
     if status.state not in stages.DONE or status.artifact is None:
         return None
@@ -59,9 +72,9 @@ def _made(status: StageStatus) -> ArtifactRef | None:
 def _from_outside(source: Source | ModelSource, pins: Pins, context: Context) -> ResolvedSource:
     if source.artifact:
         return ResolvedSource(artifact=source.artifact)
-    pinned = pins.get(digest_of(source.dump()))
-    if pinned:
-        return ResolvedSource(artifact=pinned)
+    imported = pins.get(digest_of(source.dump()))
+    if imported:
+        return ResolvedSource(artifact=imported)
     if source.path:
         return ResolvedSource(path=context.resolve(source.path))
     if source.hub:
@@ -75,18 +88,6 @@ def _from_outside(source: Source | ModelSource, pins: Pins, context: Context) ->
             seed=made.seed,
         )
     )
-
-
-def _pins(
-    spec: AceReasonRunSpec, statuses: Mapping[str, StageStatus]
-) -> Iterator[tuple[str, ArtifactRef]]:
-    for stage in reversed(spec.stages):  # the first stage that read a source has the last word
-        status = statuses[stage.name]
-        if status.state not in stages.DONE or not status.prepare or not status.prepare.inputs:
-            continue
-        if status.settings_digest != settings_digest(spec, stage):
-            continue  # edited since: its inputs are no longer those of the spec
-        yield from _imported(named_inputs(spec, stage), status.prepare.inputs)
 
 
 def _imported(named: NamedInputs, found: PreparedInputs) -> Iterator[tuple[str, ArtifactRef]]:

@@ -11,7 +11,7 @@ from acereason_trainer.config.sources import ModelSource, Source
 from acereason_trainer.config.stage_file import OUTPUT_KIND, ArtifactKind
 
 from acereason_operator.api.run import AceReasonRunSpec, Stage
-from acereason_operator.planner import stages
+from acereason_operator.planner.stages import Order
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,11 @@ class NamedInputs:
     data: Source | None
     held_out: tuple[Source, ...]
     validation: Source | None
+
+    def producer(self, name: str) -> str | None:
+        """The stage that makes the input of that name; None where it is from outside the run."""
+        source = dict(self.by_name()).get(name)
+        return source.stage if isinstance(source, Source) else None
 
     def by_name(self) -> Iterator[tuple[str, Source | ModelSource]]:
         """(name, source) of each that is there; names are those of `PrepareRecord.corrupt_input`:
@@ -36,21 +41,15 @@ class NamedInputs:
             yield "validation", self.validation
 
 
-def named_inputs(spec: AceReasonRunSpec, stage: Stage) -> NamedInputs:
+def named_inputs(spec: AceReasonRunSpec, stage: Stage, order: Order) -> NamedInputs:
     """The sources that the stage file will be made from."""
     given = stage.inputs
     return NamedInputs(
-        model=given.model or (_default_model(spec, stage) if _uses_a_model(stage) else None),
-        data=given.data or _newest(spec, stage, "data"),
+        model=given.model or (_default_model(spec, stage, order) if _uses_a_model(stage) else None),
+        data=given.data or _newest(spec, stage, "data", order),
         held_out=tuple(given.held_out),
         validation=given.validation,
     )
-
-
-def producer(spec: AceReasonRunSpec, stage: Stage, name: str) -> str | None:
-    """The stage that made the input of that name; None where it came from outside the run."""
-    source = dict(named_inputs(spec, stage).by_name()).get(name)
-    return source.stage if isinstance(source, Source) else None
 
 
 def _uses_a_model(stage: Stage) -> bool:
@@ -58,16 +57,17 @@ def _uses_a_model(stage: Stage) -> bool:
     return stage.curate is None or stage.curate.pass_rate is not None
 
 
-def _default_model(spec: AceReasonRunSpec, stage: Stage) -> Source | ModelSource:
-    return _newest(spec, stage, "model") or spec.model
+def _default_model(spec: AceReasonRunSpec, stage: Stage, order: Order) -> Source | ModelSource:
+    return _newest(spec, stage, "model", order) or spec.model
 
 
-def _newest(spec: AceReasonRunSpec, stage: Stage, kind: ArtifactKind) -> Source | None:
-    distance = stages.ancestors(spec, stage)
-    made = [s for s in spec.stages if s.name in distance and OUTPUT_KIND[s.kind] == kind]
-    used = {name for other in made for name in stages.ancestors(spec, other)}
-    heads = [s for s in made if s.name not in used]
+def _newest(
+    spec: AceReasonRunSpec, stage: Stage, kind: ArtifactKind, order: Order
+) -> Source | None:
+    distance = order.ancestors[stage.name]
+    made = [s.name for s in spec.stages if s.name in distance and OUTPUT_KIND[s.kind] == kind]
+    used = {name for other in made for name in order.ancestors[other]}
+    heads = [name for name in made if name not in used]
     if not heads:
         return None
-    nearest = min(heads, key=lambda s: (distance[s.name], -spec.stages.index(s)))
-    return Source(stage=nearest.name)
+    return Source(stage=min(reversed(heads), key=lambda name: distance[name]))

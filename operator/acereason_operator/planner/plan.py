@@ -27,8 +27,9 @@ from acereason_operator.planner import (
 )
 from acereason_operator.planner.actions import Action
 from acereason_operator.planner.context import Context
-from acereason_operator.planner.inputs import stage_inputs
+from acereason_operator.planner.inputs import pinned, stage_inputs
 from acereason_operator.planner.observed import Observed
+from acereason_operator.planner.recipe import Recipe, recipe_of
 from acereason_operator.planner.scene import Scene
 from acereason_operator.planner.status import run_status
 from acereason_operator.planner.times import earliest
@@ -56,13 +57,20 @@ def plan(
     or at `requeue_at`. A crash anywhere in between, and a plan carried out twice or late, are
     harmless. `now` has a time zone.
     """
+    view = _View(
+        run=run,
+        recipe=recipe_of(run.spec),
+        observed=observed,
+        now=now,
+        context=context,
+    )
     statuses = _known(run, status)
     if status.observed_generation != run.metadata.generation:
-        scenes = _scenes(run, statuses, observed, now, context)
+        scenes = view.scenes(statuses)
         statuses = {name: edits.applied(s, scenes[name]) for name, s in statuses.items()}
-    statuses = _settled(run, statuses, observed, now, context)
-    scenes = _scenes(run, statuses, observed, now, context)
-    after = run_status(status, statuses, scenes, run, now)
+    statuses = _settled(statuses, view)
+    scenes = view.scenes(statuses)
+    after = run_status(status, statuses, scenes, run, view.recipe.order, now)
     return Plan(
         status=after,
         actions=(
@@ -79,42 +87,50 @@ def plan(
     )
 
 
+@dataclass(frozen=True)
+class _View:
+    """What does not change while one plan is made."""
+
+    run: AceReasonRun
+    recipe: Recipe
+    observed: Observed
+    now: datetime
+    context: Context
+
+    def scenes(self, statuses: Mapping[str, StageStatus]) -> dict[str, Scene]:
+        """Each stage's scene, given what was decided so far."""
+        recipe = self.recipe
+        pins = pinned(recipe, statuses)
+        return {
+            stage.name: Scene(
+                run=self.run,
+                stage=stage,
+                recipe=recipe,
+                jobs=tuple(job for job in self.observed.jobs if job.stage == stage.name),
+                waits_for=stages.what_it_waits_for(stage.name, recipe.order, statuses),
+                inputs=stage_inputs(recipe.inputs[stage.name], statuses, pins, self.context),
+                now=self.now,
+                context=self.context,
+            )
+            for stage in self.run.spec.stages
+        }
+
+
 def _known(run: AceReasonRun, status: RunStatus) -> dict[str, StageStatus]:
     """An entry for each stage of the spec, in its order; stages no longer in it are forgotten."""
     old = {s.name: s for s in status.stages}
     return {s.name: old.get(s.name, StageStatus(name=s.name)) for s in run.spec.stages}
 
 
-def _settled(
-    run: AceReasonRun, statuses: dict[str, StageStatus], observed: Observed, now: datetime,
-    context: Context,
-) -> dict[str, StageStatus]:  # fmt: skip
+def _settled(statuses: dict[str, StageStatus], view: _View) -> dict[str, StageStatus]:
     """Every stage after all that can be decided now."""
     while True:
-        scenes = _scenes(run, statuses, observed, now, context)
+        scenes = view.scenes(statuses)
         after = {name: attempts.advanced(statuses[name], scenes[name]) for name in statuses}
         after = corruption.send_back(after, scenes)
         if after == statuses:
             return after
         statuses = after
-
-
-def _scenes(
-    run: AceReasonRun, statuses: Mapping[str, StageStatus], observed: Observed, now: datetime,
-    context: Context,
-) -> dict[str, Scene]:  # fmt: skip
-    return {
-        stage.name: Scene(
-            run=run,
-            stage=stage,
-            jobs=tuple(job for job in observed.jobs if job.stage == stage.name),
-            waits_for=stages.what_it_waits_for(run.spec, stage, statuses),
-            inputs=stage_inputs(run.spec, stage, statuses, context),
-            now=now,
-            context=context,
-        )
-        for stage in run.spec.stages
-    }
 
 
 def _later(now: datetime, *moments: datetime | None) -> datetime | None:

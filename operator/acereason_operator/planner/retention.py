@@ -32,22 +32,23 @@ def roots(run: AceReasonRun, status: RunStatus) -> Roots:
     complete = all(s.state in stages.DONE for s in status.stages) and bool(status.stages)
     only_final = complete and run.spec.retention.keep_intermediate == "final"
     by_name = {s.name: s for s in status.stages}
+    order = stages.order_of(run.spec)
     kept: set[str] = set()
     states: dict[str, States] = {}
     for stage in run.spec.stages:
         entry = by_name.get(stage.name, StageStatus(name=stage.name))
         done = entry.state in stages.DONE
         states[stage.name] = run.spec.retention.keep_states if done else "all"
-        if not (only_final and _is_intermediate(run.spec, stage)):
+        if not (only_final and _is_intermediate(run.spec, stage, order)):
             kept.update(_artifacts(entry, with_inputs=not only_final))
     return Roots(frozenset(kept), states)
 
 
-def _is_intermediate(spec: AceReasonRunSpec, stage: Stage) -> bool:
+def _is_intermediate(spec: AceReasonRunSpec, stage: Stage, order: stages.Order) -> bool:
     """A model or dataset that a later stage of its kind was built on. Evaluations are results."""
     kind = OUTPUT_KIND[stage.kind]
     return kind != "evaluation" and any(
-        OUTPUT_KIND[other.kind] == kind and stage.name in stages.ancestors(spec, other)
+        OUTPUT_KIND[other.kind] == kind and stage.name in order.ancestors[other.name]
         for other in spec.stages
     )
 

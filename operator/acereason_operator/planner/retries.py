@@ -12,7 +12,6 @@ from hashlib import sha256
 from acereason_operator.api.run import Retries
 from acereason_operator.api.status import AttemptClaim, Failure, Spent, StageStatus
 from acereason_operator.planner import effective, messages
-from acereason_operator.planner.digests import spec_digest
 from acereason_operator.planner.failures import BadEnd
 from acereason_operator.planner.observed import Phase
 from acereason_operator.planner.scene import Scene
@@ -25,7 +24,7 @@ def charge(status: StageStatus, claim: AttemptClaim, bad: BadEnd, scene: Scene) 
     status: already without the attempt. An edit made since the attempt was claimed has not been
     tried yet, so it gets a budget of its own.
     """
-    edited = status.spec_digest != spec_digest(scene.run.spec, scene.stage)
+    edited = status.spec_digest != scene.spec_digest
     before = Spent(pending=status.spent.pending) if edited else status.spent
     allowed = effective.retries(scene.run.spec, scene.stage)
     spent = _spend(before, bad, claim.phase)

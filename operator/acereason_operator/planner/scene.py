@@ -8,8 +8,10 @@ from acereason_trainer.config.stage_file import StageInputs
 from acereason_operator.api.run import AceReasonRun, Stage
 from acereason_operator.planner import effective
 from acereason_operator.planner.context import Context
+from acereason_operator.planner.digests import spec_digest
 from acereason_operator.planner.names import job_name
 from acereason_operator.planner.observed import JobView, Phase
+from acereason_operator.planner.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,7 @@ class Scene:
 
     run: AceReasonRun
     stage: Stage
+    recipe: Recipe
     jobs: tuple[JobView, ...]
     """This stage's, of all attempts."""
     waits_for: str
@@ -41,6 +44,16 @@ class Scene:
     def namespace(self) -> str:
         """The run's namespace."""
         return self.run.metadata.namespace or self.context.namespace
+
+    @property
+    def settings_digest(self) -> str:
+        """Of the stage as the spec has it now."""
+        return self.recipe.digests[self.stage.name]
+
+    @property
+    def spec_digest(self) -> str:
+        """Of the stage and the defaults as the spec has them now."""
+        return spec_digest(self.run.spec, self.stage, self.settings_digest)
 
     def job(self, name: str) -> JobView | None:
         """Its Job of that name, if it is there."""

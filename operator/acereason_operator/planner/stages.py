@@ -1,64 +1,60 @@
 """The order of stages: a graph by `needs`, whose default is the stage above."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from acereason_operator.api.run import AceReasonRunSpec, Stage
+from acereason_operator.api.run import AceReasonRunSpec
 from acereason_operator.api.status import StageStatus
 
 DONE = ("Complete", "Reused")
 FINAL = (*DONE, "Failed")
 
 
-def named(spec: AceReasonRunSpec, name: str) -> Stage:
-    """The stage of that name. Raises KeyError where there is none."""
+@dataclass(frozen=True)
+class Order:
+    """Who needs whom."""
+
+    needs: Mapping[str, tuple[str, ...]]
+    """By stage, in the order of the spec: what must be done before it."""
+    ancestors: Mapping[str, Mapping[str, int]]
+    """By stage: all that it needs, directly or further up, with the least number of steps there."""
+
+
+def order_of(spec: AceReasonRunSpec) -> Order:
+    """The graph of a spec, in which stages only need stages above them (validated)."""
+    needs: dict[str, tuple[str, ...]] = {}
+    ancestors: dict[str, dict[str, int]] = {}
+    above: tuple[str, ...] = ()
     for stage in spec.stages:
-        if stage.name == name:
-            return stage
-    raise KeyError(name)
+        needs[stage.name] = above if stage.needs is None else tuple(stage.needs)
+        steps: dict[str, int] = {}
+        for need in needs[stage.name]:
+            for name, further in ({need: 0} | ancestors[need]).items():
+                steps[name] = min(further + 1, steps.get(name, further + 1))
+        ancestors[stage.name] = steps
+        above = (stage.name,)
+    return Order(needs, ancestors)
 
 
-def needs(spec: AceReasonRunSpec, stage: Stage) -> tuple[str, ...]:
-    """Names of the stages that must be done before this one."""
-    if stage.needs is not None:
-        return tuple(stage.needs)
-    above = spec.stages.index(stage) - 1
-    return (spec.stages[above].name,) if above >= 0 else ()
-
-
-def ancestors(spec: AceReasonRunSpec, stage: Stage) -> dict[str, int]:
-    """All that it needs, directly or further up, with the least number of steps to each."""
-    distance: dict[str, int] = {}
-    frontier = needs(spec, stage)
-    steps = 1
-    while frontier:
-        new = [name for name in dict.fromkeys(frontier) if name not in distance]
-        distance.update((name, steps) for name in new)
-        frontier = tuple(n for name in new for n in needs(spec, named(spec, name)))
-        steps += 1
-    return distance
-
-
-def what_it_waits_for(
-    spec: AceReasonRunSpec, stage: Stage, statuses: Mapping[str, StageStatus]
-) -> str:
-    """A sentence on the needs that are not done; empty when all are."""
-    open_needs = [n for n in needs(spec, stage) if statuses[n].state not in DONE]
+def what_it_waits_for(name: str, order: Order, statuses: Mapping[str, StageStatus]) -> str:
+    """A sentence on the needs of a stage that are not done; empty when all are."""
+    open_needs = [n for n in order.needs[name] if statuses[n].state not in DONE]
     if not open_needs:
         return ""
-    failed = [n for n in ancestors(spec, stage) if statuses[n].state == "Failed"]
+    failed = [n for n in order.ancestors[name] if statuses[n].state == "Failed"]
     if failed:
         return f"needs {', '.join(failed)}, which failed"
     return f"needs {', '.join(open_needs)}"
 
 
-def can_go_on(spec: AceReasonRunSpec, statuses: Mapping[str, StageStatus]) -> bool:
+def can_go_on(order: Order, statuses: Mapping[str, StageStatus]) -> bool:
     """Whether some stage still runs, or may once what it waits for is there."""
-    for stage in spec.stages:
-        status = statuses[stage.name]
+    for name, ancestors in order.ancestors.items():
+        status = statuses[name]
         if status.attempt is not None:
             return True
         if status.state in FINAL:
             continue
-        if all(statuses[name].state != "Failed" for name in ancestors(spec, stage)):
+        if all(statuses[above].state != "Failed" for above in ancestors):
             return True
     return False

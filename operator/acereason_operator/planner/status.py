@@ -24,13 +24,13 @@ Holds = tuple[bool, str, str]
 
 def run_status(
     before: RunStatus, statuses: Mapping[str, StageStatus], scenes: Mapping[str, Scene],
-    run: AceReasonRun, now: datetime,
+    run: AceReasonRun, order: stages.Order, now: datetime,
 ) -> RunStatus:  # fmt: skip
     """The whole status, given its stages."""
     entries = [statuses[stage.name] for stage in run.spec.stages]
     found: dict[ConditionType, Holds] = {
         "Complete": _complete(entries),
-        "Failed": _failed(entries, run, statuses),
+        "Failed": _failed(entries, order, statuses),
         "Suspended": _suspended(entries, run),
         "Stalled": _stalled(entries, scenes),
     }
@@ -64,13 +64,13 @@ def _complete(entries: list[StageStatus]) -> Holds:
 
 
 def _failed(
-    entries: list[StageStatus], run: AceReasonRun, statuses: Mapping[str, StageStatus]
+    entries: list[StageStatus], order: stages.Order, statuses: Mapping[str, StageStatus]
 ) -> Holds:
     failed = [s for s in entries if s.state == "Failed"]
     if not failed:
         return False, "NoStageFailed", ""
     message = "; ".join(s.message for s in failed)
-    if stages.can_go_on(run.spec, statuses):
+    if stages.can_go_on(order, statuses):
         return False, "OtherStagesGoOn", f"other stages still go on. {message}"
     return True, "StageFailed", message
 
