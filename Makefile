@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 SYNCED := $(VENV)/.synced
-QUICKSTART_DATA := examples/quickstart/data
+QUICKSTART_DATA := build/quickstart/data
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test lint lock generate kubectl-yaml chaos bench-quickstart bench-smollm2
@@ -33,8 +33,8 @@ $(SYNCED): requirements.lock pyproject.toml | $(UV)
 quickstart: setup $(QUICKSTART_DATA)  ## Train a tiny reasoner through every stage kind, on a CPU
 	$(BIN)/acereason run examples/quickstart.yaml
 
-$(QUICKSTART_DATA): examples/quickstart/make_data.py | setup
-	$(BIN)/python $<
+$(QUICKSTART_DATA): $(wildcard examples/quickstart/*.py examples/tasks/*.py) | setup
+	$(BIN)/python -m examples.quickstart.make_data --out $@
 	@touch $@
 
 test: setup lint  ## Lint and run every test

@@ -119,9 +119,9 @@ class _Rest:
         """Where a place in `data` was before anything was cut."""
         path: Path = ()
         for part in location:
-            kept = self._kept.get(path)
-            known = kept is not None and isinstance(part, int) and part < len(kept)
-            path = (*path, kept[part] if kept is not None and known else part)  # type: ignore[index]
+            kept = self._kept.get(path, [])
+            known = isinstance(part, int) and part < len(kept)
+            path = (*path, kept[int(part)] if known else part)
         return path
 
     def cut(self, path: Path) -> bool:

@@ -32,5 +32,5 @@ def cpu_count(quantity: str | int | float) -> float:
     """
     cpus = float(amount(quantity))
     if cpus <= 0:
-        raise ValueError(f"{quantity!r} CPUs cannot run anything; ask for more, as in 1 or 500m")
+        raise ValueError(f"{quantity} CPUs cannot run anything; ask for more, as in 1 or 500m")
     return cpus

@@ -52,26 +52,29 @@ class ClaimTemplate(Model):
     """A PersistentVolumeClaim that is made once and has no owner: deleting a run keeps it."""
 
     name: str = Field(pattern=DNS_LABEL)
-    """Name of the claim."""
+    """Name of the claim, in the run's namespace; runs that name the same one share its store."""
     storage: str = Field(pattern=QUANTITY)
-    """Size, as a quantity."""
+    """Size. A 7B checkpoint is 15 GB in bfloat16, a trainer state of it about 90 GB: allow for
+    `saving.keep` states and one artifact of each stage."""
     storage_class_name: str | None = None
     """Storage class; unset: the cluster's default."""
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = "ReadWriteMany"
-    """ReadWriteMany where stages use several nodes."""
+    """ReadWriteMany, since the stages of a run rarely land on one node; ReadWriteOnce is enough
+    where every stage has one node and the volume follows it."""
 
 
 class Storage(OneOf):
     """Where artifacts and states live: exactly one member."""
 
     claim: str | None = Field(default=None, pattern=DNS_LABEL)
-    """An existing PersistentVolumeClaim."""
+    """Name of an existing PersistentVolumeClaim."""
     claim_template: ClaimTemplate | None = None
     """A claim to be made where it does not exist."""
     directory: str | None = Field(default=None, min_length=1, max_length=1024)
     """A directory, relative to the run file: runs on one machine."""
     object_store: str | None = Field(default=None, pattern=OBJECT_STORE)
-    """An object-store prefix."""
+    """An object-store prefix, `s3://bucket/prefix`; the stages' service account may read and write
+    it."""
 
 
 class Resources(Model):
@@ -81,7 +84,7 @@ class Resources(Model):
     """Guaranteed amounts. On a laptop, `cpu` is the number of threads of a stage and what the
     local executor packs stages by."""
     limits: dict[str, Amount] = Field(default_factory=dict, max_length=32)
-    """Upper bounds."""
+    """Upper bounds. Without `cpu`, a stage may use what its node has to spare."""
 
     @model_validator(mode="after")
     def _some_cpu(self) -> "Resources":
@@ -99,7 +102,7 @@ class EnvVar(Model):
     """An environment variable of the stage's container."""
 
     name: str = Field(pattern=ENVIRONMENT_NAME)
-    """Name."""
+    """Name of the variable; one of the defaults' variables with the same name is replaced."""
     value: str | None = Field(default=None, max_length=32768)
     """Literal value."""
     value_from: dict[str, Any] | None = None
@@ -118,20 +121,24 @@ class Retries(Model):
     """Two budgets: what the user's code spends and what the infrastructure spends."""
 
     user: int = Field(default=2, ge=0, le=100)
-    """Attempts after failures that the stage's own code or settings caused."""
+    """Further attempts after failures that the stage's own code or settings caused. 2, since what
+    failed three times alike fails a fourth time."""
     infrastructure: int = Field(default=20, ge=0, le=1000)
-    """Attempts after preemption, lost nodes, lost peers."""
+    """Further attempts after preemption, lost nodes, lost peers. 20, since a spot node may be
+    taken every few hours of a week's stage."""
 
 
 class Deadlines(Model):
     """When waiting ends. Unset members never end it."""
 
     pending: Duration | None = None
-    """An attempt whose pods are not all running by then releases them and tries again later."""
+    """An attempt whose pods are not all running after so long gives them back and tries again
+    later: half a gang holds GPUs for nothing. Unset: it waits."""
     no_progress: Duration | None = None
-    """The launcher ends an attempt whose step does not advance for so long."""
+    """The launcher ends an attempt whose step does not advance for so long. Set it to a few times
+    the slowest step; unset: it never does."""
     active: Duration | None = None
-    """The stage fails when its attempts ran so long together."""
+    """The stage fails when its attempts have run so long together. Unset: no limit."""
 
     @model_validator(mode="after")
     def _after_the_start(self) -> "Deadlines":
@@ -151,25 +158,27 @@ class Overrides(Model):
     """What `spec.defaults` sets for every stage and a stage may replace."""
 
     image: str | None = Field(default=None, min_length=1, max_length=512)
-    """Trainer image."""
+    """Trainer image. Default: the one the operator was installed with."""
     nodes: int | None = Field(default=None, ge=1, le=4096)
-    """Pods of an attempt."""
+    """Pods of an attempt, each on a node of its own. Default: 1."""
     gpus_per_node: int | None = Field(default=None, ge=0, le=64)
-    """GPUs of each pod; a rank is started for each, or one on the CPU."""
+    """GPUs of each pod: a rank is started for each. Default: 0, one rank on the CPU."""
     resources: Resources | None = None
-    """CPU, memory, devices."""
+    """CPU, memory, devices of each pod."""
     env: list[EnvVar] = Field(default_factory=list, max_length=128)
-    """Environment, added to the defaults' by name."""
+    """Environment of the stage's container, added to the defaults' by name."""
     pod_template: dict[str, Any] | None = Field(
         default=None, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}
     )
-    """A partial PodTemplate merged into ours by container name."""
+    """A partial PodTemplate merged into ours by container name: volumes,
+    tolerations, affinity, service account, whatever Kubernetes can express."""
     retries: Retries | None = None
-    """Retry budgets."""
+    """Retry budgets. Default: 2 for the user, 20 for the infrastructure."""
     deadlines: Deadlines | None = None
-    """Deadlines."""
+    """When waiting ends. Default: never."""
     grace_period: Duration | None = None
-    """Time between SIGTERM and SIGKILL; at least the time that publishing takes."""
+    """Time between SIGTERM and SIGKILL. Where it exceeds the measured publishing time, the last
+    step is kept, else the last periodic state stands. Default: 30s, as for any pod."""
 
     @model_validator(mode="after")
     def _one_value_each(self) -> "Overrides":
@@ -199,18 +208,20 @@ class Retention(Model):
     """What garbage collection may remove of a finished run."""
 
     keep_states: Literal["none", "newest", "all"] = "newest"
-    """Trainer states of finished stages."""
+    """Trainer states of finished stages. `newest`, since it is enough to publish a stage again
+    whose artifact was lost."""
     keep_intermediate: Literal["all", "final"] = "all"
-    """Artifacts of stages that are not the last of their kind."""
+    """Artifacts of stages that are not the last of their kind. `all`, since they are what lineage
+    and reuse rest on; `final` saves space."""
 
 
 class Queue(Model):
-    """Kueue."""
+    """Admission of the stage Jobs by Kueue."""
 
     name: str = Field(pattern=DNS_LABEL)
-    """LocalQueue of the stage Jobs."""
+    """LocalQueue of the stage Jobs, in the run's namespace."""
     priority_class: str | None = None
-    """WorkloadPriorityClass."""
+    """WorkloadPriorityClass of the Jobs; unset: the queue's own order."""
 
 
 class AceReasonRunSpec(Model):
@@ -221,11 +232,11 @@ class AceReasonRunSpec(Model):
     storage: Storage
     """Where artifacts and states live."""
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
-    """Enters every random draw and the stage keys."""
+    """Enters every random draw and the stage keys: another seed is another run of everything."""
     defaults: Overrides = Overrides()
-    """Overrides for every stage."""
+    """What every stage gets unless it says otherwise."""
     stages: list[Stage] = Field(min_length=1, max_length=64)
-    """The recipe, in order."""
+    """The recipe. A stage needs the one above it unless it says otherwise."""
     suspend: bool = False
     """Stop the run; artifacts and states stay, and it goes on from them."""
     ttl_after_finished: Duration | None = None
@@ -233,7 +244,7 @@ class AceReasonRunSpec(Model):
     retention: Retention = Retention()
     """What may be collected once the run is finished."""
     queue: Queue | None = None
-    """Kueue."""
+    """Admit the stage Jobs through Kueue; unset: they start at once. Ignored on a laptop."""
 
     @model_validator(mode="after")
     def _stages_fit_together(self) -> "AceReasonRunSpec":
@@ -253,11 +264,11 @@ class ObjectMeta(Model):
     name: str = Field(pattern=SHORT_NAME)
     """At most 40 characters: Job and Service names are made from it."""
     namespace: str | None = None
-    """Namespace on a cluster."""
+    """Namespace on a cluster; ignored on a laptop."""
     labels: dict[str, str] = Field(default_factory=dict)
-    """Labels."""
+    """Labels of the run."""
     annotations: dict[str, str] = Field(default_factory=dict)
-    """Annotations."""
+    """Annotations of the run."""
     generation: int = 0
     """Raised by the API server (or the local executor) when the spec changes."""
     uid: str = ""

@@ -98,7 +98,8 @@ def _length(error: ErrorDetails, _: type[BaseModel]) -> str:
     context, size = error["ctx"], len(error["input"])
     unit = "characters" if error["type"].startswith("string") else "items"
     if size == 0:
-        return f"is empty; give at least {context['min_length']} of its {unit}"
+        right = "write something" if unit == "characters" else "give at least 1 item"
+        return f"is empty; {right}"
     if "min_length" in context:
         return f"has {size} {unit}; give at least {context['min_length']}"
     return f"has {size} {unit}; give at most {context['max_length']}"

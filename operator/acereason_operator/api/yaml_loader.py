@@ -29,7 +29,7 @@ from yaml.scanner import Scanner
 from acereason_operator.api.problems import Path, Problem, path_text
 
 # A document of a few lines can stand for billions of values through aliases of aliases.
-LARGEST_DOCUMENT = 200_000
+LARGEST_DOCUMENT = 50_000
 
 _TAG = "tag:yaml.org,2002:"
 _PLAIN = "plain"
@@ -234,7 +234,7 @@ class _Reading:
                 self._add(
                     line,
                     (*path, key),
-                    f"{key} is already set on line {written[key]}; "
+                    f"is already set on line {written[key]}; "
                     "a key may stand once: remove one of them",
                 )
                 continue

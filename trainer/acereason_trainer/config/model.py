@@ -25,7 +25,7 @@ class Combination(ValueError):
 
 
 class SeveralMembers(Combination):
-    """More than one member of a union is set; `fields` are those. What they hold does not matter."""
+    """More than one member of a union is set (`fields`), whatever they hold."""
 
 
 class Model(BaseModel):

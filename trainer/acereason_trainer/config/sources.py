@@ -48,9 +48,9 @@ class FromConfig(Model):
     """A model made from random weights: for tests and the quickstart."""
 
     config: str = Field(min_length=1, max_length=1024)
-    """Path of a transformers `config.json`."""
+    """Path of a transformers `config.json`, relative to the run file on a laptop."""
     tokenizer: str = Field(min_length=1, max_length=1024)
-    """Directory of a transformers tokenizer."""
+    """Directory of a transformers tokenizer, relative to the run file on a laptop."""
     seed: int = Field(default=0, ge=0)
     """Seed of the random weights."""
 

@@ -1,0 +1,131 @@
+"""What every model of the project promises, and what the models make of the papers' recipe."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from acereason_operator.api.annotations import model_in
+from acereason_operator.api.run import AceReasonRun
+from acereason_operator.api.schema import json_schema
+from acereason_trainer.config.forms import EXPLANATIONS
+from acereason_trainer.config.rl import CodeRL, MathRL, RLStop, Temperature
+from acereason_trainer.config.sft import Optimizer
+from acereason_trainer.config.stage_file import StageFile, settings_for_key
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+
+def every_model(root: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """The models below a model, each once."""
+    seen: dict[type[BaseModel], None] = {}
+    waiting = [root]
+    while waiting:
+        model = waiting.pop()
+        if model in seen:
+            continue
+        seen[model] = None
+        inner = (model_in(info.annotation) for info in model.model_fields.values())
+        waiting += [found for found in inner if found is not None]
+    yield from seen
+
+
+MODELS = [*every_model(AceReasonRun), *every_model(StageFile)]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_every_model_and_field_says_what_it_is(model: type[BaseModel]) -> None:
+    assert model.__doc__
+    silent = [name for name, info in model.model_fields.items() if not info.description]
+    assert silent == []
+
+
+def test_every_form_is_explained() -> None:
+    patterns: set[str] = set(re.findall(r'"pattern": "((?:[^"\\]|\\.)*)"', _schema_text()))
+    used = {pattern.replace("\\\\", "\\") for pattern in patterns}
+    assert used <= set(EXPLANATIONS)
+
+
+def test_every_list_of_a_run_is_bounded() -> None:
+    """An API server prices its rules by the largest list that a schema allows."""
+    endless = [
+        path
+        for path, part in _parts(json_schema())
+        if part.get("type") == "array"
+        if "maxItems" not in part
+    ]
+    assert endless == []
+
+
+def _schema_text() -> str:
+    import json
+
+    return json.dumps(json_schema())
+
+
+def _parts(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    if isinstance(schema, dict):
+        yield path, schema
+        for key, value in schema.items():
+            yield from _parts(value, f"{path}/{key}")
+    if isinstance(schema, list):
+        for i, value in enumerate(schema):
+            yield from _parts(value, f"{path}/{i}")
+
+
+def test_a_field_that_is_not_known_is_an_error() -> None:
+    with pytest.raises(ValidationError, match="groupsize"):
+        MathRL.parse({"groupsize": {"fixed": 8}})
+
+
+def test_outside_names_are_camel_case_only() -> None:
+    assert MathRL.parse({"maxPromptTokens": 9}).max_prompt_tokens == 9
+    with pytest.raises(ValidationError):
+        MathRL.parse({"max_prompt_tokens": 9})
+
+
+def test_what_is_dumped_is_read_again() -> None:
+    settings = CodeRL(temperature=Temperature(per_epoch=[0.6, 0.8, 1.0]), stop=RLStop(epochs=3))
+    assert CodeRL.parse(settings.dump()) == settings
+
+
+@given(st.floats(min_value=1e-300, max_value=1, exclude_min=True))
+def test_a_learning_rate_survives_json(rate: float) -> None:
+    optimizer = Optimizer(learning_rate=rate)
+    assert Optimizer.parse_json(optimizer.model_dump_json()).learning_rate == rate
+
+
+def test_defaults_are_the_papers() -> None:
+    assert MathRL().optimizer.learning_rate == 1e-6
+    assert CodeRL().optimizer.learning_rate == 5e-6
+    assert MathRL().prompts_per_step == 128
+
+
+def test_what_never_changes_results_is_not_in_the_key() -> None:
+    plain = settings_for_key(MathRL())
+    elsewhere = MathRL.parse(
+        {
+            "tokensPerMicroBatch": 1024,
+            "saving": {"minutesAtRisk": 1, "keep": 9},
+            "telemetry": {"tensorboard": True, "dumpRolloutsEvery": 1, "metricsPort": 9000},
+            "verifier": {"workers": 64},
+        }
+    )
+    assert settings_for_key(elsewhere) == plain
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"promptsPerStep": 64},
+        {"temperature": {"fixed": 1.0}},
+        {"overlong": {"mode": "mask"}},
+        {"verifier": {"code": {"secondsPerTest": 12}}},
+        {"reward": {"function": "a.b:c"}},
+        {"sequencesPerBatch": 64},
+        {"loading": {"dtype": "float32"}},
+    ],
+)
+def test_what_changes_results_is_in_the_key(change: dict[str, Any]) -> None:
+    assert settings_for_key(MathRL.parse(change)) != settings_for_key(MathRL())
