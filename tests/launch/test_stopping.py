@@ -1,0 +1,91 @@
+"""SIGTERM, peers that fail, and ranks that get nowhere."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from acereason_trainer.config.stage_file import Progress
+from acereason_trainer.launch.watchdog import Watchdog
+from attempts import an_attempt, ended_by
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_is_passed_on_and_charged_to_nobody(tmp_path: Path, number: signal.Signals) -> None:
+    attempt = an_attempt(tmp_path)
+    with attempt.launched("stop-on-term") as launcher:
+        attempt.ready()
+        assert ended_by(launcher, number) == 143
+    assert attempt.record.reason == "Stopped"
+
+
+@pytest.mark.parametrize("rank_code", ["0", "143", "1"])
+def test_what_was_published_after_a_stop_is_done(tmp_path: Path, rank_code: str) -> None:
+    attempt = an_attempt(tmp_path)
+    with attempt.launched("publish-on-term", rank_code) as launcher:
+        attempt.ready()
+        assert ended_by(launcher, signal.SIGTERM) == 0
+    assert attempt.record.artifact is not None
+
+
+def test_a_rank_that_ignores_the_stop_is_killed_after_the_grace_period(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path, grace_seconds=0.5)
+    with attempt.launched("ignore-term") as launcher:
+        attempt.ready()
+        started = time.monotonic()
+        assert ended_by(launcher, signal.SIGTERM) == 143
+        assert time.monotonic() - started >= 0.5
+    assert attempt.record.reason == "Killed"
+
+
+def test_a_stop_that_comes_before_the_ranks_is_not_lost(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path)
+    lock = attempt.work_dir / "launcher.lock"
+    with attempt.launched("ignore-term") as launcher:
+        while not (lock.exists() and lock.read_text()):
+            time.sleep(0.005)
+        assert ended_by(launcher, signal.SIGTERM) == 143
+
+
+def test_peers_of_a_failed_rank_are_stopped_and_do_not_hide_it(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path, ranks=3)
+    assert attempt.launch("exit", "78").returncode == 78
+    assert attempt.record.rank == 0
+
+
+def test_ranks_without_progress_are_ended_with_their_stacks_in_the_log(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path, no_progress_seconds=1.5)
+    assert attempt.launch("hang-after-a-step").returncode == 75
+    assert attempt.record.reason == "NoProgress"
+    assert attempt.record.step == 3
+    assert "fake_rank.py" in (attempt.work_dir / "rank-0.log").read_text()
+
+
+def test_a_stage_that_advances_is_left_alone(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path, no_progress_seconds=5)
+    assert attempt.launch("steps", "20").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("seen", "stuck", "why"),
+    [
+        ([(0, None), (9, None)], False, "still below the limit"),
+        ([(0, None), (10, None)], True, "nothing was ever reported"),
+        ([(0, (1, "train")), (9, (2, "train")), (18, (2, "train"))], False, "a step in between"),
+        ([(0, (1, "generate")), (9, (1, "train")), (18, (1, "train"))], False, "another phase"),
+        ([(0, (1, "train")), (9, (1, "train")), (10, (1, "train"))], True, "the same step"),
+        ([(0, (5, "train")), (10, (4, "train"))], False, "a resumed stage may step back"),
+    ],
+)
+def test_only_a_changed_step_or_phase_is_progress(
+    seen: list[tuple[float, tuple[int, str] | None]], stuck: bool, why: str
+) -> None:
+    watchdog = Watchdog(10, now=0)
+    looks = [
+        watchdog.is_stuck(mark and Progress(step=mark[0], phase=mark[1]), now) for now, mark in seen
+    ]
+    assert looks[-1] is stuck, why
+
+
+def test_without_a_limit_nothing_is_ever_stuck() -> None:
+    assert not Watchdog(None, now=0).is_stuck(None, 1e9)
