@@ -13,7 +13,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -266,11 +266,13 @@ class DirectoryStore:
         except FileNotFoundError:
             return  # another publisher moved it
         try:
-            check_content(aside, Manifest)
+            _named(check_content(aside, Manifest), aside, key=target.name)
         except Corrupt:
             return
-        # Published by another one between our look and our rename: it goes back to its place.
-        aside.rename(target)
+        # Published by another one between our look and our rename: back to its place, unless a
+        # third one has taken that meanwhile.
+        with suppress(OSError):
+            aside.rename(target)
 
 
 def files_at(path: Path) -> dict[str, Path]:
@@ -291,9 +293,9 @@ def files_at(path: Path) -> dict[str, Path]:
     return files
 
 
-def _named(manifest: Manifest, directory: Path) -> Manifest:
-    """The manifest of an artifact under its own name; a copy under another key is no result."""
-    if manifest.key != directory.name:
+def _named(manifest: Manifest, directory: Path, key: str | None = None) -> Manifest:
+    """The manifest, if it belongs to the directory's name (or `key`): a copy is no result."""
+    if manifest.key != (key or directory.name):
         raise Corrupt(directory, f"its {MANIFEST} belongs to {manifest.key}")
     return manifest
 

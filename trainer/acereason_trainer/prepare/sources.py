@@ -51,6 +51,8 @@ def import_source(store: DirectoryStore, source: ResolvedSource, kind: SourceKin
 def _import_path(store: DirectoryStore, path: Path, kind: SourceKind, origin: str) -> ArtifactRef:
     try:
         files = files_at(path)
+        if odd := [name for name, file in files.items() if not file.is_file()]:
+            raise BadSource(f"{path}: {odd[0]} is no file (a broken link, a pipe?); remove it")
         (check_model if kind == "model" else check_data)(path, files)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BadSource(f"{path} does not exist; paths are relative to the run file") from error
