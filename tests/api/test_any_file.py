@@ -70,11 +70,10 @@ def put(data: Any, path: tuple[str | int, ...], value: Any) -> None:
             data = data[part]
         except (KeyError, IndexError, TypeError):
             return
-    if isinstance(data, (dict, list)):
-        try:
-            data[path[-1]] = value
-        except (IndexError, TypeError):
-            return
+    last = path[-1]
+    fits = isinstance(last, int) and isinstance(data, list) and last < len(data)
+    if fits or (isinstance(last, str) and isinstance(data, dict)):
+        data[last] = copy.deepcopy(value)
 
 
 @settings(max_examples=300)
