@@ -26,7 +26,7 @@ from acereason_operator.planner.actions import (
 from acereason_operator.planner.digests import digest_of
 from acereason_operator.planner.observed import JobView, Observed, PodView
 from acereason_operator.planner.plan import Plan, plan
-from acereason_operator.planner.stages import DONE
+from acereason_operator.planner.stages import DONE, order_of
 from acereason_operator.planner.status import is_true
 from acereason_trainer.config.sources import ArtifactRef, ResolvedSource
 from acereason_trainer.config.stage_file import (
@@ -127,12 +127,39 @@ class World(RuleBasedStateMachine):
         self.files: dict[str, StageFile] = {}
         self.store = Store()
         self.unfinished: list[list[Action]] = []
-        self.made: set[tuple[str, int, str]] = set()
+        self.claimed: set[str] = set()
+        self.seen: set[str] = set()
 
     # What an executor does
 
     def _plan(self) -> Plan:
-        return plan(self.run, self.status, Observed(tuple(self.jobs.values())), self.now, CLUSTER)
+        seen = Observed(tuple(self.jobs.values()))
+        decided = plan(self.run, self.status, seen, self.now, CLUSTER)
+        for action in decided.actions:
+            if isinstance(action, CreateJob):
+                self._may_be_made(action, decided.status)
+        self.seen |= {job.name for job in seen.jobs if self._is_claimed(job)}
+        return decided
+
+    def _may_be_made(self, action: CreateJob, status: RunStatus) -> None:
+        """Rules for every start of a Job."""
+        assert action.name not in self.seen, f"{action.name} was seen, is gone, and is made again"
+        states = {s.name: s.state for s in status.stages}
+        stage = next(s for s in self.run.spec.stages if s.name == action.stage)
+        assert not (self.run.spec.suspend or stage.suspend), f"{stage.name} is held back"
+        above = order_of(self.run.spec).needs[stage.name]
+        assert all(states[need] in DONE for need in above), f"{stage.name} starts before its needs"
+        running = [
+            job.name
+            for job in self._open_jobs()
+            if job.stage == stage.name
+            and any(pod.phase == "Running" and pod.node_ready for pod in job.pods)
+        ]
+        assert not running, f"{action.name} starts beside {running}"
+
+    def _is_claimed(self, job: JobView) -> bool:
+        stage = next((s for s in self.status.stages if s.name == job.stage), None)
+        return stage is not None and stage.attempt is not None and stage.attempt.job == job.name
 
     def _write(self, decided: Plan) -> None:
         done = {s.name: s for s in self.status.stages if s.state in DONE}
@@ -143,6 +170,10 @@ class World(RuleBasedStateMachine):
             rotten = before.artifact and before.artifact.uri in self.store.ever_rotten
             assert stage.state == before.state or rotten, f"{stage.name} was done and runs again"
             assert stage.attempt is None or rotten, f"{stage.name} is done and has an attempt"
+        before = {s.attempt.job for s in self.status.stages if s.attempt}
+        new = {s.attempt.job for s in decided.status.stages if s.attempt} - before
+        assert not new & self.claimed, f"{new & self.claimed} are claimed a second time"
+        self.claimed |= new
         text = decided.status.model_dump_json(by_alias=True, exclude_none=True)
         self.status = RunStatus.parse_json(text)
 
@@ -178,7 +209,14 @@ class World(RuleBasedStateMachine):
             self._carry_out(action)
             self._carry_out(action)
         self._at_most_one_trains()
+        self._nobody_is_forgotten()
         return decided
+
+    def _nobody_is_forgotten(self) -> None:
+        for job in self._open_jobs():
+            ended = job.pods and all(pod.phase in ("Succeeded", "Failed") for pod in job.pods)
+            wanted = self._is_claimed(job) or job.stopping or ended
+            assert wanted, f"{job.name} belongs to no attempt and goes on"
 
     def _at_most_one_trains(self) -> None:
         for stage in self.run.spec.stages:

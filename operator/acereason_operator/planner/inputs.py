@@ -51,9 +51,8 @@ def stage_inputs(
 def pinned(recipe: Recipe, statuses: Mapping[str, StageStatus]) -> Pins:
     """What sources from outside were when a stage that is done read them."""
     pins: dict[str, ArtifactRef] = {}
-    for name in reversed(
-        list(recipe.inputs)
-    ):  # the first stage that read a source has the last word
+    # The first stage that read a source has the last word.
+    for name in reversed(list(recipe.inputs)):
         status = statuses[name]
         if status.state not in stages.DONE or not status.prepare or not status.prepare.inputs:
             continue
