@@ -47,6 +47,7 @@ def run(context: StageContext) -> None:
             write_rows(rows, select(read, settings, held_out, funnel, f"curate/{seed}"))
         if recorder.step < funnel.rows_in:
             recorder.record(funnel.rows_in, {"rows": funnel.rows_in, "rows_kept": funnel.rows_out})
+        _require_rows(context, funnel)
         if settings.pass_rate is not None:
             rated = with_pass_rates(list(read_rows(rows)), settings.pass_rate, context, recorder)
             histogram = Counter(str(row.data["pass_count"]) for row in rated)
@@ -55,8 +56,7 @@ def run(context: StageContext) -> None:
         if settings.max_rows is not None:
             every, rows = rows, work / "limited.jsonl"
             write_rows(rows, _limited(every, settings.max_rows, seed, funnel.step("maxRows")))
-        if funnel.rows_out == 0:
-            raise _nothing_left(context, funnel)
+        _require_rows(context, funnel)
         _publish(context, rows, funnel.dump() | {"passCounts": histogram}, recorder)
 
 
@@ -103,10 +103,12 @@ def _publish(context: StageContext, rows: Path, report: dict[str, Any], recorder
     shutil.rmtree(directory)
 
 
-def _nothing_left(context: StageContext, funnel: Funnel) -> StageFailure:
-    return StageFailure(
+def _require_rows(context: StageContext, funnel: Funnel) -> None:
+    if funnel.rows_out > 0:
+        return
+    raise StageFailure(
         ExitCode.BAD_CONFIGURATION,
         "NoRows",
-        f'curate "{context.file.stage}" leaves no row: {funnel.sentence()}; loosen the settings '
+        f"curate {context.file.stage} leaves no row: {funnel.sentence()}; loosen the settings "
         "named here, or look at the rows with `acereason curate FILE --examples`",
     )

@@ -17,6 +17,7 @@ from acereason_trainer.prompting import render_prompt
 from acereason_trainer.rewards.protocol import Grade, Rewarder
 from acereason_trainer.rollout.protocol import Completion, Sampler, SampleRequest, SamplingParams
 from acereason_trainer.rollout.seeds import draw_seed
+from acereason_trainer.stage import Stopped
 from acereason_trainer.telemetry.recorder import Recorder
 
 
@@ -65,10 +66,18 @@ class Examiner:
     recorder: Recorder
 
     def answers(self, batches: Sequence[Batch]) -> Iterator[list[Answer]]:
-        """The checked answers of each batch, in order."""
+        """The checked answers of each batch, in order.
+
+        Raises stage.Stopped; the batch before the one that was being drawn is kept then, too.
+        """
         pending: Callable[[], list[Answer]] | None = None
         for number, batch in enumerate(batches, 1):
-            begun = self._begin(number, batch)
+            try:
+                begun = self._begin(number, batch)
+            except Stopped:
+                if pending is not None:
+                    pending()
+                raise
             if pending is not None:
                 yield pending()
             pending = begun

@@ -1,0 +1,206 @@
+"""Drawing and checking in batches: what a stop costs, and that verdicts never fall behind."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from acereason_trainer.config.common import Telemetry, Verifier
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.dataset import Row
+from acereason_trainer.evaluation.answers import Examiner, Question, Rewarders, in_batches
+from acereason_trainer.evaluation.journal import Answer, AnswerJournal, attempt_journal
+from acereason_trainer.evaluation.kept_samples import kept_samples
+from acereason_trainer.evaluation.results import SetTally
+from acereason_trainer.policy.protocol import Weights
+from acereason_trainer.rewards.protocol import Grade, Verdict
+from acereason_trainer.rollout.protocol import Completion, OnBatch, SampleRequest, SamplingParams
+from acereason_trainer.rollout.seeds import draw_seed
+from acereason_trainer.stage import StageFailure, Stopped
+from acereason_trainer.telemetry.recorder import Recorder
+
+PARAMS = SamplingParams(temperature=1.0, top_p=1.0, max_tokens=8)
+
+
+@dataclass
+class ScriptedSampler:
+    """Writes each request's seed; stops where it is told to."""
+
+    stop_after: int = 10**9
+    drawn: list[SampleRequest] = field(default_factory=list)
+    version: int = 0
+
+    def push(self, policy: Weights, version: int) -> None:
+        raise NotImplementedError
+
+    def generate(
+        self, requests: Sequence[SampleRequest], params: SamplingParams, on_batch: OnBatch
+    ) -> list[Completion]:
+        if len(self.drawn) >= self.stop_after:
+            raise Stopped
+        self.drawn += requests
+        done = [Completion(r, (1, 2), (-0.1, -0.2), "stop", str(r.seed)) for r in requests]
+        on_batch(done[::-1])
+        return done
+
+
+@dataclass
+class ParityRewarder:
+    """Right where the seed is even."""
+
+    closed: bool = False
+
+    def submit(self, row: Mapping[str, Any], response: str) -> "Future[Grade]":
+        grade = Grade(Verdict.CORRECT, 1.0) if int(response) % 2 == 0 else Grade(Verdict.WRONG, 0.0)
+        future: Future[Grade] = Future()
+        future.set_result(grade)
+        return future
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def asked(problems: int, samples: int) -> list[Question]:
+    rows = [Row(f"p{i}", {"problem": str(i), "answer": "0"}) for i in range(problems)]
+    return [
+        Question(r, SampleRequest(r.id, (i, 5), n, draw_seed("key", r.id, n)))
+        for i, r in enumerate(rows)
+        for n in range(samples)
+    ]
+
+
+def examine(
+    work_dir: Path, sampler: ScriptedSampler, size: int = 4, telemetry: Telemetry | None = None
+) -> list[Answer]:
+    """All answers of 5 problems with 2 samples each."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    settings = telemetry or Telemetry()
+    rewarders = Rewarders(lambda domain, verifier: ParityRewarder(), Verifier())
+    with Recorder(work_dir, total=10, unit="answers", settings=settings, key="k") as recorder:
+        recorder.start()
+        examiner = Examiner(sampler, rewarders, PARAMS, attempt_journal(work_dir), recorder)
+        return [a for batch in examiner.answers(in_batches(asked(5, 2), size)) for a in batch]
+
+
+def test_answers_come_in_the_order_they_were_asked_for(tmp_path: Path) -> None:
+    answers = examine(tmp_path / "1", ScriptedSampler())
+    assert [(a.row_id, a.sample) for a in answers] == [
+        (q.row.id, q.request.sample) for q in asked(5, 2)
+    ]
+    assert [a.correct for a in answers] == [q.request.seed % 2 == 0 for q in asked(5, 2)]
+
+
+def test_a_stopped_measurement_goes_on_without_drawing_a_finished_batch_again(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(Stopped):
+        examine(tmp_path / "1", ScriptedSampler(stop_after=8))
+    second = ScriptedSampler()
+    answers = examine(tmp_path / "2", second)
+    assert len(second.drawn) == 2
+    assert answers == examine(tmp_path / "straight", ScriptedSampler(), 4)
+
+
+def test_batches_of_other_settings_are_not_taken_for_ones_own(tmp_path: Path) -> None:
+    journal = AnswerJournal(tmp_path)
+    requests = [q.request for q in asked(1, 2)]
+    journal.keep(requests, PARAMS, [])
+    assert journal.find(requests, PARAMS) == []
+    assert journal.find(requests[:1], PARAMS) is None
+    assert journal.find(requests, SamplingParams(0.5, 1.0, 8)) is None
+    other_seed = [SampleRequest(r.prompt_id, r.prompt, r.sample, r.seed + 1) for r in requests]
+    assert journal.find(other_seed, PARAMS) is None
+
+
+def test_what_a_crash_left_half_written_is_not_read(tmp_path: Path) -> None:
+    journal = AnswerJournal(tmp_path / "a")
+    requests = [q.request for q in asked(1, 2)]
+    journal.keep(requests, PARAMS, [])
+    (whole,) = (tmp_path / "a").iterdir()
+    whole.rename(whole.with_suffix(".partial"))
+    assert journal.find(requests, PARAMS) is None
+
+
+def test_rollouts_of_a_batch_are_dumped_where_asked_for(tmp_path: Path) -> None:
+    examine(tmp_path / "1", ScriptedSampler(), telemetry=Telemetry(dump_rollouts_every=2))
+    assert [p.name for p in (tmp_path / "1" / "rollouts").iterdir()] == ["step-000002.jsonl"]
+
+
+def test_a_checker_is_started_for_each_domain_that_occurs_and_closed() -> None:
+    made: dict[str, ParityRewarder] = {}
+
+    def make(domain: Any, verifier: Verifier) -> ParityRewarder:
+        return made.setdefault(domain, ParityRewarder())
+
+    rewarders = Rewarders(make, Verifier())
+    assert made == {}
+    rewarders.submit(Row("m", {"problem": "p", "answer": "1"}), "2").result()
+    assert list(made) == ["math"]
+    rewarders.submit(Row("c", {"problem": "p", "tests": []}), "2").result()
+    rewarders.close()
+    assert [r.closed for r in made.values()] == [True, True]
+
+
+def answer(row_id: str, sample: int, reward: float | None, **more: Any) -> Answer:
+    verdict = {1.0: Verdict.CORRECT, 0.0: Verdict.WRONG, None: Verdict.INFRA_ERROR}[reward]
+    values = {"tokens": 10, "truncated": False, "text": "", "detail": "", **more}
+    return Answer(row_id, sample, verdict, reward, **values)
+
+
+def test_a_sets_figures() -> None:
+    tally = SetTally("math", ["p", "q"], 2)
+    tally.add([answer("p", 0, 1.0), answer("p", 1, 0.0, tokens=30, truncated=True)])
+    tally.add([answer("q", 0, 1.0), answer("q", 1, 1.0)])
+    result = tally.result([1, 2])
+    assert result.accuracy == 0.75
+    assert result.standard_error == pytest.approx(0.25)
+    assert result.pass_at == {"1": 0.75, "2": 1.0}
+    assert (result.truncated_share, result.mean_tokens) == (0.25, 15)
+    assert result.verdicts == {"correct": 3, "wrong": 1}
+    assert result.correct == {"p": 1, "q": 2}
+
+
+def test_an_answer_that_could_not_be_checked_counts_neither_way() -> None:
+    ids = [f"p{i}" for i in range(50)]
+    tally = SetTally("math", ids, 2)
+    tally.add(answer(i, n, 0.0 if n else 1.0) for i in ids[1:] for n in range(2))
+    tally.add([answer("p0", 0, None), answer("p0", 1, 1.0)])
+    result = tally.result([1, 2])
+    assert result.accuracy == pytest.approx((49 * 0.5 + 1) / 50)
+    assert result.unchecked == {"p0": 1}
+    assert list(result.pass_at) == ["1"], "pass@2 needs two verdicts for each problem"
+
+
+@pytest.mark.parametrize(
+    ("unchecked", "why"), [([0, 1], "a whole problem"), ([0, 2, 4], "more than one in a hundred")]
+)
+def test_a_broken_checker_gives_no_result(unchecked: list[int], why: str) -> None:
+    tally = SetTally("math", [f"p{i}" for i in range(100)], 2)
+    tally.add(answer(f"p{n // 2}", n % 2, None if n in unchecked else 1.0) for n in range(200))
+    with pytest.raises(StageFailure, match="could not be checked") as failure:
+        tally.result([])
+    assert failure.value.code == ExitCode.TEMPORARY
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "limit", "expected", "why"),
+    [
+        (10, 10, 6, (3, 3), "half and half"),
+        (10, 1, 6, (5, 1), "few wrong ones"),
+        (1, 10, 6, (1, 5), "few right ones"),
+        (2, 1, 6, (2, 1), "few answers"),
+        (10, 10, 0, (0, 0), "none wanted"),
+    ],
+)
+def test_kept_answers_show_both_sides(
+    right: int, wrong: int, limit: int, expected: tuple[int, int], why: str
+) -> None:
+    rows = [Row(f"p{i}", {"problem": str(i), "answer": "1"}) for i in range(right + wrong)]
+    answers = [answer(row.id, 0, float(i < right)) for i, row in enumerate(rows)]
+    kept = kept_samples("math", rows, answers, limit, lambda row: f"<{row.problem}>")
+    verdicts = [sample["verdict"] for sample in kept]
+    assert (verdicts.count("correct"), verdicts.count("wrong")) == expected
+    assert len({sample["id"] for sample in kept}) == sum(expected)
+    assert all(sample["prompt"] == f"<{sample['problem']}>" for sample in kept)

@@ -1,0 +1,185 @@
+"""What a running stage writes: curves, progress, gauges, dumps."""
+
+import json
+import socket
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from acereason_trainer.config.common import Telemetry
+from acereason_trainer.config.stage_file import Progress
+from acereason_trainer.rewards.protocol import Grade, Verdict
+from acereason_trainer.rollout.protocol import Completion, SampleRequest
+from acereason_trainer.stage import StageFailure
+from acereason_trainer.telemetry.metrics import HEADLINES, METRICS, PHASES, is_timing
+from acereason_trainer.telemetry.recorder import Recorder, read_metrics
+
+
+def a_recorder(directory: Path, total: int | None = 10, **telemetry: Any) -> Recorder:
+    settings = Telemetry(**telemetry)
+    return Recorder(directory, total=total, unit="steps", settings=settings, key="sft-1")
+
+
+def progress_of(directory: Path) -> Progress:
+    return Progress.parse_json((directory / "progress.json").read_text())
+
+
+def test_each_step_is_a_row_with_the_seconds_of_its_phases(tmp_path: Path) -> None:
+    with a_recorder(tmp_path) as recorder:
+        recorder.start()
+        for _ in range(2):
+            with recorder.phase("generate"):
+                time.sleep(0.002)
+        recorder.record(1, {"reward": 0.5})
+        recorder.record(2, {"reward": 0.75})
+    first, second = read_metrics(recorder.path)
+    assert (first["step"], first["reward"]) == (1, 0.5)
+    assert 0.004 <= (first["generate_seconds"] or 0) <= (first["step_seconds"] or 0)
+    assert second.keys() == {"step", "reward", "step_seconds"}
+
+
+def test_a_row_is_on_disk_as_soon_as_it_is_recorded(tmp_path: Path) -> None:
+    with a_recorder(tmp_path) as recorder:
+        recorder.start()
+        recorder.record(1, {"loss": 1.0})
+        assert len(read_metrics(recorder.path)) == 1
+
+
+def test_a_resumed_attempt_has_the_whole_curve_and_no_step_twice(tmp_path: Path) -> None:
+    with a_recorder(tmp_path / "1") as first:
+        first.start()
+        for step in (1, 2, 3):
+            first.record(step, {"loss": float(step)})
+    with a_recorder(tmp_path / "2") as second:
+        second.start(2, read_metrics(first.path))
+        second.record(3, {"loss": 3.5})
+    assert [(r["step"], r["loss"]) for r in read_metrics(second.path)] == [
+        (1, 1.0),
+        (2, 2.0),
+        (3, 3.5),
+    ]
+    assert second.rows == read_metrics(second.path)
+
+
+def test_progress_says_where_the_stage_is_and_how_long_it_will_take(tmp_path: Path) -> None:
+    with a_recorder(tmp_path, total=6) as recorder:
+        recorder.start(2)
+        assert progress_of(tmp_path).seconds_left is None, "nothing to go by yet"
+        time.sleep(0.01)
+        recorder.record(4, {"reward": 0.123456, "grad_norm": 2.0})
+        progress = progress_of(tmp_path)
+        assert (progress.step, progress.total, progress.unit) == (4, 6, "steps")
+        assert progress.metrics == {"reward": 0.1235}, "headlines only, rounded"
+        assert progress.rate is not None
+        assert progress.seconds_left == pytest.approx(2 / progress.rate, abs=0.06)
+        with recorder.phase("verify"):
+            assert progress_of(tmp_path).phase == "verify"
+        recorder.heartbeat("save")
+        assert progress_of(tmp_path).phase == "save"
+
+
+def test_a_total_that_is_known_late_is_shown_from_then_on(tmp_path: Path) -> None:
+    with a_recorder(tmp_path, total=None) as recorder:
+        recorder.start()
+        recorder.record(5, {})
+        assert progress_of(tmp_path).total is None
+        recorder.expect(8)
+        recorder.heartbeat()
+        assert progress_of(tmp_path).total == 8
+
+
+def test_a_number_that_is_none_is_null_in_the_file(tmp_path: Path) -> None:
+    with a_recorder(tmp_path) as recorder:
+        recorder.start()
+        recorder.record(1, {"loss": float("nan"), "reward": float("inf")})
+    assert read_metrics(recorder.path)[0]["loss"] is None
+    assert "NaN" not in recorder.path.read_text()
+
+
+def test_names_that_are_not_in_the_table_are_refused(tmp_path: Path) -> None:
+    with a_recorder(tmp_path) as recorder:
+        recorder.start()
+        with pytest.raises(ValueError, match="metrics rewrad are not in"):
+            recorder.record(1, {"rewrad": 1.0})
+        with pytest.raises(ValueError, match="phase dream is not in"), recorder.phase("dream"):
+            pass
+
+
+def test_a_file_that_a_kill_cut_short_is_read_up_to_there(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2, "lo')
+    assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1}]
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def test_metrics_are_served_while_the_stage_runs(tmp_path: Path) -> None:
+    port = free_port()
+    with a_recorder(tmp_path, metrics_port=port) as recorder:
+        recorder.start()
+        recorder.record(3, {"reward": 0.25, "loss": float("nan")})
+        url = f"http://127.0.0.1:{port}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            text = answer.read().decode()
+    assert "acereason_stage_reward 0.25" in text
+    assert "acereason_stage_step 3.0" in text
+    assert "acereason_stage_steps 10.0" in text
+    assert "acereason_stage_loss NaN" in text
+    assert 'acereason_stage_info{key="sft-1"} 1.0' in text
+    assert f"# HELP acereason_stage_reward {METRICS['reward'].help}" in text
+    with socket.socket() as s:
+        assert s.connect_ex(("127.0.0.1", port)) != 0, "the port is free again"
+
+
+def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with (
+            a_recorder(tmp_path, metrics_port=port) as recorder,
+            pytest.raises(StageFailure, match=f"metricsPort {port} cannot be opened"),
+        ):
+            recorder.start()
+
+
+def test_tensorboard_reads_the_event_files_of_a_resumed_stage(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with a_recorder(tmp_path, tensorboard=True) as recorder:
+        recorder.start()
+        for step in (1, 2):
+            recorder.record(step, {"loss": float(step)})
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [(1, 1.0), (2, 2.0)]
+
+
+def test_rollouts_are_dumped_on_the_steps_that_were_asked_for(tmp_path: Path) -> None:
+    request = SampleRequest("p", (1, 2), 3, seed=9)
+    completion = Completion(request, (5, 6), (-0.5, -1.0), "length", "so é")
+    grade = Grade(Verdict.FORMAT, 0.0, detail="no box")
+    with a_recorder(tmp_path, dump_rollouts_every=2) as recorder:
+        recorder.start()
+        for step in (1, 2, 3):
+            recorder.dump_rollouts(step, [(completion, grade)])
+    (dump,) = (tmp_path / "rollouts").iterdir()
+    assert dump.name == "step-000002.jsonl"
+    assert json.loads(dump.read_text()) == {
+        "promptId": "p", "sample": 3, "verdict": "format", "reward": 0.0, "detail": "no box",
+        "finish": "length", "text": "so é", "tokens": [5, 6], "logprobs": [-0.5, -1.0],
+    }  # fmt: skip
+
+
+def test_the_table_is_whole() -> None:
+    assert all(f"{phase}_seconds" in METRICS for phase in PHASES)
+    assert METRICS.keys() >= HEADLINES
+    assert all(m.help.endswith(".") for m in METRICS.values())
+    assert {m for m in METRICS if METRICS[m].unit in ("s", "tokens/s")} == {
+        m for m in METRICS if is_timing(m)
+    }
