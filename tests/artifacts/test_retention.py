@@ -3,7 +3,7 @@ import time
 from pathlib import Path
 
 import pytest
-from acereason_trainer.artifacts.locks import Held, holding, is_held, sharing
+from acereason_trainer.artifacts.locks import Held, holding, sharing
 from acereason_trainer.artifacts.retention import COLLECTING, Kept, collect, removable
 from acereason_trainer.artifacts.states import write_state
 from acereason_trainer.artifacts.store import DirectoryStore
@@ -145,8 +145,6 @@ def test_states_of_finished_stages_go_as_the_run_says(store, keep, gone):
 def test_nothing_is_collected_while_a_stage_is_being_prepared(store):
     published(store, 1)
     finished(store)
-    with sharing(store.root / COLLECTING):
-        assert is_held(store.root / COLLECTING)
-        with pytest.raises(Held):
-            collect(store, {})
+    with sharing(store.root / COLLECTING), pytest.raises(Held):
+        collect(store, {})
     assert len(collect(store, {})) == 1

@@ -15,7 +15,8 @@ from acereason_trainer.artifacts.errors import Corrupt
 from acereason_trainer.artifacts.manifest import MANIFEST, FileEntry
 
 CHUNK = 1 << 20
-"""Bytes of one read. Larger ones gained nothing on a local disk or over NFS."""
+"""Bytes of one read. Anything from 64 KiB to 4 MiB is equally fast on a local disk; a network one
+likes few large reads."""
 THREADS = 8
 """Files hashed at once: enough to keep a network disk busy; cores bound it on a local one."""
 

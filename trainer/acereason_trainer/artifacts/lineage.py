@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from acereason_trainer.artifacts.errors import NotFound
 from acereason_trainer.artifacts.manifest import Manifest, Producer
-from acereason_trainer.artifacts.store import ARTIFACTS, DirectoryStore
+from acereason_trainer.artifacts.store import ARTIFACTS, Store
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Ambiguous(Exception):
         self.keys = keys
 
 
-def find(store: DirectoryStore, name: str) -> Manifest:
+def find(store: Store, name: str) -> Manifest:
     """The artifact that a person means: its key, the start of its key or digest, or run/stage.
 
     Of several that a stage published, the newest. Raises NotFound or Ambiguous.
@@ -41,13 +42,13 @@ def find(store: DirectoryStore, name: str) -> Manifest:
     start = _hex(name.removeprefix(f"{ARTIFACTS}/"))
     meant = [m for m in manifests if m.key.startswith(start) or _hex(m.digest).startswith(start)]
     if not meant or not start:
-        raise NotFound(store.directory(f"{ARTIFACTS}/{start}"))
+        raise NotFound(Path(ARTIFACTS, start))
     if len(meant) > 1:
         raise Ambiguous(name, [m.key for m in meant])
     return meant[0]
 
 
-def lineage(store: DirectoryStore, manifest: Manifest) -> Ancestor:
+def lineage(store: Store, manifest: Manifest) -> Ancestor:
     """The artifact with all its ancestors.
 
     A stage may publish exactly what it read, so one digest can have several artifacts: the parent

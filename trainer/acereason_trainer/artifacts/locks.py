@@ -1,13 +1,18 @@
 """Locks that end with the process that holds them: flock on a file with the holder's pid in it.
 
-Nobody ever removes such a file: a lock on a file that is gone protects nothing.
+Nobody ever removes such a file: a lock on a file that is gone protects nothing. A look at a lock
+(`is_held`) has to take it for an instant, so whoever wants it tries for a moment before giving up.
 """
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+LOOKING_SECONDS = 0.2
+"""Longer than any look at a lock takes, network file systems included."""
 
 
 class Held(Exception):
@@ -21,12 +26,9 @@ class Held(Exception):
 
 @contextmanager
 def holding(path: Path) -> Iterator[None]:
-    """Hold a lock alone, with our pid in its file. Raises Held at once where another holds it."""
+    """Hold a lock alone, with our pid in its file. Raises Held where another holds it."""
     with _opened(path) as descriptor:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Held(path, _holder(path)) from error
+        _take(descriptor, path)
         os.truncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
@@ -41,13 +43,13 @@ def sharing(path: Path) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock, alone or shared."""
+    """Whether a living process holds the lock alone."""
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
@@ -63,6 +65,19 @@ def _opened(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _take(descriptor: int, path: Path) -> None:
+    deadline = time.monotonic() + LOOKING_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > deadline:
+                raise Held(path, _holder(path)) from error
+            time.sleep(LOOKING_SECONDS / 20)
+        else:
+            return
 
 
 def _holder(path: Path) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from acereason_trainer.artifacts.errors import Corrupt, NotFound
-from acereason_trainer.artifacts.store import DirectoryStore
+from acereason_trainer.artifacts.store import Store
 from acereason_trainer.config.sources import ArtifactRef, ResolvedSource
 from acereason_trainer.config.stage_file import PreparedInputs, StageInputs
 from acereason_trainer.prepare.checks import BadSource
@@ -43,7 +43,7 @@ def named_inputs(inputs: StageInputs) -> Iterator[Named]:
         yield Named("validation", "data", inputs.validation)
 
 
-def as_artifacts(store: DirectoryStore, inputs: StageInputs) -> PreparedInputs:
+def as_artifacts(store: Store, inputs: StageInputs) -> PreparedInputs:
     """Import what is not an artifact yet; artifacts are taken at their word until `verified`.
 
     Raises BadSource, whose sentence names the input.
@@ -64,7 +64,7 @@ def as_artifacts(store: DirectoryStore, inputs: StageInputs) -> PreparedInputs:
     )
 
 
-def verify(store: DirectoryStore, inputs: StageInputs) -> None:
+def verify(store: Store, inputs: StageInputs) -> None:
     """Hash every byte of every artifact that was taken at its word, each once.
 
     Imports are verified already. Raises CorruptInput with the input's name, or BadSource where an

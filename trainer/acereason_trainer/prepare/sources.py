@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from acereason_trainer.artifacts.store import DirectoryStore, files_at
+from acereason_trainer.artifacts.store import Store, files_at
 from acereason_trainer.config.sources import ArtifactRef, FromConfig, HubSource, ResolvedSource
 from acereason_trainer.prepare.checks import (
     BadSource,
@@ -32,7 +32,7 @@ _SERVER_ERROR = 500
 """From this HTTP status on it is the hub's fault, and may be over later."""
 
 
-def import_source(store: DirectoryStore, source: ResolvedSource, kind: SourceKind) -> ArtifactRef:
+def import_source(store: Store, source: ResolvedSource, kind: SourceKind) -> ArtifactRef:
     """The artifact of a source that is none yet, verified.
 
     Raises BadSource with one sentence for a source that cannot be used, StoreFull, and OSError
@@ -48,7 +48,7 @@ def import_source(store: DirectoryStore, source: ResolvedSource, kind: SourceKin
     raise BadSource(f"{kind}: only a model can be made from a config")
 
 
-def _import_path(store: DirectoryStore, path: Path, kind: SourceKind, origin: str) -> ArtifactRef:
+def _import_path(store: Store, path: Path, kind: SourceKind, origin: str) -> ArtifactRef:
     try:
         files = files_at(path)
         if odd := [name for name, file in files.items() if not file.is_file()]:
@@ -97,7 +97,7 @@ def _fetch(source: HubSource, kind: SourceKind) -> Path:
         raise BadSource(f"{name} was refused: {str(error).splitlines()[0]}") from error
 
 
-def _import_from_config(store: DirectoryStore, source: FromConfig) -> ArtifactRef:
+def _import_from_config(store: Store, source: FromConfig) -> ArtifactRef:
     config, tokenizer = Path(source.config), Path(source.tokenizer)
     check_config(config)
     files: dict[str, Path | bytes] = {
