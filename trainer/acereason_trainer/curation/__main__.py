@@ -39,6 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
     except (StageFailure, OSError) as e:
         print(f"curate: {e}", file=sys.stderr)
         return 2
+    except yaml.YAMLError as e:
+        print(
+            f"curate: {options.settings} is not YAML: {' '.join(str(e).split())}", file=sys.stderr
+        )
+        return 2
     except ValidationError as e:
         for error in e.errors():
             where = ".".join(str(part) for part in error["loc"])
