@@ -155,7 +155,7 @@ def test_a_disk_that_is_full_at_any_call_publishes_nothing_and_harms_nothing(
         os.link(source / "config.json", store.root / "second-name")  # this one is copied
         calls = count()
         with monkeypatch.context() as patch:
-            for name in ("fsync", "mkdir", "sendfile"):
+            for name in ("fsync", "mkdir", "sendfile", "rename"):
                 patch.setattr(os, name, _failing(getattr(os, name), calls, k, code))
             try:
                 store.publish(source, key=a_key(2), kind="model", parents={}, producer=None)

@@ -104,16 +104,19 @@ def test_a_run_without_a_status_file_lives_elsewhere_and_keeps_what_it_was_told(
 
 def test_garbage_goes_after_a_day(store):
     finished(store)
-    artifacts = store.root / "artifacts"
-    for name in (".tmp-sft-x", ".aside-sft-x", a_key(7)):
-        (artifacts / name).mkdir(parents=True)
-        (artifacts / name / "half").write_bytes(b"x" * 10)
+    garbage = [
+        "artifacts/.aside-sft-x",
+        "artifacts/.tmp-sft-x",
+        f"artifacts/{a_key(7)}",
+        "work/run/sft/1/states/.tmp-00000010-x",
+    ]
+    for path in garbage:
+        (store.root / path).mkdir(parents=True)
+        (store.root / path / "half").write_bytes(b"x" * 10)
     assert removed(store, {}) == []
-    for path in artifacts.iterdir():
-        older(path, TWO_DAYS)
-    assert removed(store, {}) == sorted(
-        f"artifacts/{name}" for name in (".tmp-sft-x", ".aside-sft-x", a_key(7))
-    )
+    for path in garbage:
+        older(store.root / path, TWO_DAYS)
+    assert removed(store, {}) == garbage
 
 
 def test_a_damaged_artifact_that_a_run_names_is_kept_as_evidence(store):

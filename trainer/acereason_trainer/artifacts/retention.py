@@ -19,8 +19,8 @@ from typing import Literal
 from acereason_trainer.artifacts.errors import Corrupt
 from acereason_trainer.artifacts.locks import holding, is_held
 from acereason_trainer.artifacts.manifest import Manifest, read_manifest
-from acereason_trainer.artifacts.states import state_dirs, states_of
-from acereason_trainer.artifacts.store import ARTIFACTS, ASIDE, TEMPORARY, DirectoryStore
+from acereason_trainer.artifacts.states import STATES, state_dirs, states_of
+from acereason_trainer.artifacts.store import ARTIFACTS, TEMPORARY, DirectoryStore
 
 COLLECTING = "gc.lock"
 """Shared by every `prepare` at work, held alone while garbage is collected."""
@@ -152,9 +152,11 @@ def is_running(root: Path, run: str) -> bool:
 
 
 def _abandoned(root: Path) -> Iterator[Removal]:
-    for path in _children(root / ARTIFACTS):
-        if path.name.startswith((TEMPORARY, ASIDE)) and _is_abandoned(path):
-            yield Removal(path.relative_to(root).as_posix(), _size(path), "was never published")
+    """What a killed process left half-written, and what stood in an artifact's place."""
+    hidden = [*root.glob(f"{ARTIFACTS}/.*"), *root.glob(f"work/*/*/*/{STATES}/.*")]
+    for path in sorted(hidden):
+        if _is_abandoned(path):
+            yield Removal(path.relative_to(root).as_posix(), _size(path), "was never finished")
 
 
 def _old_states(root: Path, runs: Mapping[str, Kept]) -> Iterator[Removal]:

@@ -254,10 +254,10 @@ class DirectoryStore:
             standing = self._standing(manifest.key)
             if standing is not None:
                 return standing
-            if not target.exists():
-                raise refused
-            self._move_aside(target)
-        raise refused
+            if target.exists():
+                self._move_aside(target)
+        with told_when_full(target):
+            raise refused
 
     def _move_aside(self, target: Path) -> None:
         aside = self._artifacts / f"{ASIDE}{target.name}-{secrets.token_hex(8)}"
@@ -305,17 +305,16 @@ def _import_key(kind: str, files: list[FileEntry]) -> str:
 
 
 def _take(source: Path, target: Path) -> None:
-    """Move the files; those that share their bytes with another name or disk are copied."""
+    """Move the files; those that share their bytes with another name are copied."""
     for name in list(plain_files(source)):
-        file = source / name
-        with told_when_full(target / name):
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            own = file.stat().st_nlink == 1 and file.stat().st_dev == target.stat().st_dev
-        if own:
-            file.rename(target / name)
-        else:
-            _copy(file, target / name)
-            file.unlink()
+        file, place = source / name, target / name
+        with told_when_full(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if file.stat().st_nlink == 1:
+                shutil.move(file, place)
+            else:
+                shutil.copyfile(file, place)
+                file.unlink()
 
 
 def _copy(content: Path | bytes, target: Path) -> None:
