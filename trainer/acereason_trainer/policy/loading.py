@@ -5,7 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+)
 
 from acereason_trainer.config.common import ModelLoading
 from acereason_trainer.config.exit_codes import ExitCode
@@ -23,7 +28,11 @@ def device() -> torch.device:
 
 def load_tokenizer(directory: Path) -> Any:
     """The tokenizer of a Hugging Face directory; its end-of-text token must be set."""
-    tokenizer = AutoTokenizer.from_pretrained(directory)
+    # AutoTokenizer may put a model type's own splitting of text in the place of tokenizer.json's
+    # (it does for qwen2), so that text would be read as other tokens than the model was trained on.
+    verbatim = (directory / "tokenizer.json").exists()
+    loader = PreTrainedTokenizerFast if verbatim else AutoTokenizer
+    tokenizer = loader.from_pretrained(directory)
     if tokenizer.eos_token_id is None:
         raise StageFailure(
             ExitCode.BAD_CONFIGURATION,
