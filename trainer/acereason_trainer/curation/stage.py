@@ -16,7 +16,6 @@ from typing import Any
 from acereason_trainer.config.common import Telemetry
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.curation.funnel import Funnel, Step
-from acereason_trainer.curation.pass_rate import in_band, with_pass_rates
 from acereason_trainer.curation.selection import select
 from acereason_trainer.dataset import Row, drawn_positions, read_rows, write_rows
 from acereason_trainer.publishing import publish
@@ -49,6 +48,9 @@ def run(context: StageContext) -> None:
             recorder.record(funnel.rows_in, {"rows": funnel.rows_in, "rows_kept": funnel.rows_out})
         _require_rows(context, funnel)
         if settings.pass_rate is not None:
+            # Torch takes seconds to import, and rules alone need none of it.
+            from acereason_trainer.curation.pass_rate import in_band, with_pass_rates
+
             rated = with_pass_rates(list(read_rows(rows)), settings.pass_rate, context, recorder)
             histogram = Counter(str(row.data["pass_count"]) for row in rated)
             rows = work / "in-band.jsonl"
