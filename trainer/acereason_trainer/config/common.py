@@ -55,9 +55,12 @@ class CodeLimits(Model):
     """What one run of a model-written program may use."""
 
     seconds_per_test: float = Field(default=6.0, gt=0, le=600)
-    """Wall-clock seconds for one test (LiveCodeBench's default; the papers state none)."""
+    """CPU seconds for one test, rounded up (LiveCodeBench's default; the papers state none). CPU
+    time, so that a busy machine changes no verdict; a program that sleeps is ended after four times
+    as long and 2 s on the wall clock."""
     seconds_per_program: float = Field(default=60.0, gt=0, le=3600)
-    """Wall-clock seconds for all tests of one program together."""
+    """CPU seconds for all tests of one program together; for a custom reward, wall-clock seconds of
+    one call."""
     memory_mib: int = Field(default=1024, ge=64, le=65536)
     """Address space of one program in MiB."""
     output_kib: int = Field(default=1024, ge=1, le=1048576)
@@ -70,7 +73,7 @@ class Verifier(Model):
     workers: int = Field(default=2, ge=1, le=4096, json_schema_extra=NOT_IN_KEY)
     """Processes that check answers at once (the papers: 64)."""
     math_seconds: float = Field(default=5.0, gt=0, le=600)
-    """Wall-clock seconds for one symbolic comparison; then the worker is killed and the answer
+    """CPU seconds for one symbolic comparison; then the kernel ends the worker and the answer
     counts as wrong by timeout."""
     code: CodeLimits = CodeLimits()
     """Limits of one model-written program."""

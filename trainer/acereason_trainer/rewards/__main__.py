@@ -144,10 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="acereason grade",
         description="Check responses to math and code problems as training does. Reads JSON lines "
-        'with "problem", "answer" or "tests", and "response"; writes one JSON verdict per line and a summary '
-        "on stderr. Only what follows the last </think> of a response counts.",
+        'with "problem", "answer" or "tests", and "response"; writes one JSON verdict per line '
+        "and a summary on stderr. Only what follows the last </think> of a response counts.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='example:\n  echo \'{"answer": "1/2", "response": '
+        epilog='example:\n  echo \'{"problem": "2/4?", "answer": "1/2", "response": '
         '"</think> \\\\\\\\boxed{0.5}"}\' | acereason grade\n'
         "  acereason grade responses.jsonl --workers 8 --all-tests > verdicts.jsonl\n\n"
         "exit codes: 0 all rows graded, 2 a row, file or option is wrong",

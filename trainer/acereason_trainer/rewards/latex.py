@@ -206,6 +206,8 @@ class _Parser:
 
     def _take(self) -> tuple[str, str]:
         token = self._peek()
+        if token[0] == "end":
+            raise Unreadable("it ends too early")
         self.position += 1
         return token
 
@@ -391,10 +393,7 @@ class _Parser:
             return "_" + self._take()[1]
         inside = ""
         while not self._take_if("}"):
-            kind, value = self._take()
-            if kind == "end":
-                raise Unreadable("an open subscript")
-            inside += value
+            inside += self._take()[1]
         return "_" + inside
 
 

@@ -235,7 +235,7 @@ def read(text: str) -> Answer:  # noqa: PLR0911 - one return for each form
 
 
 def _parts(text: str) -> tuple[Answer, ...]:
-    return tuple(read(part.strip()) for part in _split(text, ",")[: MAX_PARTS + 1])
+    return tuple(read(part) for part in _split(text, ",")[: MAX_PARTS + 1])
 
 
 def _single(text: str, squeezed: str) -> Answer:  # noqa: PLR0911 - one for each form
@@ -306,14 +306,14 @@ def _split(text: str, separator: str) -> list[str]:
     pieces, depth, start, position = [], 0, 0, 0
     while position < len(text):
         if depth == 0 and text.startswith(separator, position):
-            pieces.append(text[start:position])
+            pieces.append(text[start:position].strip())
             position += len(separator)
             start = position
             continue
         character = text[position]
         depth += (character in "([{") - (character in ")]}")
         position += 1
-    return [*pieces, text[start:]]
+    return [*pieces, text[start:].strip()]
 
 
 def _closes_at_end(text: str) -> bool:

@@ -1,0 +1,244 @@
+"""What every rewarder promises: once for each answer, killable, masked where it is not to blame."""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from acereason_trainer.config.common import CodeLimits, Verifier
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.rl import CustomReward
+from acereason_trainer.rewards import Rewarder, Verdict, make_rewarder
+from acereason_trainer.rewards.pool import blame
+from acereason_trainer.stage import StageFailure
+
+FAST = Verifier(workers=1, code=CodeLimits(seconds_per_test=1, memory_mib=256))
+
+
+@contextmanager
+def a_rewarder(*args: object, **kwargs: object) -> Iterator[Rewarder]:
+    rewarder = make_rewarder(*args, **kwargs)  # type: ignore[arg-type]
+    try:
+        yield rewarder
+    finally:
+        rewarder.close()
+
+
+def boxed(answer: str, words: str = "") -> str:
+    return rf"{words}</think> \boxed{{{answer}}}"
+
+
+def test_a_response_without_an_answer_is_wrong_by_format() -> None:
+    with a_rewarder("math", FAST) as math, a_rewarder("code", FAST) as code:
+        for rewarder, row in ((math, {"answer": "1"}), (code, {"tests": [{}]})):
+            grade = rewarder.submit(row, "I do not know").result()
+            assert (grade.verdict, grade.reward) == (Verdict.FORMAT, 0.0)
+
+
+def test_the_same_answer_in_other_words_is_checked_once() -> None:
+    with a_rewarder("math", FAST) as rewarder:
+        row = {"answer": r"\sqrt{8}"}
+        first = rewarder.submit(row, boxed(r"2\sqrt 2", "one way"))
+        assert rewarder.submit(row, boxed(r"2\sqrt 2", "another")) is first
+        assert rewarder.submit({"answer": r"\sqrt{18}"}, boxed(r"2\sqrt 2")) is not first
+        assert first.result(60).verdict == Verdict.CORRECT
+
+
+def test_responses_may_come_from_many_threads() -> None:
+    with a_rewarder("math", Verifier(workers=2)) as rewarder:
+        found: list[Verdict] = []
+
+        def ask(n: int) -> None:
+            answer = rf"\sqrt{{{n * n * 2}}}"
+            row = {"answer": rf"{n}\sqrt{{2}}"}
+            found.append(rewarder.submit(row, boxed(answer)).result(120).verdict)
+
+        threads = [threading.Thread(target=ask, args=(n,)) for n in range(2, 14)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [Verdict.CORRECT] * 12
+
+
+def test_an_answer_that_takes_too_long_is_killed_and_the_next_one_checked() -> None:
+    quick = Verifier(workers=1, math_seconds=0.02)
+    with a_rewarder("math", quick) as rewarder:
+        # The first use of sympy's numerics alone takes longer than that.
+        slow = rewarder.submit({"answer": "(x+1)^2"}, boxed("x^2+2x+1")).result(120)
+        assert (slow.verdict, slow.reward) == (Verdict.TIMEOUT, 0.0)
+        after = rewarder.submit({"answer": r"\sqrt{2}"}, boxed(r"\sqrt{3}\pi^0+x^9")).result(120)
+        assert after.verdict in (Verdict.WRONG, Verdict.TIMEOUT)
+
+
+def children_named(word: str) -> list[int]:
+    found = subprocess.run(
+        ["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    return [int(line.split()[0]) for line in found.splitlines() if word in line]
+
+
+def test_a_worker_that_is_killed_costs_a_retry_and_no_verdict() -> None:
+    with a_rewarder("code", FAST) as rewarder:
+        row = {"tests": [{"input": "", "output": "1"}]}
+        slow = "import time\ntime.sleep(0.5)\nprint(1)"
+        assert rewarder.submit(row, program("print(1)")).result(60).reward == 1
+        future = rewarder.submit(row, program(slow))
+        (worker,) = children_named("rewards.worker")
+        os.kill(worker, signal.SIGKILL)
+        assert future.result(60).verdict == Verdict.CORRECT
+
+
+def test_closing_ends_every_process() -> None:
+    with a_rewarder("code", Verifier(workers=2)) as rewarder:
+        row = {"tests": [{"input": "", "output": "1"}]}
+        rewarder.submit(row, program("print(1)")).result(60)
+        pending = rewarder.submit(row, program("import time\ntime.sleep(60)"))
+        assert children_named("rewards.worker")
+    assert not children_named("rewards.worker")
+    assert pending.result(60).verdict == Verdict.INFRA_ERROR
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"),
+    [
+        (-signal.SIGPROF, Verdict.TIMEOUT),
+        (-signal.SIGSEGV, Verdict.RUNTIME_ERROR),
+        (-signal.SIGKILL, Verdict.INFRA_ERROR),
+        (1, Verdict.INFRA_ERROR),
+        (None, Verdict.INFRA_ERROR),
+    ],
+)
+def test_only_a_death_of_its_own_making_is_held_against_an_answer(
+    code: int | None, verdict: Verdict
+) -> None:
+    assert blame(code) is verdict
+
+
+@pytest.mark.parametrize(("domain", "column"), [("math", "answer"), ("code", "tests")])
+def test_a_row_that_cannot_be_checked_is_named(domain: str, column: str) -> None:
+    with a_rewarder(domain, FAST) as rewarder, pytest.raises(StageFailure, match=column) as e:
+        rewarder.submit({"id": "p7"}, boxed("1") + "\n```python\n1\n```")
+    assert "row p7" in str(e.value)
+
+
+CUSTOM = """
+def half(row, response):
+    return 0.5 if row["hint"] in response else 1.0
+
+def broken(row, response):
+    return row["missing"]
+
+def out_of_range(row, response):
+    return 2
+
+not_a_function = 3
+"""
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "own_reward_module.py").write_text(CUSTOM)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    return "own_reward_module"
+
+
+def test_a_reward_of_the_users_own_runs_in_a_worker(own_module: str) -> None:
+    with a_rewarder("math", FAST, custom=CustomReward(function=f"{own_module}:half")) as rewarder:
+        assert rewarder.submit({"hint": "b"}, "abc").result(60).reward == 0.5
+        assert rewarder.submit({"hint": "x"}, "abc").result(60).verdict == Verdict.CORRECT
+    assert own_module not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [("broken", "raised KeyError: 'missing'"), ("out_of_range", "returned 2.0; it must be 0 to 1")],
+)
+def test_a_reward_that_fails_ends_the_stage_with_a_sentence(
+    own_module: str, function: str, sentence: str
+) -> None:
+    custom = CustomReward(function=f"{own_module}:{function}")
+    with a_rewarder("math", FAST, custom=custom) as rewarder:
+        with pytest.raises(StageFailure, match=sentence) as e:
+            rewarder.submit({}, "abc").result(60)
+        assert e.value.code == ExitCode.BAD_CONFIGURATION
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("no_such_package.rewards:f", "No module named 'no_such_package'"),
+        ("own_reward_module:no_such", "no_such"),
+        ("own_reward_module:not_a_function", "not a func"),
+    ],
+)
+def test_a_reward_that_cannot_be_imported_is_refused_at_the_start(
+    own_module: str, path: str, sentence: str
+) -> None:
+    with pytest.raises(StageFailure, match=sentence) as e:
+        make_rewarder("math", FAST, custom=CustomReward(function=path))
+    assert e.value.code == ExitCode.BAD_CONFIGURATION
+    assert path in str(e.value)
+
+
+def program(source: str) -> str:
+    return f"</think>\n```python\n{source}\n```"
+
+
+def test_rows_are_graded_from_the_shell_in_their_order() -> None:
+    rows = [
+        {"id": "a", "problem": "p", "answer": "1/2", "response": boxed("0.5")},
+        {
+            "id": "b",
+            "problem": "p",
+            "tests": [{"input": "", "output": "1"}],
+            "response": program("print(1)"),
+        },
+        {"id": "c", "problem": "p", "answer": "1", "response": "no idea"},
+    ]
+    done = grade_verb("\n".join(map(json.dumps, rows)))
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(x["id"], x["verdict"], x["reward"]) for x in lines] == [
+        ("a", "correct", 1.0),
+        ("b", "correct", 1.0),
+        ("c", "format", 0.0),
+    ]
+    assert done.stderr == "2 of 3 correct (1 format)\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("{", "stdin line 1 is not JSON"),
+        ("[1]", "stdin line 1 is a list"),
+        ('{"problem": "p", "answer": "1"}', 'has no "response"'),
+        ('{"problem": "p", "response": "r"}', 'has no "answer" and no "tests"'),
+    ],
+)
+def test_a_row_that_is_none_gets_one_sentence(line: str, sentence: str) -> None:
+    done = grade_verb(line)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def grade_verb(text: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "acereason_trainer.rewards"],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
