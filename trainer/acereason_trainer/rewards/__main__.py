@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
         "and a summary on stderr. Only what follows the last </think> of a response counts.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog='example:\n  echo \'{"problem": "2/4?", "answer": "1/2", "response": '
-        '"</think> \\\\\\\\boxed{0.5}"}\' | acereason grade\n'
+        '"</think> \\\\boxed{0.5}"}\' | acereason grade\n'
         "  acereason grade responses.jsonl --workers 8 --all-tests > verdicts.jsonl\n\n"
         "exit codes: 0 all rows graded, 2 a row, file or option is wrong",
     )
