@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from acereason_trainer.policy.amx import make_bfloat16_safe
 
 make_bfloat16_safe()

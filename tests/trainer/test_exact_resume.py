@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-
 from acereason_trainer.__main__ import carry_out
 from acereason_trainer.artifacts.states import newest_state
 from acereason_trainer.artifacts.store import DirectoryStore
