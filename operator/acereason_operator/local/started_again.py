@@ -1,0 +1,80 @@
+"""What a person says by starting a run again: what failed may be tried again, at once, and what was
+edited is made again.
+
+On a cluster the result of a finished stage stands, whatever happens to its part of the spec. On a
+laptop people edit a file and start it again, and mean it: a finished stage that would now come out
+differently opens again, with all stages below it. Those whose inputs turn out the same find their
+artifact under the same key, so that an edit costs only what it changes. A source file that is newer
+than the stage that read it counts as an edit of it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from acereason_trainer.artifacts.store import files_at
+from acereason_trainer.config.sources import ModelSource
+
+from acereason_operator.api.run import AceReasonRun
+from acereason_operator.api.status import RunStatus, StageStatus
+from acereason_operator.planner.context import Context
+from acereason_operator.planner.edits import tried_again
+from acereason_operator.planner.named_inputs import NamedInputs
+from acereason_operator.planner.recipe import Recipe, recipe_of
+from acereason_operator.planner.stages import DONE
+from acereason_operator.planner.times import parse_time
+
+
+def started_again(run: AceReasonRun, status: RunStatus, context: Context) -> RunStatus:
+    """The status from which a new start goes on."""
+    recipe = recipe_of(run.spec)
+    status = tried_again(status)
+    changed = {s.name for s in status.stages if s.state in DONE and _changed(s, recipe, context)}
+    below = {name for name, above in recipe.order.ancestors.items() if changed & above.keys()}
+    return status.model_copy(
+        update={"stages": [_opened(s, again=changed | below) for s in status.stages]}
+    )
+
+
+def _opened(status: StageStatus, *, again: set[str]) -> StageStatus:
+    if status.state == "BackingOff":
+        return status.model_copy(update={"retry_at": None})
+    if status.state not in DONE or status.name not in again:
+        return status
+    return status.model_copy(
+        update={
+            "state": "Waiting",
+            "message": "",
+            "artifact": None,
+            "started_at": None,
+            "finished_at": None,
+        }
+    )
+
+
+def _changed(status: StageStatus, recipe: Recipe, context: Context) -> bool:
+    inputs = recipe.inputs.get(status.name)
+    if inputs is None:
+        return False
+    if status.settings_digest != recipe.digests[status.name]:
+        return True
+    return status.started_at is not None and any(
+        _newest(path) > parse_time(status.started_at).timestamp()
+        for path in _paths(inputs, context)
+    )
+
+
+def _paths(inputs: NamedInputs, context: Context) -> Iterator[Path]:
+    for _, source in inputs.by_name():
+        if source.path is not None:
+            yield Path(context.resolve(source.path))
+        elif isinstance(source, ModelSource) and source.from_config is not None:
+            yield Path(context.resolve(source.from_config.config))
+            yield Path(context.resolve(source.from_config.tokenizer))
+
+
+def _newest(path: Path) -> float:
+    """When the newest file at a path was written; 0 where there is nothing: what was imported
+    before it went away is still in the store."""
+    if not path.exists():
+        return 0.0
+    return max((file.stat().st_mtime for file in files_at(path).values()), default=0.0)
