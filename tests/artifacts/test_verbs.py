@@ -124,6 +124,7 @@ def test_the_store_is_the_one_named_else_of_the_environment_else_here(
 ):
     a_finished_run(store)
     monkeypatch.delenv("ACEREASON_STORE", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "no-run-yet"))
     monkeypatch.chdir(tmp_path)
     assert acereason("artifacts", "list") == 0
     monkeypatch.chdir("/")

@@ -5,9 +5,8 @@ They work on a directory, without a cluster and beside running runs.
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,42 +21,15 @@ from pydantic import ValidationError
 
 from acereason_operator.api.load import read_documents, read_run
 from acereason_operator.api.status import RunStatus
+from acereason_operator.cli.store import NoStore, add_store, find_store
+from acereason_operator.cli.tables import table
 from acereason_operator.planner.retention import roots
 
 OK = 0
 FAILED = 1
 MISUSED = 2
 
-STORE_VARIABLE = "ACEREASON_STORE"
-
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
-
-class NoStore(Exception):
-    """No store was named, or what was named is none."""
-
-
-def find_store(args: argparse.Namespace) -> Path:
-    """The store that is meant: `--store`, else $ACEREASON_STORE, else `store` right here.
-
-    Raises NoStore, as a sentence.
-    """
-    named = args.store or os.environ.get(STORE_VARIABLE)
-    path = Path(named or "store")
-    if path.is_dir():
-        return path
-    if named:
-        raise NoStore(f"{path} is not a directory; a store holds {ARTIFACTS}/, work/ and runs/")
-    raise NoStore(f"there is no store here; name one with --store DIR or ${STORE_VARIABLE}")
-
-
-def add_store(parser: argparse.ArgumentParser) -> None:
-    """Declare `--store`, as every verb that reads a store has it."""
-    parser.add_argument(
-        "--store",
-        metavar="DIR",
-        help=f"the store (default: ${STORE_VARIABLE}, else ./store)",
-    )
 
 
 def add_parsers(subparsers: Subparsers) -> None:
@@ -115,7 +87,7 @@ def list_artifacts(args: argparse.Namespace) -> int:
         rows = [
             (m.key, m.kind, _made_by(m), m.step, _human(m.total_bytes), m.created_at) for m in found
         ]
-        _print_table(("KEY", "KIND", "MADE BY", "STEP", "SIZE", "CREATED"), rows)
+        print(table(("KEY", "KIND", "MADE BY", "STEP", "SIZE", "CREATED"), rows))
     return OK
 
 
@@ -252,15 +224,6 @@ def _print_removals(removals: Sequence[Removal], verb: str) -> None:
         print(f"{removal.path}  {_human(removal.bytes)}  {removal.why}")
     total = sum(removal.bytes for removal in removals)
     print(f"{len(removals)} {verb}, {_human(total)}")
-
-
-def _print_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    lines = [list(head), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    for line in lines:
-        print(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        )
 
 
 def _print_json(value: object) -> None:
