@@ -160,7 +160,7 @@ class DirectoryStore:
         self, files: Mapping[str, Path | bytes], *, kind: ArtifactKind, origin: str
     ) -> ArtifactRef:
         """See Store. The copy is hashed, not the source, which may change meanwhile."""
-        standing = self._standing(_import_key(kind, hash_files(files)))
+        standing = self._standing(import_key(kind, hash_files(files)))
         if standing is not None:
             return ArtifactRef(uri=standing.uri, digest=standing.digest)
         with self._temporary(f"{kind}-import") as temporary:
@@ -168,7 +168,7 @@ class DirectoryStore:
                 _copy(content, temporary / name)
             copied = hash_tree(temporary)
             manifest = Manifest(
-                key=_import_key(kind, copied),
+                key=import_key(kind, copied),
                 kind=kind,
                 digest=tree_digest(copied),
                 files=copied,
@@ -300,7 +300,8 @@ def _named(manifest: Manifest, directory: Path, key: str | None = None) -> Manif
     return manifest
 
 
-def _import_key(kind: str, files: list[FileEntry]) -> str:
+def import_key(kind: str, files: list[FileEntry]) -> str:
+    """Name of an import: its kind and the start of its tree digest."""
     return f"{kind}-{tree_digest(files).removeprefix('sha256:')[:32]}"
 
 

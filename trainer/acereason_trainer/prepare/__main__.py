@@ -9,6 +9,7 @@ import json
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from acereason_trainer.artifacts.errors import StoreFull
@@ -16,8 +17,8 @@ from acereason_trainer.artifacts.flushing import replace_file
 from acereason_trainer.artifacts.locks import Held, holding
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.read_stage_file import BadStageFile, read_stage_file
-from acereason_trainer.config.stage_file import PrepareRecord
-from acereason_trainer.prepare.answer import answer
+from acereason_trainer.config.stage_file import PrepareRecord, StageFile
+from acereason_trainer.prepare.answer import answer, foretold
 
 RECORD = "prepare.json"
 LOCK = "prepare.lock"
@@ -30,13 +31,18 @@ LONGEST_MESSAGE = 1000
 
 def main(arguments: list[str] | None = None) -> int:
     """Prepare one attempt; returns the contract's exit code."""
-    path: Path = _parser().parse_args(arguments).stage_file
+    options = _parser().parse_args(arguments)
+    path: Path = options.stage_file
     logging.basicConfig(format="warning: %(message)s", stream=sys.stderr)
+    if options.dry_run:
+        record = _record(path, foretold)
+        print(_text(record).decode())
+        return record.exit_code
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with holding(path.parent / LOCK):
             (path.parent / RECORD).unlink(missing_ok=True)
-            record = _record(path)
+            record = _record(path, answer)
             print(record.message, file=sys.stderr)
             replace_file(path.parent / RECORD, _text(record))
             return record.exit_code
@@ -62,12 +68,17 @@ def _parser() -> argparse.ArgumentParser:
         "Example: python -m acereason_trainer.prepare store/work/quickstart/sft/1/stage.yaml",
     )
     parser.add_argument("stage_file", type=Path, metavar="STAGE_FILE", help="the attempt's file")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="write nothing: hash sources where they are and print the record",
+    )
     return parser
 
 
-def _record(path: Path) -> PrepareRecord:
+def _record(path: Path, prepare: Callable[[StageFile], PrepareRecord]) -> PrepareRecord:
     try:
-        record = answer(read_stage_file(path))
+        record = prepare(read_stage_file(path))
     except BadStageFile as error:
         return PrepareRecord(exit_code=ExitCode.BAD_CONFIGURATION, message=str(error))
     size = len(_text(record))

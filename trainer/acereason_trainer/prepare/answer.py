@@ -1,6 +1,7 @@
 """The answer of `prepare` to one stage file: inputs, key, finished work, where to go on."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from acereason_trainer.artifacts.errors import Corrupt, StoreFull
@@ -17,6 +18,7 @@ from acereason_trainer.config.stage_file import (
     StageFile,
 )
 from acereason_trainer.prepare.checks import BadSource
+from acereason_trainer.prepare.hashed_in_place import HashedInPlace
 from acereason_trainer.prepare.inputs import CorruptInput, as_artifacts, verify
 from acereason_trainer.prepare.key import stage_key
 
@@ -25,12 +27,19 @@ _log = logging.getLogger(__name__)
 
 def answer(file: StageFile) -> PrepareRecord:
     """Prepare a stage attempt; whatever stops it is in the record, with the contract's code."""
+    return _told(file, _prepared_in_store)
+
+
+def foretold(file: StageFile) -> PrepareRecord:
+    """The same answer without importing or locking anything: sources are hashed where they are."""
+    return _told(file, lambda file, root: _prepared(file, HashedInPlace(root)))
+
+
+def _told(file: StageFile, prepare: Callable[[StageFile, Path], PrepareRecord]) -> PrepareRecord:
     try:
         if "://" in file.store:
             raise BadSource(f"store {file.store}: only directories can be used as a store")
-        root = Path(file.store)
-        with sharing(root / COLLECTING):  # what is found here must not be collected meanwhile
-            return _prepared(file, DirectoryStore(root))
+        return prepare(file, Path(file.store))
     except BadSource as error:
         return PrepareRecord(exit_code=ExitCode.BAD_CONFIGURATION, message=str(error))
     except CorruptInput as error:
@@ -42,6 +51,11 @@ def answer(file: StageFile) -> PrepareRecord:
     except OSError as error:
         why = f"inputs or store cannot be read or written now: {error}"
         return PrepareRecord(exit_code=ExitCode.TEMPORARY, message=why)
+
+
+def _prepared_in_store(file: StageFile, root: Path) -> PrepareRecord:
+    with sharing(root / COLLECTING):  # what is found here must not be collected meanwhile
+        return _prepared(file, DirectoryStore(root))
 
 
 def _prepared(file: StageFile, store: DirectoryStore) -> PrepareRecord:

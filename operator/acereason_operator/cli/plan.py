@@ -1,0 +1,146 @@
+"""`acereason plan FILE`: what a run would do, before it does it.
+
+Stages are asked for in order. A stage whose inputs are known (sources on disk, or artifacts of
+stages that would be reused) has a key already: the trainer's `prepare --dry-run` computes it and
+looks for finished work under it. Below the first stage that would run, keys are not known yet.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+from acereason_trainer.config.stage_file import PrepareRecord, StageFile
+
+from acereason_operator.api.run import AceReasonRun
+from acereason_operator.api.status import RunStatus, StageStatus
+from acereason_operator.cli import run_files
+from acereason_operator.cli.tables import table
+from acereason_operator.planner.actions import CreateJob
+from acereason_operator.planner.context import Context
+from acereason_operator.planner.observed import Observed
+from acereason_operator.planner.plan import plan
+from acereason_operator.planner.stages import order_of
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What would become of one stage."""
+
+    stage: str
+    kind: str
+    needs: list[str]
+    key: str | None
+    """Stage key, where it is known already."""
+    verdict: str
+    """`reuse`, `run`, `resume` or `fail`."""
+    why: str
+
+
+def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the verb."""
+    parser = verbs.add_parser(
+        "plan",
+        help="show stages, keys and what would be reused",
+        description="Show what `acereason run` would do: stages, what they need, their keys, what "
+        "would be reused and why. Starts and changes nothing.",
+        epilog="example: acereason plan examples/quickstart.yaml --set spec.seed=1",
+    )
+    run_files.add_arguments(parser)
+    parser.add_argument(
+        "-o", "--output", choices=["table", "json"], default="table", help="form of the answer"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out the verb."""
+    try:
+        file = run_files.read(args)
+    except run_files.Unusable:
+        return 2
+    forecasts = forecast(file.run, file.context)
+    if args.output == "json":
+        print(json.dumps([asdict(f) for f in forecasts], indent=2))
+    else:
+        rows = [
+            (f.stage, f.kind, ", ".join(f.needs), f.key or "-", f.verdict, f.why) for f in forecasts
+        ]
+        print(table(("STAGE", "KIND", "NEEDS", "KEY", "WOULD", "WHY"), rows))
+    return 1 if any(f.verdict == "fail" for f in forecasts) else 0
+
+
+def forecast(run_: AceReasonRun, context: Context) -> list[Forecast]:
+    """Every stage, in order.
+
+    The planner itself is played forward on an empty status: each stage that it would prepare is
+    prepared dry, and one that would be reused counts as done for the stages below.
+    """
+    order = order_of(run_.spec)
+    status, answers = RunStatus(), dict[str, PrepareRecord]()
+    while True:
+        planned = plan(run_, status, Observed(), datetime.now(UTC), context)
+        asked = [
+            action
+            for action in planned.actions
+            if isinstance(action, CreateJob) and action.stage not in answers
+        ]
+        if not asked:
+            break
+        answers |= {action.stage: ask(action.stage_file) for action in asked}
+        done = [_as_if_done(s, answers.get(s.name)) for s in planned.status.stages]
+        status = planned.status.model_copy(update={"stages": done})
+    return [
+        _forecast(stage.name, stage.kind, list(order.needs[stage.name]), answers)
+        for stage in run_.spec.stages
+    ]
+
+
+def ask(file: StageFile) -> PrepareRecord:
+    """`prepare --dry-run`: key, finished work and resume state, without importing anything."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "stage.yaml"
+        path.write_text(yaml.safe_dump(file.dump()))
+        answer = subprocess.run(
+            [sys.executable, "-m", "acereason_trainer.prepare", "--dry-run", str(path)],
+            check=False,
+            stdout=subprocess.PIPE,
+            env=os.environ,
+        )
+    return PrepareRecord.parse_json(answer.stdout)
+
+
+def _as_if_done(status: StageStatus, answer: PrepareRecord | None) -> StageStatus:
+    if answer is None or answer.reused is None:
+        return status
+    return status.model_copy(
+        update={
+            "state": "Reused",
+            "artifact": answer.reused,
+            "key": answer.key,
+            "prepare": answer,
+            "attempt": None,
+        }
+    )
+
+
+def _forecast(
+    name: str, kind: str, needs: list[str], answers: dict[str, PrepareRecord]
+) -> Forecast:
+    answer = answers.get(name)
+    if answer is None:
+        new = [need for need in needs if need not in answers or answers[need].reused is None]
+        return Forecast(name, kind, needs, None, "run", f"key follows from {', '.join(new)}")
+    if answer.exit_code != 0:
+        return Forecast(name, kind, needs, answer.key, "fail", answer.message)
+    if answer.reused is not None:
+        return Forecast(name, kind, needs, answer.key, "reuse", answer.message)
+    if answer.resume is not None:
+        return Forecast(name, kind, needs, answer.key, "resume", answer.message)
+    return Forecast(name, kind, needs, answer.key, "run", "no artifact has this key")

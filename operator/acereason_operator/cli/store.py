@@ -1,0 +1,39 @@
+"""Which store a verb works on."""
+
+import argparse
+import os
+from pathlib import Path
+
+from acereason_operator.cli import last_store
+
+STORE_VARIABLE = "ACEREASON_STORE"
+
+
+class NoStore(Exception):
+    """No store was named, or what was named is none."""
+
+
+def find_store(args: argparse.Namespace) -> Path:
+    """`--store`, else $ACEREASON_STORE, else `store` right here, else the last run's.
+
+    Raises NoStore, as a sentence.
+    """
+    named = args.store or os.environ.get(STORE_VARIABLE)
+    if named is not None:
+        if Path(named).is_dir():
+            return Path(named)
+        raise NoStore(f"{named} is not a directory; a store holds artifacts/, work/ and runs/")
+    if Path("store").is_dir():
+        return Path("store")
+    if (last := last_store.last()) is not None:
+        return last
+    raise NoStore(f"there is no store here; name one with --store DIR or ${STORE_VARIABLE}")
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Declare `--store`, as every verb that reads a store has it."""
+    parser.add_argument(
+        "--store",
+        metavar="DIR",
+        help=f"the store (default: ${STORE_VARIABLE}, ./store, else that of the last run)",
+    )
