@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from acereason_trainer.artifacts.locks import is_held
+from acereason_operator.cli.store import add_store, find_store
+from acereason_operator.cli.which_run import NotThere, find_run, near
+from acereason_operator.local.job_files import started_jobs
+from acereason_operator.local.run_directory import RunDirectory
+from acereason_operator.planner.stages import FINAL
 
-from acereason_operator.cli.runs import NoSuchRun, find_run, near
-from acereason_operator.cli.store import NoStore, add_store, find_store
-
-FILES = ("prepare.log", "launcher.log", "rank-0.log")
-"""In the order in which an attempt writes them; further ranks follow."""
+FILES = ("prepare.log", "launcher.log")
+"""In the order in which an attempt writes them; the ranks' follow."""
 POLL = 0.3
 """Seconds between two looks with --follow."""
 
@@ -25,61 +26,72 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         description="Show the logs of a stage's newest attempt: prepare, launcher, ranks.",
         epilog="example: acereason logs math-1 --run quickstart -f",
     )
-    parser.add_argument("stage", metavar="STAGE", help="stage")
-    parser.add_argument("--run", dest="name", metavar="RUN", help="run (default: the newest)")
+    parser.add_argument("stage", metavar="STAGE", help="stage of the run")
+    parser.add_argument(
+        "--run", dest="name", metavar="RUN", help="run (default: the one that was written last)"
+    )
     parser.add_argument("--attempt", type=int, metavar="N", help="attempt (default: the newest)")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on while the stage runs")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the stage ends")
     add_store(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the verb."""
-    try:
-        store = find_store(args)
-        directory = attempt_directory(store, find_run(store, args.name), args.stage, args.attempt)
-    except (NoStore, NoSuchRun) as error:
-        print(error, file=sys.stderr)
-        return 2
+    directory = find_run(find_store(args), args.name)
+    _check(directory, args.stage)
     shown: dict[Path, int] = {}
     while True:
-        alive = any(is_held(directory / name) for name in ("prepare.lock", "launcher.lock"))
-        for text in news(directory, shown):
+        goes_on = args.follow and _goes_on(directory, args.stage)
+        attempt = _attempt(directory, args.stage, args.attempt)
+        for text in _news(attempt, shown) if attempt else ():
             sys.stdout.write(text)
         sys.stdout.flush()
-        if not (args.follow and alive):
-            return 0
+        if not goes_on:
+            break
         time.sleep(POLL)
+    if not shown:
+        raise NotThere(f"stage {args.stage} of run {directory.name} has written nothing yet")
+    return 0
 
 
-def attempt_directory(store: Path, run_name: str, stage: str, attempt: int | None) -> Path:
-    """Directory of an attempt. Raises NoSuchRun with what there is instead."""
-    work = store / "work" / run_name
-    stages = sorted(path.name for path in work.glob("*"))
+def _check(run_: RunDirectory, stage: str) -> None:
+    stages = [s.name for s in run_.status().stages]
     if stage not in stages:
-        there = near(stage, stages) if stages else "no stage has started yet"
-        raise NoSuchRun(f"run {run_name} has no logs of a stage {stage}; {there}")
-    attempts = sorted(int(path.name) for path in (work / stage).glob("[0-9]*"))
-    number = attempts[-1] if attempt is None else attempt
+        raise NotThere(f"run {run_.name} has no stage {stage}; {near(stage, stages)}")
+
+
+def _goes_on(run_: RunDirectory, stage: str) -> bool:
+    """Whether more may come."""
+    if any(f.stage == stage and f.alive for f in started_jobs(run_.store, run_.name)):
+        return True
+    states = {s.name: s.state for s in run_.status().stages}
+    return run_.is_carried_out and states.get(stage, "Failed") not in FINAL
+
+
+def _attempt(run_: RunDirectory, stage: str, number: int | None) -> Path | None:
+    """Directory of an attempt; None where there is none yet. Raises NotThere."""
+    work = run_.store / "work" / run_.name / stage
+    attempts = sorted(int(path.name) for path in work.glob("[0-9]*"))
+    if number is None:
+        return work / str(attempts[-1]) if attempts else None
     if number not in attempts:
-        raise NoSuchRun(
-            f"stage {stage} has no attempt {number}; it has {', '.join(map(str, attempts))}"
-        )
-    return work / stage / str(number)
+        there = ", ".join(map(str, attempts)) or "none yet"
+        raise NotThere(f"stage {stage} has no attempt {number}; it has {there}")
+    return work / str(number)
 
 
-def news(directory: Path, shown: dict[Path, int]) -> Iterator[str]:
+def _news(directory: Path, shown: dict[Path, int]) -> Iterator[str]:
     """What the log files hold beyond what was shown, each under its name."""
-    ranks = sorted(path.name for path in directory.glob("rank-*.log"))
-    for name in dict.fromkeys((*FILES, *ranks)):
-        path = directory / name
+    ranks = sorted(directory.glob("rank-*.log"), key=lambda path: (len(path.name), path.name))
+    for path in (*(directory / name for name in FILES), *ranks):
         if not path.exists():
             continue
         with path.open("rb") as log:
             log.seek(shown.get(path, 0))
-            text = log.read().decode(errors="replace")
-            if text:
-                if path not in shown:
-                    yield f"==> {name} <==\n"
-                yield text
-                shown[path] = log.tell()
+            content = log.read()
+        if content:
+            if path not in shown:
+                yield f"==> attempt {directory.name}, {path.name} <==\n"
+            yield content.decode(errors="replace")
+            shown[path] = shown.get(path, 0) + len(content)

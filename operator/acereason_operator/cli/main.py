@@ -1,24 +1,38 @@
 """`acereason`: runs, and everything about them, from a terminal."""
 
 import argparse
+import os
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 
 from acereason_operator.cli import artifacts, logs, plan, programs, run, status, validate
+from acereason_operator.cli.store import NoStore
+from acereason_operator.cli.which_run import NotThere
+
+MISUSED = 2
+INTERRUPTED = 130
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one verb; returns the process's exit code."""
-    words = sys.argv[1:] if arguments is None else arguments
+    words = sys.argv[1:] if arguments is None else list(arguments)
     if words and words[0] in programs.HANDED_ON:
-        return programs.hand_on(words[0], words[1:])
+        programs.hand_on(words[0], words[1:])
     args = _parser().parse_args(words)
     try:
-        return int(args.run(args))
+        code = int(args.run(args))
+        sys.stdout.flush()
+    except (NoStore, NotThere) as error:
+        print(error, file=sys.stderr)
+        return MISUSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) has seen enough; what is left to write must not complain either.
-        sys.stderr.close()
+        # The reader (head, less) has seen enough; Python's last flush must not complain either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -35,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
         help="name every problem of run files; exit 2 where there is one",
         description="Name every problem of run files at once: file, line, path, what is wrong, "
         "what would be right.",
-        epilog="example: acereason validate examples/*.yaml",
+        epilog="example: acereason validate examples/quickstart.yaml my-run.yaml",
     )
     validate.add_arguments(checked)
     checked.set_defaults(run=validate.run)

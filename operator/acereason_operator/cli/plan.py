@@ -11,22 +11,26 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
+from acereason_trainer.config.sources import ModelSource, Source
 from acereason_trainer.config.stage_file import PrepareRecord, StageFile
 
 from acereason_operator.api.run import AceReasonRun
 from acereason_operator.api.status import RunStatus, StageStatus
 from acereason_operator.cli import run_files
 from acereason_operator.cli.tables import table
+from acereason_operator.local.cores import machine_cores
 from acereason_operator.planner.actions import CreateJob
 from acereason_operator.planner.context import Context
 from acereason_operator.planner.observed import Observed
 from acereason_operator.planner.plan import plan
-from acereason_operator.planner.stages import order_of
+from acereason_operator.planner.recipe import recipe_of
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class Forecast:
     stage: str
     kind: str
     needs: list[str]
+    inputs: dict[str, str]
+    """What it reads, by name: `model`, `data`, `heldOut[0]`, `validation`."""
     key: str | None
     """Stage key, where it is known already."""
     verdict: str
@@ -70,9 +76,9 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps([asdict(f) for f in forecasts], indent=2))
     else:
         rows = [
-            (f.stage, f.kind, ", ".join(f.needs), f.key or "-", f.verdict, f.why) for f in forecasts
+            (f.stage, f.verdict, f.why, f.key or "-", _inputs_text(f.inputs)) for f in forecasts
         ]
-        print(table(("STAGE", "KIND", "NEEDS", "KEY", "WOULD", "WHY"), rows))
+        print(table(("STAGE", "WOULD", "WHY", "KEY", "INPUTS"), rows))
     return 1 if any(f.verdict == "fail" for f in forecasts) else 0
 
 
@@ -82,7 +88,7 @@ def forecast(run_: AceReasonRun, context: Context) -> list[Forecast]:
     The planner itself is played forward on an empty status: each stage that it would prepare is
     prepared dry, and one that would be reused counts as done for the stages below.
     """
-    order = order_of(run_.spec)
+    recipe = recipe_of(run_.spec)
     status, answers = RunStatus(), dict[str, PrepareRecord]()
     while True:
         planned = plan(run_, status, Observed(), datetime.now(UTC), context)
@@ -93,11 +99,19 @@ def forecast(run_: AceReasonRun, context: Context) -> list[Forecast]:
         ]
         if not asked:
             break
-        answers |= {action.stage: ask(action.stage_file) for action in asked}
+        with ThreadPoolExecutor(machine_cores()) as pool:
+            records = pool.map(ask, [action.stage_file for action in asked])
+        answers |= {action.stage: record for action, record in zip(asked, records, strict=True)}
         done = [_as_if_done(s, answers.get(s.name)) for s in planned.status.stages]
         status = planned.status.model_copy(update={"stages": done})
     return [
-        _forecast(stage.name, stage.kind, list(order.needs[stage.name]), answers)
+        Forecast(
+            stage.name,
+            stage.kind,
+            list(recipe.order.needs[stage.name]),
+            {name: _source_text(source) for name, source in recipe.inputs[stage.name].by_name()},
+            *_verdict(recipe.order.needs[stage.name], answers, answers.get(stage.name)),
+        )
         for stage in run_.spec.stages
     ]
 
@@ -130,17 +144,32 @@ def _as_if_done(status: StageStatus, answer: PrepareRecord | None) -> StageStatu
     )
 
 
-def _forecast(
-    name: str, kind: str, needs: list[str], answers: dict[str, PrepareRecord]
-) -> Forecast:
-    answer = answers.get(name)
+def _verdict(
+    needs: Collection[str], answers: Mapping[str, PrepareRecord], answer: PrepareRecord | None
+) -> tuple[str | None, str, str]:
+    """(key, verdict, why) of a stage."""
     if answer is None:
         new = [need for need in needs if need not in answers or answers[need].reused is None]
-        return Forecast(name, kind, needs, None, "run", f"key follows from {', '.join(new)}")
+        return None, "run", f"its key follows from {', '.join(new)}"
     if answer.exit_code != 0:
-        return Forecast(name, kind, needs, answer.key, "fail", answer.message)
+        return answer.key, "fail", answer.message
     if answer.reused is not None:
-        return Forecast(name, kind, needs, answer.key, "reuse", answer.message)
+        return answer.key, "reuse", answer.message
     if answer.resume is not None:
-        return Forecast(name, kind, needs, answer.key, "resume", answer.message)
-    return Forecast(name, kind, needs, answer.key, "run", "no artifact has this key")
+        return answer.key, "resume", answer.message
+    return answer.key, "run", "nothing has its key yet"
+
+
+def _source_text(source: Source | ModelSource) -> str:
+    """`sft`, `data/train.jsonl`, `owner/name@commit`, ..."""
+    if isinstance(source, Source) and source.stage:
+        return f"stage {source.stage}"
+    if source.hub:
+        return f"{source.hub.id}@{source.hub.revision}"
+    if source.artifact:
+        return source.artifact.uri
+    return source.path or "random weights"
+
+
+def _inputs_text(inputs: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}: {text}" for name, text in inputs.items())

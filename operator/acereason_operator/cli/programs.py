@@ -1,13 +1,15 @@
 """Verbs that are programs of the trainer: started as processes, never imported."""
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from acereason_operator.cli.runs import NoSuchRun, find_run
-from acereason_operator.cli.store import NoStore, add_store, find_store
+from acereason_operator.cli.store import add_store, find_store
+from acereason_operator.cli.which_run import find_run
 
 REPORT = "acereason_trainer.telemetry.report"
 HANDED_ON = {
@@ -30,33 +32,32 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         epilog="example: acereason report quickstart --out quickstart.html",
     )
     report.add_argument("name", nargs="?", metavar="RUN", help="run (default: the newest)")
-    report.add_argument("--out", type=Path, metavar="FILE", help="default: report.html of the run")
+    report.add_argument(
+        "--out", type=Path, metavar="FILE", help="default: runs/RUN/report.html of the store"
+    )
     add_store(report)
     report.set_defaults(run=_report)
     for verb, (_, what) in HANDED_ON.items():
         verbs.add_parser(verb, help=what)
 
 
-def hand_on(verb: str, rest: Sequence[str]) -> int:
-    """Start a verb's module with the rest of the command line; returns its exit code."""
-    command = [sys.executable, "-m", *HANDED_ON[verb][0], *rest]
-    return subprocess.run(command, check=False).returncode
+def hand_on(verb: str, rest: Sequence[str]) -> NoReturn:
+    """Become a verb's module with the rest of the command line."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", *HANDED_ON[verb][0], *rest])
 
 
 def write_report(store: Path, run: str, out: Path | None = None) -> Path | None:
     """Start the report's program; returns the file, or None where it failed (it said why)."""
     out = out or store / "runs" / run / "report.html"
     command = [sys.executable, "-m", REPORT, "--store", str(store), "--run", run, "--out", str(out)]
-    return out if subprocess.run(command, check=False).returncode == 0 else None
+    done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL)
+    return out if done.returncode == 0 else None
 
 
 def _report(args: argparse.Namespace) -> int:
-    try:
-        store = find_store(args)
-        name = find_run(store, args.name)
-    except (NoStore, NoSuchRun) as error:
-        print(error, file=sys.stderr)
-        return 2
+    store = find_store(args)
+    name = find_run(store, args.name).name
     out = write_report(store, name, args.out)
     if out is None:
         return 1

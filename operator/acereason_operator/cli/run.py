@@ -1,29 +1,26 @@
 """`acereason run FILE`: carry a run out on this machine and show how it goes."""
 
 import argparse
+import signal
 import sys
-from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from acereason_trainer.artifacts.errors import StoreFull
 
-from acereason_operator.api.run import AceReasonRunSpec
 from acereason_operator.api.status import RunStatus
 from acereason_operator.cli import last_store, programs, run_files
-from acereason_operator.cli.runs import near
-from acereason_operator.cli.show import Bars, JsonLines, Lines
+from acereason_operator.cli.show import Bars, JsonLines, Lines, Show
 from acereason_operator.cli.summary import failures, results, summary
+from acereason_operator.cli.which_run import near
 from acereason_operator.local.not_here import ignored
 from acereason_operator.local.run import LocalRun, carry_out
 from acereason_operator.local.run_directory import AlreadyRunning, UnreadableStatus
 from acereason_operator.local.stopping import StopRequests
-from acereason_operator.planner.status import is_true
+from acereason_operator.planner.stages import DONE as STAGE_DONE
 
 DONE = 0
 FAILED = 1
 MISUSED = 2
-SIGNALLED = 128
-"""Plus the signal's number: 130 after Ctrl-C, 143 after SIGTERM."""
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -32,8 +29,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "run",
         help="carry a run out on this machine",
         description="Carry a run out on this machine, stage by stage; what is finished already is "
-        "reused. Ctrl-C stops it, the same command goes on from there. Exit codes: 0 done, 1 a "
-        "stage failed, 2 the file is wrong, 130 or 143 stopped.",
+        "reused. Ctrl-C stops it, a second one kills it, and the same command goes on. Exit codes: "
+        "0 done, 1 a stage failed, 2 the file is wrong, 130 or 143 stopped.",
         epilog="example: acereason run examples/quickstart.yaml --until math-1 "
         "--set stages.math-1.mathRL.stop.steps=5",
     )
@@ -44,7 +41,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--output",
         choices=["text", "json"],
         default="text",
-        help="json: one JSON object a line, the last one the final status",
+        help="json: one JSON object per event on stdout, the final status in the last one",
     )
     parser.set_defaults(run=run)
 
@@ -52,52 +49,58 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def run(args: argparse.Namespace) -> int:
     """Carry out the verb."""
     try:
-        asked = replace(run_files.read(args), until=args.until)
+        asked = run_files.read(args)
     except run_files.Unusable:
         return MISUSED
-    stages = [stage.name for stage in asked.run.spec.stages]
-    if args.until is not None and args.until not in stages:
-        print(
-            f"--until: there is no stage {args.until}; {near(args.until, stages)}", file=sys.stderr
-        )
+    names = [stage.name for stage in asked.run.spec.stages]
+    if args.until is not None and args.until not in names:
+        _say(f"--until: there is no stage {args.until}; {near(args.until, names)}")
         return MISUSED
-    say_what_is_ignored(asked.run.spec)
-    last_store.remember(asked.store)
+    asked = replace(asked, until=args.until)
+    if there := ignored(asked.run.spec):
+        _say(f"ignored on this machine: {', '.join(there)}")
     stop = StopRequests()
     try:
-        with stop.listening(), _audience(args.output) as audience:
-            status = carry_out(asked, audience, stop)
+        with stop.listening(), _show(args.output) as show:
+            last_store.remember(asked.store)
+            status = carry_out(asked, show, stop)
     except (AlreadyRunning, UnreadableStatus, StoreFull) as error:
-        print(error, file=sys.stderr)
+        _say(str(error))
         return FAILED
-    return _ended(args.output, asked, status, stop)
+    return _ended(args.output, asked, status, stop.signal)
 
 
-def _audience(output: str) -> "AbstractContextManager[Lines | JsonLines]":
+def _show(output: str) -> Show:
     if output == "json":
         return JsonLines()
     return Bars() if sys.stderr.isatty() else Lines()
 
 
-def _ended(output: str, asked: LocalRun, status: RunStatus, stop: StopRequests) -> int:
-    """Say how it ended: the table, the report, the failures, or how to go on."""
-    name = asked.run.metadata.name
-    report = None if stop.count else programs.write_report(asked.store, name)
+def _ended(output: str, asked: LocalRun, status: RunStatus, stopped_by: int | None) -> int:
+    """Say how it ended: table, report, failures, or how to go on."""
+    left = [s for s in status.stages if s.name in asked.wanted and s.state not in STAGE_DONE]
+    code = _exit_code(stopped_by) if left else DONE
+    report = None
+    if not (left and stopped_by):
+        report = programs.write_report(asked.store, asked.run.metadata.name)
     if output == "json":
-        JsonLines.last(status, results(asked.store, asked.run, status), report)
+        JsonLines.last(code, status, results(asked.store, asked.run, status), report)
     else:
         print(summary(asked.store, asked.run, status))
         if report is not None:
             print(f"\nreport: {report}")
-    if stop.signal is not None:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return SIGNALLED + stop.signal
     for sentence in failures(status):
-        print(sentence, file=sys.stderr)
-    return FAILED if is_true(status, "Failed") else DONE
+        _say(sentence)
+    if left and stopped_by:
+        _say(f"stopped by {signal.Signals(stopped_by).name}; the same command goes on from here")
+    elif held := [s.name for s in left if s.state == "Suspended"]:
+        _say(f"held back by suspend: {', '.join(held)}; set it to false to go on")
+    return code
 
 
-def say_what_is_ignored(spec: AceReasonRunSpec) -> None:
-    """One sentence about settings that mean nothing on one machine."""
-    if names := ignored(spec):
-        print(f"ignored on this machine: {', '.join(names)}", file=sys.stderr)
+def _exit_code(stopped_by: int | None) -> int:
+    return FAILED if stopped_by is None else 128 + stopped_by
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)

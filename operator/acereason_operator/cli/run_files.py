@@ -38,10 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(args: argparse.Namespace) -> LocalRun:
-    """The run as it will be carried out here. Raises Unusable when every problem is printed."""
-    base = args.file.parent
+    """The run as it will be carried out. Raises Unusable when every problem is printed."""
+    base = args.file.parent.resolve()
     loaded = load_run(args.file, args.set, args.values)
-    problems = loaded.problems + missing_paths(loaded.document, base)
+    problems = loaded.problems + missing_paths(loaded.document, args.file.parent)
     for problem in problems:
         print(problem, file=sys.stderr)
     if loaded.run is None or problems:

@@ -3,29 +3,70 @@
 import json
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any, Self
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol, Self
 
 from acereason_trainer.config.stage_file import Progress
 from tqdm import tqdm
 
 from acereason_operator.api.status import RunStatus, StageStatus
 from acereason_operator.cli.tables import duration, time_taken
+from acereason_operator.local.run import Audience
 from acereason_operator.planner.actions import RecordEvent
 from acereason_operator.planner.observed import Observed
 
 LINE_EVERY = 10.0
 """Seconds between two lines about the progress of one stage."""
-SHOWN = ("reward", "accuracy", "loss", "entropy", "response_tokens", "rows_kept")
+JSON_EVERY = 1.0
+"""The same for programs."""
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit}{postfix}"
+METRICS = ("loss", "reward", "accuracy", "entropy", "response_tokens", "rows_kept")
 """Metrics beside the step, as far as a stage has them."""
+
+
+class Show(Audience, Protocol):
+    """An audience that may have to clean up."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+class Changes:
+    """What is new since it was last asked for."""
+
+    def __init__(self, every: float) -> None:
+        self._every = every
+        self._states: dict[str, str] = {}
+        self._said: dict[str, tuple[float, Progress]] = {}
+
+    def of_states(
+        self, status: RunStatus, waiting: Mapping[str, float]
+    ) -> Iterator[tuple[StageStatus, str]]:
+        """Stages whose state is another one."""
+        for stage in status.stages:
+            state = stage.state
+            cores = waiting.get(stage.name)
+            text = state if cores is None else f"waits for {cores:g} free cores"
+            if text != self._states.get(stage.name, "Waiting"):
+                yield stage, text
+            self._states[stage.name] = text
+
+    def of_progress(self, observed: Observed) -> Iterator[tuple[str, Progress]]:
+        """Running stages whose step is another one, each now and then."""
+        for name, progress in running(observed).items():
+            at, before = self._said.get(name, (float("-inf"), None))
+            if progress != before and time.monotonic() - at >= self._every:
+                self._said[name] = (time.monotonic(), progress)
+                yield name, progress
 
 
 class Lines:
     """Plain lines on stderr: every change of a state, and progress now and then."""
 
     def __init__(self) -> None:
-        self._states: dict[str, str] = {}
-        self._said: dict[str, tuple[float, int]] = {}
+        self._changes = Changes(LINE_EVERY)
 
     def __enter__(self) -> Self:
         return self
@@ -34,77 +75,70 @@ class Lines:
         """Nothing is open."""
 
     def told(self, event: RecordEvent) -> None:
-        """Warnings are worth a line; the rest shows in the states."""
-        if event.type == "Warning":
-            self.say(event.message)
+        """See Audience."""
+        if event.type == "Warning" and event.reason not in SAID_AT_THE_END:
+            _print_line(event.message)
 
     def shown(
         self, status: RunStatus, observed: Observed, waiting_for_cores: Mapping[str, float]
     ) -> None:
-        """Say what changed."""
-        for stage in status.stages:
-            state = "waiting for cores" if stage.name in waiting_for_cores else stage.state
-            if state != self._states.get(stage.name, "Waiting"):
-                self.say(stage_line(stage, state))
-            self._states[stage.name] = state
-        for stage, progress in running(status, observed):
-            at, step = self._said.get(stage.name, (0.0, -1))
-            if progress.step != step and time.monotonic() - at >= LINE_EVERY:
-                self._said[stage.name] = (time.monotonic(), progress.step)
-                self.say(f"{stage.name}: {progress_text(progress)}")
-
-    def say(self, line: str) -> None:
-        """One line, at once."""
-        print(line, file=sys.stderr, flush=True)
+        """See Audience."""
+        for stage, state in self._changes.of_states(status, waiting_for_cores):
+            _print_line(stage_line(stage, state))
+        for name, progress in self._changes.of_progress(observed):
+            _print_line(f"{name}: {progress_text(progress)}")
 
 
-class Bars(Lines):
+class Bars:
     """One bar for each running stage, and lines above them when a state changes."""
 
     def __init__(self) -> None:
-        super().__init__()
+        # Its thread would only guard against bars that nobody moves.
+        tqdm.monitor_interval = 0
+        self._changes = Changes(LINE_EVERY)
         self._bars: dict[str, tqdm[Any]] = {}
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *error: object) -> None:
         """Leave the terminal as it was."""
         for bar in self._bars.values():
             bar.close()
 
+    def told(self, event: RecordEvent) -> None:
+        """See Audience."""
+        if event.type == "Warning" and event.reason not in SAID_AT_THE_END:
+            tqdm.write(event.message, file=sys.stderr)
+
     def shown(
         self, status: RunStatus, observed: Observed, waiting_for_cores: Mapping[str, float]
     ) -> None:
-        """Move the bars."""
-        alive = {stage.name: progress for stage, progress in running(status, observed)}
+        """See Audience."""
+        alive = running(observed)
         for name in self._bars.keys() - alive.keys():
             self._bars.pop(name).close()
-        self._said = {name: (time.monotonic(), p.step) for name, p in alive.items()}
-        super().shown(status, observed, waiting_for_cores)
+        for stage, state in self._changes.of_states(status, waiting_for_cores):
+            tqdm.write(stage_line(stage, state), file=sys.stderr)
         for name, progress in alive.items():
-            if name not in self._bars:
-                self._bars[name] = tqdm(
-                    total=progress.total,
-                    unit=f" {progress.unit}",
-                    desc=name,
-                    leave=False,
-                    dynamic_ncols=True,
-                    bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}{postfix}",
-                )
-            bar = self._bars[name]
-            bar.n = progress.step
-            bar.total = progress.total
-            bar.set_postfix_str(rest_of(progress), refresh=False)
-            bar.refresh()
+            self._move(name, progress)
 
-    def say(self, line: str) -> None:
-        """One line above the bars."""
-        tqdm.write(line, file=sys.stderr)
+    def _move(self, name: str, progress: Progress) -> None:
+        bar = self._bars.get(name)
+        if bar is None:
+            bar = self._bars[name] = tqdm(
+                desc=name, leave=False, dynamic_ncols=True, bar_format=BAR, file=sys.stderr
+            )
+        bar.n, bar.total, bar.unit = progress.step, progress.total, progress.unit
+        bar.set_postfix_str(", ".join(details(progress)), refresh=False)
+        bar.refresh()
 
 
 class JsonLines:
-    """One JSON object a line on stdout: every change of a stage, every event."""
+    """One JSON object a line on stdout: changes of state, progress, events, the end."""
 
     def __init__(self) -> None:
-        self._last: dict[str, Any] = {}
+        self._changes = Changes(JSON_EVERY)
 
     def __enter__(self) -> Self:
         return self
@@ -113,65 +147,83 @@ class JsonLines:
         """Nothing is open."""
 
     def told(self, event: RecordEvent) -> None:
-        """Write an event."""
-        self._write({"event": event.type, "reason": event.reason, "message": event.message})
+        """See Audience."""
+        _print_json(event="message", type=event.type, reason=event.reason, message=event.message)
 
     def shown(
         self, status: RunStatus, observed: Observed, waiting_for_cores: Mapping[str, float]
     ) -> None:
-        """Write what changed."""
-        for stage in status.stages:
-            now = {"stage": stage.name, "state": stage.state, "step": stage.step}
-            if now != self._last.get(stage.name):
-                self._last[stage.name] = now
-                self._write({"event": "stage", **now, "attempt": stage.attempts})
+        """See Audience."""
+        for stage, state in self._changes.of_states(status, waiting_for_cores):
+            waits = {"message": state} if stage.name in waiting_for_cores else {}
+            _print_json(
+                event="stage",
+                stage=stage.name,
+                state=stage.state,
+                attempt=stage.attempts,
+                **({"message": stage.message} | waits),
+            )
+        for name, progress in self._changes.of_progress(observed):
+            _print_json(event="progress", stage=name, **progress.dump())
 
     @staticmethod
-    def last(status: RunStatus, results: list[dict[str, Any]], report: object) -> None:
+    def last(
+        exit_code: int, status: RunStatus, results: list[dict[str, Any]], report: object
+    ) -> None:
         """The final line."""
-        JsonLines._write(
-            {
-                "event": "end",
-                "status": status.dump(),
-                "results": results,
-                "report": None if report is None else str(report),
-            }
+        _print_json(
+            event="end",
+            exitCode=exit_code,
+            report=None if report is None else str(report),
+            results=results,
+            status=status.dump(),
         )
 
-    @staticmethod
-    def _write(row: dict[str, Any]) -> None:
-        print(json.dumps(row), flush=True)
+
+SAID_AT_THE_END = ("StageFailed", "RunFailed")
+"""Reasons of events whose sentences close the output."""
 
 
-def running(status: RunStatus, observed: Observed) -> list[tuple[StageStatus, Progress]]:
-    """Stages that run, with their newest progress."""
-    stages = {s.name: s for s in status.stages}
-    return [
-        (stages[job.stage], job.progress)
+def running(observed: Observed) -> dict[str, Progress]:
+    """Newest progress of each stage that runs."""
+    return {
+        job.stage: job.progress
         for job in observed.jobs
-        if not job.finished and job.progress is not None and job.stage in stages
-    ]
+        if not job.finished and job.progress is not None
+    }
 
 
 def stage_line(stage: StageStatus, state: str) -> str:
     """`sft: Complete in 2m10s`."""
-    took = f" in {time_taken(stage)}" if stage.finished_at and time_taken(stage) else ""
-    why = f" ({stage.message})" if stage.message and state not in ("Complete", "Running") else ""
-    return f"{stage.name}: {state}{took}{why}"
+    took = time_taken(stage)
+    attempt = f" (attempt {stage.attempts})" if stage.attempts > 1 and state == "Running" else ""
+    why = f" ({stage.message})" if stage.message and state in ("Reused", "Suspended") else ""
+    return f"{stage.name}: {state}{f' in {took}' if took else ''}{attempt}{why}"
 
 
 def progress_text(progress: Progress) -> str:
-    """`step 12/20, 0.93/s, 9s left, reward 0.61`."""
-    of = f"/{progress.total}" if progress.total else ""
-    return f"{progress.step}{of} {progress.unit}{rest_of(progress)}"
+    """`12/20 steps, 0.93/s, 9s left, reward 0.61`."""
+    of = f"/{progress.total}" if progress.total is not None else ""
+    return ", ".join([f"{progress.step}{of} {progress.unit}", *details(progress)])
 
 
-def rest_of(progress: Progress) -> str:
-    """Rate, time left and few metrics, as far as they are known."""
-    parts = []
+def details(progress: Progress) -> Iterator[str]:
+    """Rate, time left, phase and few metrics, as far as they are known."""
     if progress.rate is not None:
-        parts.append(f"{progress.rate:.3g}/s")
+        yield f"{progress.rate:.3g}/s"
     if progress.seconds_left is not None:
-        parts.append(f"{duration(progress.seconds_left)} left")
-    parts += [f"{name} {progress.metrics[name]:.3g}" for name in SHOWN if name in progress.metrics]
-    return "".join(f", {part}" for part in parts)
+        yield f"{duration(progress.seconds_left)} left"
+    if progress.phase:
+        yield progress.phase
+    yield from (
+        f"{name} {progress.metrics[name]:.3g}" for name in METRICS if name in progress.metrics
+    )
+
+
+def _print_line(line: str) -> None:
+    print(f"{datetime.now():%H:%M:%S} {line}", file=sys.stderr, flush=True)
+
+
+def _print_json(**row: Any) -> None:
+    row = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **row}
+    print(json.dumps(row, ensure_ascii=False), flush=True)

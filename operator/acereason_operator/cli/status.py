@@ -2,12 +2,15 @@
 
 import argparse
 import json
-import sys
 from datetime import UTC, datetime
+from typing import Any
 
-from acereason_operator.cli.runs import NoSuchRun, find_run, read_status, run_names
-from acereason_operator.cli.store import NoStore, add_store, find_store
+from acereason_operator.api.status import RunStatus
+from acereason_operator.cli.store import add_store, find_store
 from acereason_operator.cli.tables import duration, steps, table, time_taken
+from acereason_operator.cli.which_run import find_run, run_names
+from acereason_operator.local.job_files import started_jobs
+from acereason_operator.local.run_directory import RunDirectory
 from acereason_operator.planner.times import parse_time
 
 
@@ -29,28 +32,56 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 def run(args: argparse.Namespace) -> int:
     """Carry out the verb."""
-    try:
-        store = find_store(args)
-        names = [find_run(store, args.name)] if args.name else run_names(store)
-        statuses = {name: read_status(store, name) for name in names}
-        if not names:
-            find_run(store, None)
-    except (NoStore, NoSuchRun) as error:
-        print(error, file=sys.stderr)
-        return 2
+    store = find_store(args)
+    newest = find_run(store, args.name)
+    if args.name:
+        status = newest.status()
+        print(_json(newest, status) if args.output == "json" else _stages(newest, status))
+        return 0
+    runs = [find_run(store, name) for name in run_names(store)]
     if args.output == "json":
-        found = {name: status.dump() for name, status in statuses.items()}
-        print(json.dumps(found[args.name] if args.name else found, indent=2))
-    elif args.name:
-        stages = statuses[args.name].stages
-        rows = [(s.name, s.state, s.attempts, steps(s), time_taken(s), s.message) for s in stages]
-        print(table(("STAGE", "STATE", "ATTEMPTS", "STEPS", "TIME", "MESSAGE"), rows))
+        print(json.dumps([_plain(r, r.status()) for r in runs], indent=2, ensure_ascii=False))
     else:
-        rows_ = [
-            (name, s.state, s.stage, s.progress, _age(s.started_at)) for name, s in statuses.items()
-        ]
-        print(table(("RUN", "STATE", "STAGE", "PROGRESS", "AGE"), rows_))
+        print(_runs(runs))
     return 0
+
+
+def state(run: RunDirectory, status: RunStatus) -> str:
+    """The run's state, and whether anybody sees to it."""
+    if status.finished_at is not None or run.is_carried_out:
+        return status.state
+    if any(files.alive for files in started_jobs(run.store, run.name)):
+        return "Unattended"
+    return "Stopped"
+
+
+def _runs(runs: list[RunDirectory]) -> str:
+    rows = []
+    for run_ in runs:
+        s = run_.status()
+        rows.append((run_.name, state(run_, s), s.stage, s.progress, _age(s.started_at)))
+    return table(("RUN", "STATE", "STAGE", "PROGRESS", "AGE"), rows)
+
+
+def _stages(run_: RunDirectory, status: RunStatus) -> str:
+    rows = [
+        (s.name, s.state, s.attempts, steps(s), time_taken(s), s.message) for s in status.stages
+    ]
+    now = state(run_, status)
+    note = {
+        "Stopped": "\n\nnothing of it runs; the same `acereason run` goes on from here",
+        "Unattended": "\n\na stage still runs without `acereason run`, which takes it up again",
+    }
+    shown = table(("STAGE", "STATE", "ATTEMPTS", "STEPS", "TIME", "MESSAGE"), rows)
+    return f"run {run_.name}: {now}\n\n{shown}{note.get(now, '')}"
+
+
+def _json(run_: RunDirectory, status: RunStatus) -> str:
+    return json.dumps(_plain(run_, status), indent=2, ensure_ascii=False)
+
+
+def _plain(run_: RunDirectory, status: RunStatus) -> dict[str, Any]:
+    return {"name": run_.name, **status.dump(), "state": state(run_, status)}
 
 
 def _age(started_at: str | None) -> str:

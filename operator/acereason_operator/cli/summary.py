@@ -39,11 +39,7 @@ def results(store: Path, run: AceReasonRun, status: RunStatus) -> list[dict[str,
 
 def failures(status: RunStatus) -> list[str]:
     """One sentence for each failed stage: why, where its log is, what to do."""
-    return [
-        s.last_failure.message or s.message if s.last_failure else s.message
-        for s in status.stages
-        if s.state == "Failed"
-    ]
+    return [s.message for s in status.stages if s.state == "Failed"]
 
 
 def _metrics(store: Path, stage: StageStatus) -> dict[str, float]:

@@ -26,13 +26,9 @@ class RunDirectory:
     """What a store keeps of one run."""
 
     def __init__(self, store: Path, run: str) -> None:
+        self.store = store
         self.name = run
         self.path = store / "runs" / run
-
-    @property
-    def exists(self) -> bool:
-        """Whether the run was ever started here."""
-        return (self.path / "status.json").exists()
 
     @property
     def is_carried_out(self) -> bool:
