@@ -12,12 +12,10 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-import yaml
-
 from acereason_trainer.artifacts.errors import Corrupt, NotFound, StoreFull
 from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.config.exit_codes import ExitCode
-from acereason_trainer.config.stage_file import StageFile
+from acereason_trainer.config.read_stage_file import BadStageFile, read_stage_file
 from acereason_trainer.stage import StageContext, StageFailure, Stopped
 
 STAGES = {
@@ -42,7 +40,11 @@ def main() -> int:
         "stage_file", type=Path, metavar="STAGE_FILE", help="stage.yaml with its `prepared` section"
     )
     path = parser.parse_args().stage_file
-    file = StageFile.parse(yaml.safe_load(path.read_text()))
+    try:
+        file = read_stage_file(path)
+    except BadStageFile as error:
+        print(error, file=sys.stderr)
+        return ExitCode.BAD_CONFIGURATION
     if file.prepared is None:
         print(
             f"{path} has no `prepared` section; run python -m acereason_trainer.prepare first",

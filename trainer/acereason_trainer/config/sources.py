@@ -44,6 +44,10 @@ class ArtifactRef(Model):
     """Tree digest that its manifest must show."""
 
 
+FROM_CONFIG = "from_config.json"
+"""`{"seed": n}` in a model artifact without weights: the trainer's loader makes them."""
+
+
 class FromConfig(Model):
     """A model made from random weights: for tests and the quickstart."""
 

@@ -14,11 +14,10 @@ from transformers import (
 
 from acereason_trainer.config.common import ModelLoading
 from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.sources import FROM_CONFIG
 from acereason_trainer.stage import StageFailure
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-FROM_CONFIG = "from_config.json"
-"""In a model artifact without weights: `{"seed": n}` of the random weights to make."""
 
 
 def device() -> torch.device:

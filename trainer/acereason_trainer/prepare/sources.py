@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 from acereason_trainer.artifacts.store import Store, files_at
-from acereason_trainer.config.sources import ArtifactRef, FromConfig, HubSource, ResolvedSource
+from acereason_trainer.config.sources import (
+    FROM_CONFIG,
+    ArtifactRef,
+    FromConfig,
+    HubSource,
+    ResolvedSource,
+)
 from acereason_trainer.prepare.checks import (
     BadSource,
     check_config,
@@ -20,9 +26,6 @@ from acereason_trainer.prepare.checks import (
 )
 
 SourceKind = Literal["model", "data"]
-
-FROM_CONFIG = "from_config.json"
-"""`{"seed": n}` in a model artifact without weights."""
 
 MODEL_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt"]
 """What is fetched of a model repository: weights in another form than safetensors can run code."""
