@@ -6,7 +6,7 @@ from typing import Any
 
 from acereason_operator.api.run import AceReasonRun
 from acereason_operator.api.status import RunStatus, StageStatus
-from acereason_operator.planner.actions import CreateJob, RecordEvent, RemoveJob, StopJob
+from acereason_operator.planner.actions import Action, CreateJob, RecordEvent, RemoveJob, StopJob
 from acereason_operator.planner.context import Context
 from acereason_operator.planner.observed import JobView, Observed, PodView
 from acereason_operator.planner.plan import Plan, plan
@@ -32,8 +32,9 @@ LAPTOP = Context(
 )
 CLUSTER = Context(store="/store", resolve=lambda path: f"/data/{path}")
 
+CURATE = {"decontamination": None}
 STAGES: list[dict[str, Any]] = [
-    {"name": "prompts", "curate": {}, "inputs": {"data": {"path": "prompts.jsonl"}}},
+    {"name": "prompts", "curate": CURATE, "inputs": {"data": {"path": "prompts.jsonl"}}},
     {"name": "sft", "sft": {}},
     {"name": "math", "mathRL": {}},
 ]
@@ -104,6 +105,8 @@ class Desk:
     now: datetime = NOON
     status: RunStatus = field(default_factory=RunStatus)
     jobs: dict[str, JobView] = field(default_factory=dict)
+    made: dict[str, CreateJob] = field(default_factory=dict)
+    """The last start of each stage."""
     last: Plan = field(init=False)
 
     def plan(self) -> Plan:
@@ -117,12 +120,14 @@ class Desk:
         self.status = RunStatus.parse(self.last.status.dump())
         assert self.plan().status == self.status, "the same view gave another status"
         for action in self.last.actions:
-            self._carry_out(action)
+            self.carry_out(action)
         return self.last
 
-    def _carry_out(self, action: Any) -> None:
+    def carry_out(self, action: Action) -> None:
+        """Do one thing, as an executor does."""
         match action:
             case CreateJob(name=name):
+                self.made[action.stage] = action
                 view = JobView(name, action.stage, action.attempt, action.phase, self.now)
                 self.jobs.setdefault(name, replace(view, pods=(a_pod(),)))
             case StopJob(name=name):

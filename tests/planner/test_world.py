@@ -217,6 +217,9 @@ class World(RuleBasedStateMachine):
             ended = job.pods and all(pod.phase in ("Succeeded", "Failed") for pod in job.pods)
             wanted = self._is_claimed(job) or job.stopping or ended
             assert wanted, f"{job.name} belongs to no attempt and goes on"
+            stage = next(s for s in self.run.spec.stages if s.name == job.stage)
+            held = self.run.spec.suspend or stage.suspend
+            assert job.stopping or ended or not held, f"{job.name} is held back and goes on"
 
     def _at_most_one_trains(self) -> None:
         for stage in self.run.spec.stages:

@@ -17,6 +17,9 @@ from acereason_operator.planner.observed import Phase
 from acereason_operator.planner.scene import Scene
 from acereason_operator.planner.times import parse_time, rfc3339
 
+ALMOST_A_SECOND = timedelta(microseconds=999_999)
+"""Status holds whole seconds, cut: with this a wait is never shorter than was meant."""
+
 
 def charge(status: StageStatus, claim: AttemptClaim, bad: BadEnd, scene: Scene) -> StageStatus:
     """The stage after an attempt ended badly: it waits for the next one, or has failed.
@@ -53,7 +56,7 @@ def wait(
     status: StageStatus, claim: AttemptClaim, tries: int, message: str, scene: Scene
 ) -> StageStatus:
     """BackingOff after the `tries`-th bad end of one cause."""
-    at = scene.now + backoff(claim.job, tries, scene)
+    at = scene.now + backoff(claim.job, tries, scene) + ALMOST_A_SECOND
     return status.model_copy(
         update={"state": "BackingOff", "retry_at": rfc3339(at), "message": message}
     )

@@ -1,0 +1,166 @@
+"""Who pays: a verdict over all pods, after the settling window."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from acereason_operator.planner.context import Context
+from acereason_operator.planner.observed import PodView
+from acereason_trainer.config.stage_file import PrepareRecord, ResultRecord
+from planner_builders import CLUSTER, LAPTOP, NOON, Desk, a_dead_pod, a_pod, a_run, done
+
+MATH = [{"name": "math", "mathRL": {}, "inputs": {"data": {"path": "p"}}}]
+
+
+def running(context: Context = LAPTOP, stages: list[dict[str, Any]] = MATH, **spec: Any) -> Desk:
+    """A desk whose only stage trains."""
+    return Desk(a_run(stages, **spec), context).reaches("math")
+
+
+@dataclass(frozen=True)
+class Case:
+    why: str
+    pods: tuple[PodView, ...]
+    verdict: str
+    state: str = "BackingOff"
+
+
+CASES = [
+    Case("a program that dies is the user's", (a_dead_pod(1),), "User"),
+    Case("so is one that is killed for memory", (a_dead_pod(137),), "User"),
+    Case("a bad configuration is never retried", (a_dead_pod(78),), "BadConfiguration", "Failed"),
+    Case("an input may read well elsewhere", (a_dead_pod(65),), "CorruptInput"),
+    Case("NaN is a health stop", (a_dead_pod(76),), "HealthStop"),
+    Case("a lost peer is the machines' fault", (a_dead_pod(75),), "Infrastructure"),
+    Case("a stop that we did not ask for is nobody's", (a_dead_pod(143),), "Stopped"),
+    Case("no code and no record: prepare will see", (a_dead_pod(None),), "Infrastructure"),
+    Case("code 0 without an artifact proves nothing", (a_dead_pod(0),), "Infrastructure"),
+    Case(
+        "a peer that dies of its neighbour's preemption is not the user's fault",
+        (a_dead_pod(1, "a"), a_dead_pod(137, "b", disrupted=True)),
+        "Infrastructure",
+    ),
+    Case(
+        "nor is one whose neighbour's node went away",
+        (a_dead_pod(78, "a"), a_dead_pod(None, "b", node_ready=False)),
+        "Infrastructure",
+    ),
+    Case(
+        "one rank's bad configuration explains the others' deaths",
+        (a_dead_pod(1, "a"), a_dead_pod(75, "b"), a_dead_pod(78, "c")),
+        "BadConfiguration",
+        "Failed",
+    ),
+    Case(
+        "corrupt input explains a crash", (a_dead_pod(1, "a"), a_dead_pod(65, "b")), "CorruptInput"
+    ),
+    Case("a crash explains lost peers", (a_dead_pod(75, "a"), a_dead_pod(1, "b")), "User"),
+    Case("a crash outweighs a health stop", (a_dead_pod(76, "a"), a_dead_pod(1, "b")), "User"),
+    Case(
+        "a health stop explains a peer",
+        (a_dead_pod(75, "a"), a_dead_pod(76, "b")),
+        "HealthStop",
+    ),
+    Case(
+        "a lost peer explains a stopped one",
+        (a_dead_pod(143, "a"), a_dead_pod(75, "b")),
+        "Infrastructure",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.why)
+def test_the_most_specific_explanation_over_all_pods_wins(case: Case) -> None:
+    desk = running()
+    desk.ends("math", *case.pods)
+    failure = desk.stage("math").last_failure
+    assert failure is not None and failure.verdict == case.verdict
+    assert desk.stage("math").state == case.state
+
+
+def test_on_a_cluster_nobody_is_blamed_before_the_settling_window_is_over() -> None:
+    desk = running(CLUSTER)
+    plan = desk.ends("math", a_dead_pod(1, "a"), a_pod("b"), finished=False)
+    assert desk.stage("math").last_failure is None
+    assert plan.requeue_at == NOON + timedelta(seconds=30)
+    preempted = a_dead_pod(None, "b", disrupted=True, finished_at=NOON + timedelta(seconds=9))
+    desk.ends("math", a_dead_pod(1, "a"), preempted)
+    desk.later(seconds=30)
+    assert desk.stage("math").spent.infrastructure == 1
+    assert desk.stage("math").spent.user == 0
+
+
+def test_the_window_counts_from_the_first_bad_end_not_from_a_peer_that_was_done_before() -> None:
+    desk = running(CLUSTER)
+    desk.now += timedelta(hours=1)
+    desk.ends("math", a_dead_pod(0, "a"), a_dead_pod(1, "b", finished_at=desk.now), finished=False)
+    assert desk.stage("math").last_failure is None
+
+
+def test_peers_of_a_dead_pod_are_stopped_and_the_next_attempt_waits_for_their_end() -> None:
+    desk = running(stages=[{**MATH[0], "nodes": 2}])
+    first = desk.job("math").name
+    desk.change("math", pods_wanted=2)
+    desk.ends("math", a_dead_pod(1, "a"), a_pod("b"), finished=False)
+    assert desk.jobs[first].stopping
+    desk.retries_now()
+    assert desk.stage("math").attempt is None
+    assert first in desk.stage("math").message
+    desk.jobs[first] = replace(desk.jobs[first], finished=True)
+    desk.rounds()
+    assert desk.job("math").attempt == 2
+
+
+def test_a_pod_past_its_grace_on_a_lost_node_ends_the_attempt_without_waiting_for_it() -> None:
+    desk = running(CLUSTER, defaults={"gracePeriod": "2m"})
+    lost = a_pod("a", node="gpu-7", node_ready=False, terminating_since=NOON)
+    plan = desk.ends("math", lost, finished=False)
+    assert desk.stage("math").state == "Running"
+    assert plan.requeue_at == NOON + timedelta(minutes=2)
+    desk.later(minutes=2)
+    assert desk.stage("math").spent.infrastructure == 1
+    desk.retries_now()
+    assert desk.job("math").attempt == 2
+
+
+def test_a_node_that_is_only_not_ready_may_come_back() -> None:
+    desk = running(CLUSTER)
+    desk.ends("math", a_pod("a", node_ready=False), finished=False)
+    desk.later(hours=1)
+    assert desk.stage("math").state == "Running"
+
+
+def test_what_was_published_counts_whatever_the_code_says() -> None:
+    desk = running()
+    desk.ends("math", a_dead_pod(143, result=done("key-math")))
+    assert desk.stage("math").state == "Complete"
+    assert desk.condition("Complete") == "True AllStagesDone"
+
+
+def test_a_failed_prepare_is_judged_by_its_record() -> None:
+    desk = Desk(a_run(MATH))
+    desk.rounds()
+    desk.prepares("math", PrepareRecord(exit_code=78, message="prompts.jsonl is not there"))
+    stage = desk.stage("math")
+    assert stage.state == "Failed"
+    assert "while preparing: prompts.jsonl is not there" in stage.message
+    assert "prepare.log" in stage.message
+
+
+def test_a_failure_says_which_stage_what_where_how_often_and_what_to_do() -> None:
+    desk = running(CLUSTER, defaults={"retries": {"user": 0}})
+    record = ResultRecord(
+        exit_code=1, reason="OutOfMemory", message="rank 3 ran out of memory", log_tail="Traceback"
+    )
+    desk.ends("math", a_dead_pod(1, "r-math-1-train-0-x", node="gpu-7", result=record))
+    desk.later(minutes=1)
+    stage = desk.stage("math")
+    assert stage.message == (
+        "stage math: rank 3 ran out of memory on node gpu-7 (attempt 1, exit 1, 1 of 1 attempts"
+        " used). log: kubectl logs -n default r-math-1-train-0-x."
+        " try: correct what the log shows and edit the stage, or raise retries.user"
+    )
+    assert stage.last_failure is not None
+    assert (stage.last_failure.reason, stage.last_failure.log_tail) == ("OutOfMemory", "Traceback")
+    assert desk.condition("Failed") == "True StageFailed"

@@ -1,0 +1,178 @@
+"""Suspend, deadlines, queues, standing still, and removing Jobs at the end."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+from acereason_operator.api.run import AceReasonRun
+from acereason_operator.planner.actions import CreateJob, RemoveJob
+from planner_builders import (
+    CLUSTER,
+    NOON,
+    STAGES,
+    Desk,
+    a_dead_pod,
+    a_pod,
+    a_run,
+    done,
+    progress,
+)
+
+
+def held(run: AceReasonRun, suspend: bool = True) -> AceReasonRun:
+    """The run with `spec.suspend` set."""
+    return run.model_copy(update={"spec": run.spec.model_copy(update={"suspend": suspend})})
+
+
+def test_suspend_stops_the_attempt_charges_nobody_and_going_on_is_a_new_prepare() -> None:
+    desk = Desk(a_run()).reaches("sft")
+    desk.edited(held(desk.run))
+    assert desk.job("sft").stopping
+    assert desk.condition("Suspended") == "False Stopping"
+    desk.ends("sft", a_dead_pod(1))
+    assert desk.stage("sft").state == "Suspended"
+    assert desk.condition("Suspended") == "True SuspendedByUser"
+    assert desk.last.requeue_at is None, "nothing to wait for"
+    desk.edited(held(desk.run, suspend=False))
+    assert (desk.job("sft").attempt, desk.job("sft").phase) == (2, "Prepare")
+    assert desk.stage("sft").spent.user == 0
+
+
+def test_a_stage_that_publishes_while_it_is_being_stopped_is_complete() -> None:
+    desk = Desk(a_run()).reaches("sft")
+    desk.edited(held(desk.run))
+    desk.ends("sft", a_dead_pod(143, result=done("key-sft")))
+    assert desk.stage("sft").state == "Complete"
+
+
+def test_one_stage_can_be_held_back_while_the_others_go_on() -> None:
+    stages = [STAGES[0], {**STAGES[1], "suspend": True}]
+    desk = Desk(a_run([*stages, {**STAGES[2], "needs": ["prompts"]}]))
+    desk.rounds()
+    desk.finishes("prompts")
+    assert desk.stage("sft").state == "Suspended"
+    assert desk.stage("math").state == "Preparing"
+
+
+def test_suspend_drops_a_claim_that_nobody_carried_out_and_its_late_job_is_stopped() -> None:
+    desk = Desk(a_run())
+    desk.status = desk.plan().status  # written, and then the executor died
+    (late,) = [a for a in desk.plan().actions if isinstance(a, CreateJob)]
+    desk.edited(held(desk.run))
+    assert desk.stage("prompts").attempt is None
+    desk.carry_out(late)
+    desk.rounds()
+    assert desk.jobs[late.name].stopping
+
+
+def test_a_crash_between_write_and_start_is_made_good_by_whoever_looks_next() -> None:
+    desk = Desk(a_run())
+    desk.status = desk.plan().status
+    desk.round()
+    assert [a.name for a in desk.done_now()] == ["r-prompts-1-prepare"]
+
+
+def test_pods_that_do_not_all_run_in_time_are_given_back_for_free_and_a_queue_is_not_waiting() -> (
+    None
+):
+    run = a_run(STAGES[:1], defaults={"deadlines": {"pending": "10m"}})
+    desk = Desk(run, CLUSTER)
+    desk.round()
+    job = desk.job("prompts")
+    desk.jobs[job.name] = replace(job, pods=(), queued=True)
+    desk.later(hours=5)
+    assert desk.stage("prompts").message == "waits in the queue"
+    stuck = a_pod("a", phase="Pending", waiting_reason="Unschedulable")
+    desk.change("prompts", queued=False, admitted_at=desk.now, pods=(stuck,))
+    plan = desk.rounds()
+    assert plan.requeue_at == desk.now + timedelta(minutes=10)
+    desk.later(minutes=10)
+    assert desk.job("prompts").stopping
+    del desk.jobs[job.name]
+    desk.rounds()
+    stage = desk.stage("prompts")
+    assert stage.state == "BackingOff"
+    assert (stage.spent.user, stage.spent.infrastructure, stage.spent.pending) == (0, 0, 1)
+    assert desk.condition("Stalled") == "True PodsPending"
+    desk.later(minutes=1)
+    assert desk.job("prompts").attempt == 2
+
+
+def test_a_stage_fails_when_its_attempts_ran_too_long_together() -> None:
+    desk = Desk(a_run(defaults={"deadlines": {"active": "3h"}})).reaches("prompts")
+    desk.now += timedelta(hours=2)
+    desk.ends("prompts", a_dead_pod(75))
+    assert desk.stage("prompts").active_seconds == 7200
+    desk.retries_now()
+    desk.prepares("prompts")
+    plan = desk.rounds()
+    assert plan.requeue_at == desk.now + timedelta(hours=1)
+    desk.later(hours=1)
+    assert desk.job("prompts").stopping
+    desk.ends("prompts", a_dead_pod(143))
+    assert desk.stage("prompts").state == "Failed"
+    assert "deadlines.active" in desk.stage("prompts").message
+    desk.edited(a_run(defaults={"deadlines": {"active": "9h"}}))
+    assert desk.stage("prompts").state == "Preparing", "a raised deadline lets it go on"
+
+
+def test_a_step_that_stands_still_is_told_and_left_to_the_launcher() -> None:
+    run = a_run(STAGES[:1], defaults={"deadlines": {"noProgress": "10m"}})
+    desk = Desk(run).reaches("prompts")
+    assert desk.made["prompts"].stage_file.no_progress_seconds == 600
+    desk.change("prompts", progress=progress(3))
+    plan = desk.rounds()
+    assert plan.requeue_at == NOON + timedelta(minutes=10)
+    desk.later(minutes=10)
+    assert desk.condition("Stalled") == "True NoProgress"
+    assert not desk.done_now()
+    desk.change("prompts", progress=progress(4))
+    desk.rounds()
+    assert desk.condition("Stalled") == "False NotStalled"
+
+
+def test_an_image_that_cannot_be_pulled_is_shown_at_once() -> None:
+    desk = Desk(a_run(), CLUSTER)
+    desk.round()
+    stuck = a_pod("a", phase="Pending", waiting_reason="ImagePullBackOff", waiting_message="no tag")
+    desk.change("prompts", pods=(stuck,))
+    desk.rounds()
+    assert desk.condition("Stalled") == "True ImagePullBackOff"
+    assert desk.stage("prompts").message == "pod a: ImagePullBackOff: no tag"
+
+
+def test_jobs_go_when_the_run_was_finished_for_so_long_and_not_before() -> None:
+    desk = Desk(a_run(STAGES[:1], ttlAfterFinished="1h")).reaches("prompts")
+    plan = desk.ends("prompts", a_dead_pod(0, result=done("key-prompts")))
+    assert plan.requeue_at == NOON + timedelta(hours=1)
+    assert len(desk.jobs) == 2
+    desk.now = plan.requeue_at
+    desk.round()
+    assert [type(a) for a in desk.done_now()] == [RemoveJob, RemoveJob]
+    assert desk.rounds().requeue_at is None
+    assert desk.stage("prompts").state == "Complete", "terminal stays terminal"
+
+
+def test_conditions_are_there_from_the_first_visit_and_keep_their_time_until_they_change() -> None:
+    desk = Desk(a_run(STAGES[:1]))
+    desk.rounds()
+    assert {c.type for c in desk.status.conditions} == {
+        "Complete",
+        "Failed",
+        "Suspended",
+        "Stalled",
+    }
+    assert {c.status for c in desk.status.conditions} == {"False"}
+    desk.later(hours=1)
+    desk.finishes("prompts")
+    times = {c.type: c.last_transition_time for c in desk.status.conditions}
+    assert times["Complete"] == "2026-01-31T13:00:00Z"
+    assert times["Failed"] == "2026-01-31T12:00:00Z"
+
+
+def test_people_are_told_once() -> None:
+    desk = Desk(a_run(STAGES[:1])).reaches("prompts")
+    desk.change("prompts", finished=True, pods=(a_dead_pod(0, result=done("key-prompts")),))
+    desk.round()
+    assert desk.events() == ["StageComplete", "RunComplete"]
+    desk.round()
+    assert desk.events() == []
