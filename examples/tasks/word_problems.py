@@ -5,7 +5,8 @@ alone decides the answer, so it alone decides whether a problem is for training 
 another name or another thing around the same numbers is the same problem.
 
 The styles stand for what real SFT data mixes: right answers without the work (`hasty`), the work
-line by line (`careful`), the work with everything said twice (`verbose`). A model that imitates
+line by line (`careful`; `brief` leaves out the words), the work with everything said twice
+(`verbose`). A model that imitates
 all three is right far less often than one that has learned, by RL, which of them pays.
 """
 
@@ -13,7 +14,7 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-Style = Literal["hasty", "careful", "verbose"]
+Style = Literal["hasty", "brief", "careful", "verbose"]
 Symbol = Literal["+", "-", "*"]
 
 NAMES = ("Ann", "Ben", "Cora", "Dan", "Eva", "Finn", "Gus", "Hana")
@@ -148,9 +149,15 @@ def _thought(problem: WordProblem, style: Style) -> list[str]:
     if style == "hasty":
         return ["That is easy."]
     values = problem.skeleton.values
-    lines = [
-        f"{e.day}: {e.clause}: {before}{e.operation.symbol}{e.operation.amount}={after}"
+    equations = [
+        f"{before}{e.operation.symbol}{e.operation.amount}={after}"
         for e, before, after in zip(problem.events, values, values[1:], strict=False)
+    ]
+    if style == "brief":
+        return equations
+    lines = [
+        f"{e.day}: {e.clause}: {equation}"
+        for e, equation in zip(problem.events, equations, strict=True)
     ]
     if style == "careful":
         return lines
