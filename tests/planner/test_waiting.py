@@ -71,9 +71,7 @@ def test_a_crash_between_write_and_start_is_made_good_by_whoever_looks_next() ->
     assert [a.name for a in desk.done_now()] == ["r-prompts-1-prepare"]
 
 
-def test_pods_that_do_not_all_run_in_time_are_given_back_for_free_and_a_queue_is_not_waiting() -> (
-    None
-):
+def test_pods_that_do_not_all_run_in_time_are_given_back_and_queueing_is_not_waiting() -> None:
     run = a_run(STAGES[:1], defaults={"deadlines": {"pending": "10m"}})
     desk = Desk(run, CLUSTER)
     desk.round()
