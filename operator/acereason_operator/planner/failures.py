@@ -62,8 +62,7 @@ JOB_GONE = BadEnd("Infrastructure", "JobGone", "its Job was removed by somebody 
 
 def bad_end(job: JobView, scene: Scene) -> BadEnd | None:
     """How a Job that did not do its work ended; None while that is not certain yet."""
-    over = is_over(job, scene.now, scene.grace)
-    if not over and not _culprits(job, scene):
+    if not _has_bad_end(job, scene):
         return None
     if scene.now < _settled(job, scene):
         return None
@@ -73,14 +72,14 @@ def bad_end(job: JobView, scene: Scene) -> BadEnd | None:
 def due(job: JobView, scene: Scene) -> datetime | None:
     """When a bad end that is seen becomes certain, or a pod counts as lost."""
     lost = [lost_since(pod, scene.grace) for pod in job.pods]
-    if job.finished or _culprits(job, scene):
+    if _has_bad_end(job, scene):
         return earliest(_settled(job, scene), *lost)
     return earliest(*lost)
 
 
-def _culprits(job: JobView, scene: Scene) -> list[PodView]:
-    bad = [p for p in job.pods if _failed(p) or is_lost(p, scene.now, scene.grace)]
-    return sorted(bad, key=_end_or_last)
+def _has_bad_end(job: JobView, scene: Scene) -> bool:
+    now, grace = scene.now, scene.grace
+    return is_over(job, now, grace) or any(_failed(p) or is_lost(p, now, grace) for p in job.pods)
 
 
 def _failed(pod: PodView) -> bool:
