@@ -29,8 +29,9 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "run",
         help="carry a run out on this machine",
         description="Carry a run out on this machine, stage by stage; what is finished already is "
-        "reused. Ctrl-C stops it, a second one kills it, and the same command goes on. Exit codes: "
-        "0 done, 1 a stage failed, 2 the file is wrong, 130 or 143 stopped.",
+        "reused. Shows how it goes, and ends with a table and report.html. Ctrl-C stops it, a "
+        "second one kills it, and the same command goes on. Exit codes: 0 done, 1 a stage failed, "
+        "2 the file is wrong, 130 or 143 stopped.",
         epilog="example: acereason run examples/quickstart.yaml --until math-1 "
         "--set stages.math-1.mathRL.stop.steps=5",
     )
@@ -41,7 +42,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--output",
         choices=["text", "json"],
         default="text",
-        help="json: one JSON object per event on stdout, the final status in the last one",
+        help="json: one JSON object per event on stdout, the final status in the last one, in "
+        "place of table and report",
     )
     parser.set_defaults(run=run)
 
@@ -80,15 +82,12 @@ def _ended(output: str, asked: LocalRun, status: RunStatus, stopped_by: int | No
     """Say how it ended: table, report, failures, or how to go on."""
     left = [s for s in status.stages if s.name in asked.wanted and s.state not in STAGE_DONE]
     code = _exit_code(stopped_by) if left else DONE
-    report = None
-    if not (left and stopped_by):
-        report = programs.write_report(asked.store, asked.run.metadata.name)
     if output == "json":
-        JsonLines.last(code, status, results(asked.store, asked.run, status), report)
+        JsonLines.last(code, status, results(asked.store, asked.run, status))
     else:
-        print(summary(asked.store, asked.run, status))
-        if report is not None:
-            print(f"\nreport: {report}")
+        print(summary(asked.store, asked.run, status), flush=True)
+        if not (left and stopped_by):
+            _report(asked)
     for sentence in failures(status):
         _say(sentence)
     if left and stopped_by:
@@ -96,6 +95,12 @@ def _ended(output: str, asked: LocalRun, status: RunStatus, stopped_by: int | No
     elif held := [s.name for s in left if s.state == "Suspended"]:
         _say(f"held back by suspend: {', '.join(held)}; set it to false to go on")
     return code
+
+
+def _report(asked: LocalRun) -> None:
+    path = programs.write_report(asked.store, asked.run.metadata.name)
+    if path is not None:
+        print(f"\nreport: {path}")
 
 
 def _exit_code(stopped_by: int | None) -> int:

@@ -15,6 +15,7 @@ from acereason_operator.cli.tables import duration, time_taken
 from acereason_operator.local.run import Audience
 from acereason_operator.planner.actions import RecordEvent
 from acereason_operator.planner.observed import Observed
+from acereason_operator.planner.stages import DONE
 
 LINE_EVERY = 10.0
 """Seconds between two lines about the progress of one stage."""
@@ -44,12 +45,14 @@ class Changes:
     def of_states(
         self, status: RunStatus, waiting: Mapping[str, float]
     ) -> Iterator[tuple[StageStatus, str]]:
-        """Stages whose state is another one."""
+        """Stages whose state is another one; of those that were done before, nothing is said."""
+        first = not self._states
         for stage in status.stages:
             state = stage.state
             cores = waiting.get(stage.name)
             text = state if cores is None else f"waits for {cores:g} free cores"
-            if text != self._states.get(stage.name, "Waiting"):
+            known = self._states.get(stage.name, "Waiting")
+            if text != known and not (first and state in DONE):
                 yield stage, text
             self._states[stage.name] = text
 
@@ -167,14 +170,11 @@ class JsonLines:
             _print_json(event="progress", stage=name, **progress.dump())
 
     @staticmethod
-    def last(
-        exit_code: int, status: RunStatus, results: list[dict[str, Any]], report: object
-    ) -> None:
+    def last(exit_code: int, status: RunStatus, results: list[dict[str, Any]]) -> None:
         """The final line."""
         _print_json(
             event="end",
             exitCode=exit_code,
-            report=None if report is None else str(report),
             results=results,
             status=status.dump(),
         )

@@ -61,8 +61,10 @@ class RunDirectory:
         if before is None or before.spec != run.spec:
             generation += 1
         run = _with_metadata(run, generation=generation)
-        # JSON is YAML in which no text is mistaken for something else.
-        text = json.dumps(run.dump(), indent=2, ensure_ascii=False)
+        # As it was written: some rules look at what is written and not at what is meant. JSON is
+        # YAML in which no text is mistaken for something else.
+        written = run.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        text = json.dumps(written, indent=2, ensure_ascii=False)
         replace_file(self.path / "run.yaml", text.encode())
         return run
 

@@ -9,6 +9,7 @@ than the stage that read it counts as an edit of it.
 """
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 from acereason_trainer.artifacts.store import files_at
@@ -22,6 +23,9 @@ from acereason_operator.planner.named_inputs import NamedInputs
 from acereason_operator.planner.recipe import Recipe, recipe_of
 from acereason_operator.planner.stages import DONE
 from acereason_operator.planner.times import parse_time
+
+_STATUS_TIME = timedelta(seconds=1)
+"""Times in status are cut to whole seconds."""
 
 
 def started_again(run: AceReasonRun, status: RunStatus, context: Context) -> RunStatus:
@@ -57,10 +61,10 @@ def _changed(status: StageStatus, recipe: Recipe, context: Context) -> bool:
         return False
     if status.settings_digest != recipe.digests[status.name]:
         return True
-    return status.started_at is not None and any(
-        _newest(path) > parse_time(status.started_at).timestamp()
-        for path in _paths(inputs, context)
-    )
+    if status.started_at is None:
+        return False
+    read_at = parse_time(status.started_at) + _STATUS_TIME
+    return any(_newest(path) > read_at.timestamp() for path in _paths(inputs, context))
 
 
 def _paths(inputs: NamedInputs, context: Context) -> Iterator[Path]:

@@ -57,8 +57,31 @@ class Model(BaseModel):
         return cls.model_validate_json(text, strict=True, by_alias=True, by_name=False)
 
     def dump(self) -> dict[str, Any]:
-        """Plain JSON-able data under the outside names, without what was left unset (None)."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        """Plain JSON-able data under the outside names, without None where that is the default.
+
+        A null that means something (`decontamination: null`) is kept: reading it back gives the
+        same model.
+        """
+        data = self.model_dump(mode="json", by_alias=True)
+        _drop_unset(self, data)
+        return data
+
+
+def _drop_unset(value: Any, data: Any) -> None:
+    """Drop None where it is the default, from what a value was dumped as."""
+    if isinstance(value, Model):
+        for name, info in type(value).model_fields.items():
+            outside, inside = info.alias or name, getattr(value, name)
+            if inside is None and info.default is None:
+                del data[outside]
+            else:
+                _drop_unset(inside, data[outside])
+    elif isinstance(value, (list, tuple)):
+        for item, dumped in zip(value, data, strict=True):
+            _drop_unset(item, dumped)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _drop_unset(item, data[key])
 
 
 NOT_IN_KEY: dict[str, Any] = {"x-acereason-in-key": False}

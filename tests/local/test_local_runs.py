@@ -1,0 +1,234 @@
+"""Whole runs on one machine, with real processes: what is killed goes on, what failed is told."""
+
+import json
+import os
+import signal
+
+import pytest
+import yaml
+from acereason_operator.local.cores import machine_cores
+from laptops import DATA, EVAL, SFT, Laptop, is_alive, told, wait_for
+
+
+def test_a_run_goes_from_data_to_a_table_and_a_report(laptop: Laptop) -> None:
+    said = laptop.has(DATA, SFT, EVAL).runs("-o", "text")
+    assert laptop.states() == {"data": "Complete", "sft": "Complete", "eval": "Complete"}
+    assert "math avg@4 61.2 ± 2.9 (n=240)" in said
+    report = laptop.store / "runs" / "demo" / "report.html"
+    assert str(report) in said and "<html" in report.read_text()
+
+
+def test_a_finished_run_starts_nothing_again(laptop: Laptop) -> None:
+    laptop.has(DATA).runs()
+    before = laptop.status()
+    laptop.runs()
+    assert laptop.status() == before and not laptop.attempt("data", 2).exists()
+
+
+def test_a_killed_runner_leaves_its_stage_running_and_the_next_one_adopts_it(
+    laptop: Laptop,
+) -> None:
+    runner = laptop.has(told(DATA, "wait"), SFT).run()
+    rank = laptop.ready("data")
+    runner.kill()
+    runner.wait()
+    assert is_alive(rank)
+    assert "Unattended" in laptop.says("status", "--store", "store")
+    runner = laptop.run()
+    laptop.lets_go("data")
+    laptop.end_of(runner)
+    assert laptop.stage("data").attempts == 1
+    assert laptop.states() == {"data": "Complete", "sft": "Complete"}
+
+
+def test_a_stage_that_ended_while_nobody_looked_is_not_made_again(laptop: Laptop) -> None:
+    runner = laptop.has(told(DATA, "wait")).run()
+    laptop.ready("data")
+    runner.kill()
+    runner.wait()
+    laptop.lets_go("data")
+    wait_for((laptop.attempt("data") / "result.json").exists, "the end of the stage")
+    laptop.runs()
+    assert (laptop.stage("data").state, laptop.stage("data").attempts) == ("Complete", 1)
+
+
+def test_a_killed_stage_is_tried_again_by_its_runner(laptop: Laptop) -> None:
+    runner = laptop.has(told(DATA, "wait")).run()
+    rank = laptop.ready("data")
+    os.kill(laptop.launcher("data"), signal.SIGKILL)
+    wait_for(lambda: not is_alive(rank), "the rank to end with its launcher")
+    laptop.ready("data", 2)
+    laptop.lets_go("data")
+    assert "it was killed (SIGKILL" in laptop.end_of(runner)
+    assert laptop.stage("data").state == "Complete"
+
+
+def test_runner_and_stage_killed_together_cost_one_infrastructure_loss(laptop: Laptop) -> None:
+    runner = laptop.has(told(DATA, "wait")).run()
+    laptop.ready("data")
+    runner.kill()
+    runner.wait()
+    os.kill(laptop.launcher("data"), signal.SIGKILL)
+    laptop.lets_go("data")
+    laptop.runs()
+    assert laptop.stage("data").spent.infrastructure == 1
+    assert laptop.stage("data").state == "Complete"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_lets_its_stages_stop_and_goes_on_later(
+    laptop: Laptop, number: signal.Signals, code: int
+) -> None:
+    runner = laptop.has(told(DATA, "wait"), SFT).run()
+    rank = laptop.ready("data")
+    runner.send_signal(number)
+    assert "the same command goes on" in laptop.end_of(runner, code)
+    assert not is_alive(rank)
+    record = json.loads((laptop.attempt("data") / "result.json").read_text())
+    assert record["exitCode"] == 143, "stopped through its own SIGTERM path"
+    assert laptop.stage("data").spent.user == laptop.stage("data").spent.infrastructure == 0
+    laptop.lets_go("data")
+    laptop.runs()
+    assert laptop.states() == {"data": "Complete", "sft": "Complete"}
+
+
+def test_a_second_ctrl_c_kills_what_does_not_stop(laptop: Laptop) -> None:
+    runner = laptop.has(told(DATA, "stubborn", gracePeriod="10m")).run()
+    rank = laptop.ready("data")
+    runner.send_signal(signal.SIGINT)
+    wait_for(
+        lambda: (a := laptop.stage("data").attempt) is not None and a.stopping is not None,
+        "the stop to be decided",
+    )
+    assert is_alive(rank)
+    runner.send_signal(signal.SIGINT)
+    laptop.end_of(runner, 130)
+    wait_for(lambda: not is_alive(rank), "the rank to end")
+
+
+def test_a_second_start_of_the_same_run_is_refused_by_the_pid_of_the_first(laptop: Laptop) -> None:
+    runner = laptop.has(told(DATA, "wait")).run()
+    laptop.ready("data")
+    said = laptop.runs(code=1)
+    assert f"carried out by process {runner.pid} already" in said
+    laptop.lets_go("data")
+    laptop.end_of(runner)
+
+
+def test_until_leaves_out_what_the_stage_does_not_need(laptop: Laptop) -> None:
+    side = {**DATA, "name": "side", "needs": []}
+    laptop.has(DATA, SFT, EVAL, side).runs("--until", "sft")
+    states = laptop.states()
+    assert (states["data"], states["sft"]) == ("Complete", "Complete")
+    assert not laptop.attempt("eval").exists() and not laptop.attempt("side").exists()
+    laptop.runs()
+    assert set(laptop.states().values()) <= {"Complete", "Reused"}
+    assert laptop.stage("sft").attempts == 1
+
+
+def test_an_edit_between_runs_costs_what_is_below_it_and_nothing_else(laptop: Laptop) -> None:
+    side = {**DATA, "name": "side", "needs": [], "curate": {"maxRows": 1}}
+    laptop.has(DATA, side, SFT, EVAL).runs()
+    before = {s.name: s.artifact for s in laptop.status().stages}
+    laptop.has(DATA, side, {**SFT, "sft": {"rowTokens": 64}}, EVAL).runs()
+    after = {s.name: s.artifact for s in laptop.status().stages}
+    assert {name for name in after if after[name] != before[name]} == {"sft", "eval"}
+    assert not laptop.attempt("data", 2).exists() and not laptop.attempt("side", 2).exists()
+
+
+def test_an_edit_that_keeps_every_key_starts_nothing(laptop: Laptop) -> None:
+    laptop.has(DATA).runs()
+    laptop.has({**DATA, "retries": {"user": 7}}).runs()
+    assert not laptop.attempt("data", 2).exists()
+    assert laptop.status().observed_generation == 2
+
+
+def test_a_null_that_means_something_reaches_the_stage(laptop: Laptop) -> None:
+    laptop.has({**DATA, "curate": {"decontamination": None}}).runs()
+    told_file = yaml.safe_load((laptop.attempt("data") / "stage.launched.yaml").read_text())
+    assert told_file["settings"]["curate"]["decontamination"] is None
+
+
+def test_data_that_was_written_anew_is_read_again(laptop: Laptop) -> None:
+    laptop.has(DATA, SFT).runs()
+    before = laptop.stage("sft").artifact
+    (laptop.root / "train.jsonl").write_text('{"problem": "another", "answer": "2"}\n')
+    laptop.runs()
+    assert laptop.stage("sft").artifact != before
+
+
+def test_data_that_was_only_touched_is_found_to_be_the_same(laptop: Laptop) -> None:
+    laptop.has(DATA, SFT).runs()
+    before = laptop.stage("sft").artifact
+    (laptop.root / "train.jsonl").touch()
+    laptop.runs()
+    assert laptop.stage("sft").artifact == before
+    assert not (laptop.attempt("data", 2) / "rank-0.log").exists(), "prepared, not made again"
+
+
+def test_a_stage_that_keeps_failing_ends_the_run_with_one_sentence(laptop: Laptop) -> None:
+    said = laptop.has(told(DATA, "fail"), SFT).runs(code=1)
+    (sentence,) = [line for line in said.splitlines() if line.startswith("stage data: ")]
+    assert "try: correct what the log shows" in sentence
+    assert "exit 1, 2 of 2 attempts used" in sentence
+    assert f"log: {laptop.attempt('data', 2)}/rank-0.log" in sentence
+    assert laptop.states() == {"data": "Failed", "sft": "Waiting"}
+
+
+def test_bad_configuration_is_not_tried_twice(laptop: Laptop) -> None:
+    said = laptop.has(told(DATA, "refuse")).runs(code=1)
+    assert "line 4 has no answer" in said
+    assert not laptop.attempt("data", 2).exists()
+
+
+def test_a_failed_stage_is_tried_again_by_the_next_start(laptop: Laptop) -> None:
+    laptop.has(told(DATA, "refuse")).runs(code=1)
+    laptop.has(DATA).runs()
+    assert laptop.stage("data").state == "Complete"
+
+
+def test_one_failure_within_the_budget_is_only_told(laptop: Laptop) -> None:
+    assert "1 of 2 attempts used" in laptop.has(told(DATA, "fail-first")).runs()
+    assert laptop.stage("data").attempts == 2
+
+
+def test_stages_that_fit_run_at_once_and_the_next_one_waits(laptop: Laptop) -> None:
+    half = {"resources": {"requests": {"cpu": machine_cores() / 2}}}
+    whole = {"resources": {"requests": {"cpu": machine_cores()}}}
+    names = ("a", "b", "c")
+    cores = (half, half, whole)
+    stages = [
+        told({**DATA, "name": name, "needs": [], "curate": {"maxRows": i + 1}}, "wait", **cpu)
+        for i, (name, cpu) in enumerate(zip(names, cores, strict=True))
+    ]
+    runner = laptop.has(*stages).run()
+    laptop.ready("a")
+    laptop.ready("b")
+    wait_for(lambda: laptop.stage("c").state == "Pending", "c to be prepared")
+    laptop.lets_go("a")
+    wait_for(lambda: laptop.stage("a").state == "Complete", "a to end")
+    assert not (laptop.attempt("c") / "train.job").exists(), "b still runs"
+    laptop.lets_go("b")
+    laptop.ready("c")
+    laptop.lets_go("c")
+    assert f"waits for {machine_cores()} free cores" in laptop.end_of(runner)
+    assert laptop.threads("c") == str(machine_cores())
+
+
+def test_a_stage_is_told_its_threads(laptop: Laptop) -> None:
+    laptop.has({**DATA, "resources": {"requests": {"cpu": 3}}}).runs()
+    assert laptop.threads("data") == "3", "the same bits on a machine with fewer cores"
+
+
+def test_what_means_nothing_here_is_named_once(laptop: Laptop) -> None:
+    laptop.has({**DATA, "nodes": 2, "image": "trainer:1"}, queue={"name": "batch"})
+    said = laptop.runs()
+    assert "ignored on this machine: stages.data.image, stages.data.nodes, spec.queue" in said
+
+
+def test_another_run_of_the_same_store_reuses_what_is_there(laptop: Laptop) -> None:
+    laptop.has(DATA, SFT).runs()
+    laptop.file.write_text(laptop.file.read_text().replace("name: demo", "name: again"))
+    said = laptop.runs()
+    assert said.count('"state": "Reused"') >= 2
+    assert not (laptop.store / "work" / "again" / "data" / "1" / "rank-0.log").exists()
