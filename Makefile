@@ -44,7 +44,7 @@ lint: setup  ## Style, types and the arrows between packages
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-timing
+	$(BIN)/lint-imports
 
 lock: | $(UV)  ## Compile requirements.lock from pyproject.toml
 	$(UV) pip compile pyproject.toml --extra trainer --extra dev --universal --python-version 3.11 \
@@ -57,10 +57,10 @@ kubectl-yaml:  ## Ask kubectl's YAML package again what the corpus means (needs 
 	cd tests/api/kubectl_yaml && go run . corpus.json > expected.json
 
 chaos: setup  ## Kill runner and stage at 20 random moments; the metrics must not change
-	$(BIN)/python benchmarks/chaos.py
+	$(BIN)/python -m benchmarks.chaos
 
 bench-quickstart: setup $(QUICKSTART_DATA)  ## Quickstart over 3 seeds with its control arm
-	$(BIN)/python benchmarks/quickstart.py
+	$(BIN)/python -m benchmarks.quickstart
 
 bench-smollm2: setup  ## The same stages on SmolLM2-135M-Instruct
-	$(BIN)/python benchmarks/smollm2.py
+	$(BIN)/python -m benchmarks.smollm2
