@@ -50,8 +50,9 @@ lock: | $(UV)  ## Compile requirements.lock from pyproject.toml
 	$(UV) pip compile pyproject.toml --extra trainer --extra dev --universal --python-version 3.11 \
 	  --no-header --no-emit-index-url --quiet --upgrade --output-file requirements.lock
 
-generate: setup  ## Write what is derived from the models: JSON Schema and reference
+generate: setup  ## Write what is derived: JSON Schema, reference, figures in the README
 	$(BIN)/python -m acereason_operator.api.schema
+	$(BIN)/python -m benchmarks.readme
 
 kubectl-yaml:  ## Ask kubectl's YAML package again what the corpus means (needs Go 1.26)
 	cd tests/api/kubectl_yaml && go run . corpus.json > expected.json

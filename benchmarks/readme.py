@@ -1,0 +1,61 @@
+"""Figures in the README come from committed results: `make generate` writes them, a test compares.
+
+A block is everything between `<!-- figures: NAME -->` and `<!-- end figures -->`, made from
+benchmarks/results/NAME.json; a result that is not there yet leaves its block empty.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks import quickstart
+
+README = Path("README.md")
+RESULTS = Path("benchmarks/results")
+BLOCK = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- end figures -->)", re.DOTALL)
+
+
+def main() -> None:
+    """Write the README's figures."""
+    README.write_text(filled(README.read_text()))
+
+
+def filled(text: str) -> str:
+    """The README's text with every block made anew."""
+    return BLOCK.sub(lambda block: block[1] + figures(block[2]) + block[3], text)
+
+
+def figures(name: str) -> str:
+    """One block."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return ""
+    result = json.loads(path.read_text())
+    return f"{FORMS[name](result)}\n\n{_where(result['machine'], name)}\n"
+
+
+def _quickstart(result: Mapping[str, Any]) -> str:
+    first = result["seeds"][0]["rl"]["accuracy"]["SFT"]["math"]
+    return (
+        f"Held-out accuracy in percent, avg@{first['samples']} over {first['problems']} problems of "
+        "each kind, with its standard error over problems. The control arm spends RL's compute on "
+        f"more SFT.\n\n{quickstart.table(dict(result))}"
+    )
+
+
+def _where(machine: Mapping[str, Any], name: str) -> str:
+    return (
+        f"Measured {machine['date']} on {machine['cores']} cores ({machine['processor']}), torch "
+        f"{machine['versions']['torch']}, by `make {COMMANDS[name]}`: "
+        f"[results](benchmarks/results/{name}.json)."
+    )
+
+
+FORMS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"quickstart": _quickstart}
+COMMANDS = {"quickstart": "bench-quickstart", "smollm2": "bench-smollm2", "chaos": "chaos"}
+
+
+if __name__ == "__main__":
+    main()
