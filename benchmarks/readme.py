@@ -39,9 +39,9 @@ def figures(name: str) -> str:
 def _quickstart(result: Mapping[str, Any]) -> str:
     first = result["seeds"][0]["rl"]["accuracy"]["SFT"]["math"]
     return (
-        f"Held-out accuracy in percent, avg@{first['samples']} over {first['problems']} problems of "
-        "each kind, with its standard error over problems. The control arm spends RL's compute on "
-        f"more SFT.\n\n{quickstart.table(dict(result))}"
+        f"Held-out accuracy in percent, avg@{first['samples']} over {first['problems']} problems "
+        "of each kind, with its standard error over problems. The control arm spends RL's compute "
+        f"on more SFT.\n\n{quickstart.table(dict(result))}"
     )
 
 
