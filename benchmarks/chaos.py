@@ -1,12 +1,13 @@
 """`make chaos`: kill a run and everything it started at random moments; nothing may change.
 
-The run is carried out once undisturbed. Then once more in a store of its own: SIGKILL to the runner,
+The run is carried out once undisturbed. Then again in a store of its own: SIGKILL to the runner,
 its stages and all their processes together, at moments drawn from a seed, each time starting the
 same command again. At the end, whatever the run made must be equal bit for bit: the digest and the
 files of every artifact, and every row of metrics.jsonl and results.json, except for what measures
 time. Exit 0 where all is equal, 1 where something differs (it is named), 2 for a wrong run file.
 
-    benchmarks/chaos.py [FILE] [--kills 20] [--seed 0] [--values FILE]... [--set PATH=VALUE]...
+Without arguments it is the quickstart with the values of chaos.yaml: shorter stages that save their
+state every few seconds, so that kills fall into all of them and each life goes on from the last.
 """
 
 import argparse
@@ -31,6 +32,8 @@ from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.telemetry.metrics import is_timing
 
 ROOT = Path(__file__).resolve().parent.parent
+QUICKSTART = ROOT / "examples" / "quickstart.yaml"
+SETTINGS = ROOT / "benchmarks" / "chaos.yaml"
 MARK = "ACEREASON_CHAOS"
 """Environment variable by which every process of a run is found, whoever its parent is now."""
 TIMES = ("createdAt", "publishSeconds")
@@ -50,20 +53,27 @@ class Killed:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the experiment; returns the exit code."""
     options = _parser().parse_args(arguments)
+    if options.values is None:
+        options.values = [SETTINGS] if options.file == QUICKSTART else []
     command = [sys.executable, "-m", "acereason_operator.cli.main", "run", str(options.file)]
     command += [word for text in options.set for word in ("--set", text)]
     command += [word for file in options.values for word in ("--values", str(file))]
     with tempfile.TemporaryDirectory(prefix="acereason-chaos-") as directory:
-        calm, stormy = Path(directory, "calm"), Path(directory, "stormy")
         print("undisturbed ...", flush=True)
         began = time.monotonic()
-        if code := _undisturbed(command, calm):
+        if code := _to_the_end(command, Path(directory, "calm")):
             print(f"the undisturbed run ended with {code}; correct it first", file=sys.stderr)
             return code
         seconds = time.monotonic() - began
         print(f"undisturbed: {seconds:.0f} s. {options.kills} kills ...", flush=True)
-        kills = list(_disturbed(command, stormy, options.kills, options.seed, seconds))
-        differences = list(_differences(_made(calm), _made(stormy)))
+        lives = Lives(random.Random(options.seed), seconds / options.kills)
+        kills: list[Killed] = []
+        differences: list[str] = []
+        calm = _made(Path(directory, "calm"))
+        while len(kills) < options.kills:  # a run that outruns its kills is done once more
+            stormy = Path(directory, f"stormy-{len(kills)}")
+            kills += _disturbed(command, stormy, options.kills - len(kills), lives)
+            differences += _differences(calm, _made(stormy))
         attempts = _attempts(stormy)
     _write(options, seconds, kills, attempts, differences)
     for difference in differences:
@@ -73,40 +83,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if differences else 0
 
 
-def _undisturbed(command: Sequence[str], store: Path) -> int:
+@dataclass
+class Lives:
+    """How long each life lasts."""
+
+    draw: random.Random
+    mean_seconds: float
+
+    def next(self) -> float:
+        """0.2 to 1.8 times the share of the undisturbed run that one kill stands for."""
+        return self.draw.uniform(0.2, 1.8) * self.mean_seconds
+
+
+def _to_the_end(command: Sequence[str], store: Path) -> int:
     with _started(command, store) as process:
         return process.wait()
 
 
 def _disturbed(
-    command: Sequence[str], store: Path, kills: int, seed: int, seconds: float
+    command: Sequence[str], store: Path, most_kills: int, lives: Lives
 ) -> Iterator[Killed]:
-    """Start and kill until there were so many kills, then let it come to its end.
-
-    Each life lasts 0.2 to 2 times the share of the undisturbed run that one kill stands for, so
-    that the moments fall all over the run. A run that ends before its last kill begins again in
-    an emptied store... which never happens unless `kills` is far too small for it.
-    """
-    draw = random.Random(seed)
-    for number in range(kills):
+    """Start and kill until the run is done or there were so many kills; then it may end."""
+    for _ in range(most_kills):
+        lifetime = lives.next()
         with _started(command, store) as process:
-            lifetime = draw.uniform(0.2, 2.0) * seconds / kills
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            try:
                 code = process.wait(lifetime)
-                raise SystemExit(
-                    f"the run ended (code {code}) before kill {number + 1} of {kills}; use fewer "
-                    "kills, a longer run or another seed"
-                )
-            running = list(_running(store))
-            processes = _kill_all(process)
-        killed = Killed(round(lifetime, 2), running, processes)
-        print(
-            f"kill {number + 1}: after {killed.after_seconds} s, {', '.join(running)}", flush=True
-        )
-        yield killed
-    with _started(command, store) as process:
-        if code := process.wait():
-            raise SystemExit(f"the disturbed run ended with {code}")
+            except subprocess.TimeoutExpired:
+                running = list(_running(store))
+                killed = Killed(round(lifetime, 2), running, _kill_all(process))
+                print(f"killed after {lifetime:.1f} s: {', '.join(running)}", flush=True)
+                yield killed
+                continue
+        break
+    else:
+        code = _to_the_end(command, store)
+    if code:
+        raise SystemExit(f"the disturbed run in {store} ended with {code}")
 
 
 @contextlib.contextmanager
@@ -211,11 +224,12 @@ def _differences(calm: Mapping[str, Any], stormy: Mapping[str, Any]) -> Iterator
         a, b = calm.get(place), stormy.get(place)
         if a == b:
             continue
+        row = ""
         if isinstance(a, list) and isinstance(b, list):
-            rows = (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
-            row = next(rows, min(len(a), len(b)))
-            place, a, b = f"{place} row {row}", a[row : row + 1], b[row : row + 1]
-        yield f"{place}: undisturbed {str(a)[:200]}, disturbed {str(b)[:200]}"
+            unequal = (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
+            first = next(unequal, min(len(a), len(b)))
+            row, a, b = f" row {first}", a[first : first + 1], b[first : first + 1]
+        yield f"{place}{row}: undisturbed {str(a)[:200]}, disturbed {str(b)[:200]}"
 
 
 def _write(
@@ -226,9 +240,9 @@ def _write(
     differences: Sequence[str],
 ) -> None:
     result = {
-        "run": str(options.file),
+        "run": _name(options.file),
         "set": options.set,
-        "values": [str(file) for file in options.values],
+        "values": [_name(file) for file in options.values],
         "seed": options.seed,
         "undisturbedSeconds": round(seconds, 1),
         "kills": [
@@ -252,6 +266,12 @@ def _write(
     print(options.out)
 
 
+def _name(file: Path) -> str:
+    """Below the project where it is there: a result names no machine's directories."""
+    path = file.resolve()
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
+
+
 def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.split(": ")[1] for line in lines if line.startswith("model name")), "")
@@ -267,14 +287,20 @@ def _parser() -> argparse.ArgumentParser:
         "file",
         nargs="?",
         type=Path,
-        default=ROOT / "examples" / "quickstart.yaml",
+        default=QUICKSTART,
         metavar="FILE",
         help="run file (default: the quickstart)",
     )
     parser.add_argument("--kills", type=int, default=20, metavar="N", help="(default: 20)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments")
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
-    parser.add_argument("--values", action="append", default=[], type=Path, metavar="FILE")
+    parser.add_argument(
+        "--values",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="(default: chaos.yaml for the quickstart)",
+    )
     parser.add_argument(
         "--out", type=Path, default=ROOT / "benchmarks" / "results" / "chaos.json", metavar="FILE"
     )

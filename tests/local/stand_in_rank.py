@@ -7,6 +7,8 @@ The environment variable STAND_IN (a stage's `env`) holds words:
     fail            end with 1
     fail-first      end with 1 in the first attempt
     refuse          end with 78 and a sentence
+    pause           take two seconds
+    random          publish something else each time
 """
 
 import json
@@ -52,6 +54,8 @@ def publish() -> None:
     kind = OUTPUT_KIND[file.settings.kind]
     name = {"data": "rows.jsonl", "model": "model.txt", "evaluation": "answers.txt"}[kind]
     (result / name).write_text(json.dumps({"problem": file.prepared.key}) + "\n")
+    if "random" in told:
+        (result / "random.txt").write_text(os.urandom(8).hex())
     (result / "threads.txt").write_text(os.environ["OMP_NUM_THREADS"])
     DirectoryStore(Path(file.store)).publish(
         result,
@@ -79,5 +83,7 @@ if "refuse" in told:
         json.dumps({"exitCode": 78, "reason": "BadData", "message": "line 4 has no answer"})
     )
     sys.exit(78)
+if "pause" in told:
+    time.sleep(2)
 progress(TOTAL)
 publish()

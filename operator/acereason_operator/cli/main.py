@@ -9,7 +9,9 @@ from importlib.metadata import version
 from acereason_operator.cli import artifacts, logs, plan, programs, run, status, validate
 from acereason_operator.cli.store import NoStore
 from acereason_operator.cli.which_run import NotThere
+from acereason_operator.local.run_directory import UnreadableStatus
 
+FAILED = 1
 MISUSED = 2
 INTERRUPTED = 130
 
@@ -26,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NoStore, NotThere) as error:
         print(error, file=sys.stderr)
         return MISUSED
+    except UnreadableStatus as error:
+        print(error, file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

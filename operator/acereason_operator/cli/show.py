@@ -50,7 +50,7 @@ class Changes:
         for stage in status.stages:
             state = stage.state
             cores = waiting.get(stage.name)
-            text = state if cores is None else f"waits for {cores:g} free cores"
+            text = state if cores is None else waiting_text(cores)
             known = self._states.get(stage.name, "Waiting")
             if text != known and not (first and state in DONE):
                 yield stage, text
@@ -199,6 +199,11 @@ def stage_line(stage: StageStatus, state: str) -> str:
     attempt = f" (attempt {stage.attempts})" if stage.attempts > 1 and state == "Running" else ""
     why = f" ({stage.message})" if stage.message and state in ("Reused", "Suspended") else ""
     return f"{stage.name}: {state}{f' in {took}' if took else ''}{attempt}{why}"
+
+
+def waiting_text(cores: float) -> str:
+    """`waits for 2 free cores`."""
+    return f"waits for {cores:g} free core{'s' if cores > 1 else ''}"
 
 
 def progress_text(progress: Progress) -> str:

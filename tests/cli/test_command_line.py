@@ -1,0 +1,143 @@
+"""Wrong words on the command line: one sentence, the right exit code, never a traceback."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from acereason_operator.api.status import RunStatus, StageStatus
+from acereason_operator.cli.main import main
+from acereason_operator.local.run_directory import RunDirectory
+
+Said = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def acereason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Said:
+    """The command in an empty directory: exit code and all that it prints."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+    def said(*arguments: str) -> tuple[int, str]:
+        try:
+            code = main(list(arguments))
+        except SystemExit as end:
+            code = int(str(end.code))
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return said
+
+
+def a_run_file(path: Path, **spec: object) -> Path:
+    model = path.parent / "model"
+    model.mkdir(exist_ok=True)
+    (path.parent / "d.jsonl").write_text("{}")
+    run = {
+        "apiVersion": "acereason.dev/v1alpha1",
+        "kind": "AceReasonRun",
+        "metadata": {"name": "demo"},
+        "spec": {
+            "model": {"path": "model"},
+            "storage": {"directory": "store"},
+            "stages": [{"name": "sft-1", "sft": {}, "inputs": {"data": {"path": "d.jsonl"}}}],
+            **spec,
+        },
+    }
+    path.write_text(yaml.safe_dump(run))
+    return path
+
+
+def a_store(root: Path) -> Path:
+    """A store in which run `demo` has two stages."""
+    run = RunDirectory(root, "demo")
+    run.path.mkdir(parents=True)
+    run.write_status(RunStatus(stages=[StageStatus(name="sft-1"), StageStatus(name="math-1")]))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["run", "missing.yaml"], 2, "missing.yaml: cannot be read"),
+        (["run", "run.yaml", "--until", "sft"], 2, "there is no stage sft; did you mean sft-1?"),
+        (["run", "run.yaml", "--set", "spec.sed=1"], 2, "sed"),
+        (["run", "run.yaml", "--values", "none.yaml"], 2, "none.yaml"),
+        (["plan", "missing.yaml"], 2, "missing.yaml: cannot be read"),
+        (["status", "dem", "--store", "full"], 2, "there is no run dem in full; did you mean demo"),
+        (["status", "--store", "none"], 2, "none is not a directory"),
+        (["status", "--store", "empty"], 2, "empty holds no run yet"),
+        (["status"], 2, "there is no store here"),
+        (["logs", "math", "--store", "full"], 2, "no stage math; did you mean math-1?"),
+        (["logs", "math-1", "--store", "full"], 2, "has written nothing yet"),
+        (["logs", "math-1", "--attempt", "3", "--store", "full"], 2, "no attempt 3"),
+        (["report", "quick", "--store", "full"], 2, "there is no run quick in full; there is demo"),
+        (["artifacts", "list", "--store", "none"], 2, "none is not a directory"),
+        (["frobnicate"], 2, "invalid choice: 'frobnicate'"),
+    ],
+)
+def test_a_wrong_word_gets_one_sentence(
+    acereason: Said, tmp_path: Path, words: list[str], code: int, sentence: str
+) -> None:
+    a_run_file(tmp_path / "run.yaml")
+    a_store(tmp_path / "full")
+    (tmp_path / "empty").mkdir()
+    ended, said = acereason(*words)
+    assert (ended, sentence in said) == (code, True), said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("storage", "kind"),
+    [
+        ({"claim": "data"}, "claim"),
+        ({"objectStore": "s3://bucket/runs"}, "objectStore"),
+        ({"claimTemplate": {"name": "data", "storage": "1Ti"}}, "claimTemplate"),
+    ],
+)
+def test_storage_of_a_cluster_needs_a_directory_here(
+    acereason: Said, tmp_path: Path, storage: dict[str, object], kind: str
+) -> None:
+    hub = {"hub": {"id": "owner/name", "revision": "0" * 40}}
+    stages = [{"name": "sft", "sft": {}, "inputs": {"data": hub}}]
+    file = a_run_file(tmp_path / "run.yaml", storage=storage, model=hub, stages=stages)
+    ended, said = acereason("run", str(file))
+    assert ended == 2
+    assert f"spec.storage.{kind} needs a cluster; give a directory with --store" in said
+
+
+def test_a_path_that_leads_nowhere_is_named_before_anything_starts(
+    acereason: Said, tmp_path: Path
+) -> None:
+    file = a_run_file(tmp_path / "run.yaml")
+    (tmp_path / "d.jsonl").unlink()
+    ended, said = acereason("run", str(file))
+    assert ended == 2 and "d.jsonl does not exist" in said
+    assert not (tmp_path / "store").exists()
+
+
+def test_status_lists_runs_for_people_and_programs(acereason: Said, tmp_path: Path) -> None:
+    a_store(tmp_path / "store")
+    assert "demo  Stopped" in acereason("status")[1]
+    assert json.loads(acereason("status", "-o", "json")[1])[0]["name"] == "demo"
+    assert "math-1  Waiting" in acereason("status", "demo")[1]
+    assert json.loads(acereason("status", "demo", "-o", "json")[1])["stages"][1]["name"] == "math-1"
+
+
+def test_a_status_file_that_is_damaged_is_a_sentence(acereason: Said, tmp_path: Path) -> None:
+    a_store(tmp_path / "store")
+    (tmp_path / "store" / "runs" / "demo" / "status.json").write_text('{"stag')
+    ended, said = acereason("status", "demo")
+    assert ended == 1 and "remove it and start the run again" in said
+
+
+@pytest.mark.parametrize(
+    "verb", ["run", "validate", "plan", "status", "logs", "report", "lineage"]
+)  # fmt: skip
+def test_every_verb_shows_an_example(acereason: Said, verb: str) -> None:
+    ended, said = acereason(verb, "--help")
+    assert ended == 0
+    assert f"example: acereason {verb}" in " ".join(said.split())
