@@ -4,7 +4,7 @@ The executor may die between any two calls, carry plans out late or twice; Jobs 
 vanish, are preempted; artifacts rot; people suspend and edit. Whatever happens, after each round
 the rules below hold, and once the troubles end the run does too.
 
-`ACEREASON_DEEP=1` runs 2,000 longer examples instead of 60 (about 15 minutes).
+`ACEREASON_DEEP=1` runs 2,000 longer examples instead of 60 (about 10 minutes).
 """
 
 import os

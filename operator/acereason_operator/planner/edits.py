@@ -1,7 +1,7 @@
 """What an edit of the spec does to stages that have begun. Looked at when the generation changes.
 
 - done: nothing. Its result stands, the rest of the run goes on from it, and its message says so.
-  (The API server refuses such edits; `refused` lets a laptop refuse them too.)
+  (The API server refuses such edits; a laptop opens the stage again before it plans.)
 - in flight, and the edit changes results: the attempt is stopped and the stage starts again under
   its new key. An edit that keeps the key leaves the attempt alone; the next one is told of it.
 - failed, or between attempts: any edit of what an attempt is told gives new budgets, and a failed
@@ -9,10 +9,8 @@
 - not begun: nothing to do, the future is read from the spec.
 """
 
-from acereason_operator.api.run import AceReasonRun
 from acereason_operator.api.status import RunStatus, Spent, StageStatus
 from acereason_operator.planner import effective, retries
-from acereason_operator.planner.recipe import recipe_of
 from acereason_operator.planner.scene import Scene
 from acereason_operator.planner.stages import DONE
 
@@ -37,17 +35,6 @@ def applied(status: StageStatus, scene: Scene) -> StageStatus:
     if new_orders:
         return _open(status.model_copy(update={"spent": Spent()}))
     return _open(status) if _allowed_again(status, scene) else status
-
-
-def refused(run: AceReasonRun, status: RunStatus) -> list[str]:
-    """A sentence for each finished stage that the spec would now make in another way."""
-    now = recipe_of(run.spec).digests
-    finished = {s.name: s for s in status.stages if s.state in DONE and s.settings_digest}
-    return [
-        f"stages[{i}]: {stage.name} {RESULT_STANDS}"
-        for i, stage in enumerate(run.spec.stages)
-        if stage.name in finished and now[stage.name] != finished[stage.name].settings_digest
-    ]
 
 
 def tried_again(status: RunStatus) -> RunStatus:
