@@ -32,14 +32,16 @@ def a_run(**curate: object) -> AceReasonRun:
 )
 def test_a_run_as_applied_is_read_back_the_same(tmp_path: Path, curate: dict[str, object]):
     directory = RunDirectory(tmp_path, "demo")
-    applied = directory.apply(a_run(**curate))
-    assert directory.applied() == applied
+    with directory.locked():
+        applied = directory.apply(a_run(**curate))
+        assert directory.applied() == applied
 
 
 def test_the_generation_rises_with_an_edit_and_only_then(tmp_path: Path):
     directory = RunDirectory(tmp_path, "demo")
-    generations = [
-        directory.apply(run).metadata.generation
-        for run in (a_run(), a_run(), a_run(maxRows=5), a_run(maxRows=5), a_run())
-    ]
+    with directory.locked():
+        generations = [
+            directory.apply(run).metadata.generation
+            for run in (a_run(), a_run(), a_run(maxRows=5), a_run(maxRows=5), a_run())
+        ]
     assert generations == [1, 1, 2, 2, 3]
