@@ -21,7 +21,7 @@ CHAOS = Path(__file__).parents[2] / "benchmarks" / "chaos.py"
 def test_kills_change_nothing_and_what_chance_changes_is_seen(
     laptop: Laptop, words: str, code: int, verdict: str
 ) -> None:
-    """15 s: two runs of two stages, three kills."""
+    """25 s: two runs of two stages, three kills."""
     laptop.has(told(DATA, words), SFT)
     out = laptop.root / "chaos.json"
     done = subprocess.run(

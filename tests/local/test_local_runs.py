@@ -126,6 +126,13 @@ def test_until_leaves_out_what_the_stage_does_not_need(laptop: Laptop) -> None:
     assert laptop.stage("sft").attempts == 1
 
 
+def test_a_run_that_its_file_holds_back_says_so(laptop: Laptop) -> None:
+    said = laptop.has(DATA, {**SFT, "suspend": True}).runs(code=1)
+    assert "held back by suspend: sft; set it to false to go on" in said
+    assert laptop.states() == {"data": "Complete", "sft": "Suspended"}
+    assert "held back by its own suspend" in laptop.says("status", "demo", "--store", "store")
+
+
 def test_an_edit_between_runs_costs_what_is_below_it_and_nothing_else(laptop: Laptop) -> None:
     side = {**DATA, "name": "side", "needs": [], "curate": {"maxRows": 1}}
     laptop.has(DATA, side, SFT, EVAL).runs()

@@ -102,4 +102,6 @@ def test_a_stopped_run_says_so_in_status(laptop: Laptop) -> None:
     assert "Running" in laptop.says("status", "demo", "--store", "store")
     runner.terminate()
     laptop.end_of(runner, 143)
-    assert "run demo: Stopped" in laptop.says("status", "demo", "--store", "store")
+    said = laptop.says("status", "demo", "--store", "store")
+    assert "run demo: Stopped" in said and "data   Stopped  1" in said
+    assert "suspend" not in said, "nobody wrote that into the run"

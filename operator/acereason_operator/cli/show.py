@@ -197,7 +197,7 @@ def stage_line(stage: StageStatus, state: str) -> str:
     """`sft: Complete in 2m10s`."""
     took = time_taken(stage)
     attempt = f" (attempt {stage.attempts})" if stage.attempts > 1 and state == "Running" else ""
-    why = f" ({stage.message})" if stage.message and state in ("Reused", "Suspended") else ""
+    why = f" ({stage.message})" if stage.message and state == "Reused" else ""
     return f"{stage.name}: {state}{f' in {took}' if took else ''}{attempt}{why}"
 
 

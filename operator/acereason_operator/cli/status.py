@@ -7,7 +7,7 @@ from typing import Any
 
 from acereason_operator.api.status import RunStatus
 from acereason_operator.cli.store import add_store, find_store
-from acereason_operator.cli.tables import duration, steps, table, time_taken
+from acereason_operator.cli.tables import duration, state_and_message, steps, table, time_taken
 from acereason_operator.cli.which_run import find_run, run_names
 from acereason_operator.local.job_files import started_jobs
 from acereason_operator.local.run_directory import RunDirectory
@@ -64,9 +64,11 @@ def _runs(runs: list[RunDirectory]) -> str:
 
 
 def _stages(run_: RunDirectory, status: RunStatus) -> str:
-    rows = [
-        (s.name, s.state, s.attempts, steps(s), time_taken(s), s.message) for s in status.stages
-    ]
+    rows = []
+    applied = run_.applied()
+    for s in status.stages:
+        stage_state, message = state_and_message(s, applied)
+        rows.append((s.name, stage_state, s.attempts, steps(s), time_taken(s), message))
     now = state(run_, status)
     note = {
         "Stopped": "\n\nnothing of it runs; the same `acereason run` goes on from here",

@@ -8,7 +8,7 @@ from acereason_trainer.artifacts.store import DirectoryStore
 
 from acereason_operator.api.run import AceReasonRun
 from acereason_operator.api.status import RunStatus, StageStatus
-from acereason_operator.cli.tables import steps, table, time_taken
+from acereason_operator.cli.tables import state_and_message, steps, table, time_taken
 
 
 def summary(store: Path, run: AceReasonRun, status: RunStatus) -> str:
@@ -16,7 +16,13 @@ def summary(store: Path, run: AceReasonRun, status: RunStatus) -> str:
     metrics = {s.name: _metrics(store, s) for s in status.stages}
     samples = {s.name: _samples(s.name, run) for s in status.stages}
     rows = [
-        (s.name, s.state, steps(s), time_taken(s), _result(metrics[s.name], samples[s.name]))
+        (
+            s.name,
+            state_and_message(s, run)[0],
+            steps(s),
+            time_taken(s),
+            _result(metrics[s.name], samples[s.name]),
+        )
         for s in status.stages
     ]
     return table(("STAGE", "STATE", "STEPS", "TIME", "RESULT"), rows)

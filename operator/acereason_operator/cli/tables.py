@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from acereason_operator.api.run import AceReasonRun
 from acereason_operator.api.status import StageStatus
 from acereason_operator.planner.times import parse_time
 
@@ -31,6 +32,16 @@ def time_taken(stage: StageStatus) -> str:
     if stage.started_at is None or stage.finished_at is None:
         return ""
     return duration((parse_time(stage.finished_at) - parse_time(stage.started_at)).total_seconds())
+
+
+def state_and_message(stage: StageStatus, run: AceReasonRun | None) -> tuple[str, str]:
+    """As status has them, except where a stage is held back and the run does not say so: that was
+    Ctrl-C or --until, whose stages go on with the next start."""
+    spec = run.spec if run else None
+    held = spec and (spec.suspend or any(s.suspend for s in spec.stages if s.name == stage.name))
+    if stage.state != "Suspended" or held:
+        return stage.state, stage.message
+    return ("Stopped" if stage.attempts else "Waiting"), ""
 
 
 def steps(stage: StageStatus) -> str:

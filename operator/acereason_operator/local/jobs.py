@@ -81,9 +81,8 @@ class LocalJobs:
         )
         directory.mkdir(parents=True, exist_ok=True)
         files = JobFiles(action.stage, action.attempt, action.phase, directory)
-        if not files.alive:
-            text = yaml.safe_dump(action.stage_file.dump(), sort_keys=False, allow_unicode=True)
-            replace_file(files.stage_file, text.encode())
+        text = yaml.safe_dump(action.stage_file.dump(), sort_keys=False, allow_unicode=True)
+        replace_file(files.stage_file, text.encode())
         child = processes.start(files, self._environment(stage, wanted))
         self._jobs[action.name] = _Job(files, child)
         return True
