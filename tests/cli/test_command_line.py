@@ -109,6 +109,12 @@ def test_storage_of_a_cluster_needs_a_directory_here(
     assert f"spec.storage.{kind} needs a cluster; give a directory with --store" in said
 
 
+def test_a_store_that_cannot_be_made_is_a_sentence(acereason: Said, tmp_path: Path) -> None:
+    file = a_run_file(tmp_path / "run.yaml")
+    ended, said = acereason("run", str(file), "--store", "d.jsonl")
+    assert ended == 1 and "d.jsonl cannot be used" in said
+
+
 def test_a_path_that_leads_nowhere_is_named_before_anything_starts(
     acereason: Said, tmp_path: Path
 ) -> None:

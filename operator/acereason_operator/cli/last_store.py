@@ -1,5 +1,6 @@
 """The store of the last `acereason run`, so that `acereason status` needs no --store after it."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -7,8 +8,10 @@ from pathlib import Path
 def remember(store: Path) -> None:
     """Note the store for later commands of this user."""
     path = _path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{store}\n")
+    # A home that cannot be written costs a convenience, and no run.
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{store}\n")
 
 
 def last() -> Path | None:

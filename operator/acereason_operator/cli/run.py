@@ -69,6 +69,9 @@ def run(args: argparse.Namespace) -> int:
     except (AlreadyRunning, UnreadableStatus, StoreFull) as error:
         _say(str(error))
         return FAILED
+    except OSError as error:
+        _say(f"{asked.store} cannot be used: {error}")
+        return FAILED
     return _ended(args.output, asked, status, stop.signal)
 
 
