@@ -12,6 +12,7 @@ from typing import Any, Literal
 from acereason_trainer.checkpoints import Checkpoints, earlier_journal
 from acereason_trainer.config.rl import RL
 from acereason_trainer.dataset import read_rows
+from acereason_trainer.policy.health import check_update
 from acereason_trainer.policy.loading import load_tokenizer
 from acereason_trainer.policy.protocol import Policy
 from acereason_trainer.policy.torch_policy import TorchPolicy
@@ -20,7 +21,7 @@ from acereason_trainer.rewards import make_rewarder
 from acereason_trainer.rl.batches import advantages_of, assemble
 from acereason_trainer.rl.curriculum import Curriculum, planned_steps
 from acereason_trainer.rl.drawing import Drawing, first_by_name
-from acereason_trainer.rl.health import check_rewards, check_update
+from acereason_trainer.rl.health import check_rewards
 from acereason_trainer.rl.measure import mean_reward, measure, solved_prompts
 from acereason_trainer.rl.prompts import Prompt, select_prompts
 from acereason_trainer.rollout.journal import Journal
