@@ -70,10 +70,19 @@ def write_state(
         shutil.rmtree(replaced, ignore_errors=True)
 
 
-def keep_newest(work_dir: Path, keep: int) -> None:
-    """Remove all but the `keep` states of an attempt with the most steps."""
-    own = [path for path in (work_dir / STATES).glob("*") if path.name.isdigit()]
-    for old in sorted(own, reverse=True)[keep:]:
+def keep_newest(work_dir: Path, keep: int, and_up_to: int | None = None) -> None:
+    """Remove all but the `keep` states of an attempt with the most steps.
+
+    With `and_up_to`, the newest state of at most so many steps stays too: what a health stop goes
+    back to.
+    """
+    own = sorted(
+        (path for path in (work_dir / STATES).glob("*") if path.name.isdigit()), reverse=True
+    )
+    kept = set(own[:keep])
+    if and_up_to is not None:
+        kept |= set([path for path in own if int(path.name) <= and_up_to][:1])
+    for old in [path for path in own if path not in kept]:
         leaving = old.with_name(f".old-{old.name}-{secrets.token_hex(8)}")
         old.rename(leaving)  # a half-removed state must not look like a damaged one
         shutil.rmtree(leaving)
