@@ -34,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m acereason_trainer",
         description="Run one rank of a stage attempt.",
-        epilog="example: python -m acereason_trainer store/work/quickstart/sft/1/stage.yaml",
+        epilog="example: python -m acereason_trainer 1/stage.yaml",
     )
     parser.add_argument(
         "stage_file", type=Path, metavar="STAGE_FILE", help="stage.yaml with its `prepared` section"
