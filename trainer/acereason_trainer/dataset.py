@@ -131,13 +131,14 @@ def require_distinct_ids(rows: Iterable[Row], *, copies: bool = True) -> None:
     """
     first: dict[str, Row] = {}
     for row in rows:
-        earlier = first.setdefault(row.id, row)
-        if earlier is row or (copies and _as_text(earlier) == _as_text(row)):
-            continue
-        raise _bad(
-            f"{row.origin} has the id {row.id} of {earlier.origin}; rows need different ids (without "
-            '"id" it is made from the problem; a curate stage drops duplicates)'
-        )
+        if row.id not in first:
+            first[row.id] = row
+        elif not copies or _as_text(row) != _as_text(first[row.id]):
+            raise _bad(
+                f"{row.origin} has the id {row.id} of {first[row.id].origin}; rows need different "
+                "ids (one that has none gets the same as its problem has elsewhere; a curate stage "
+                "drops duplicates)"
+            )
 
 
 def matches(row: Row, where: Sequence[Range]) -> bool:

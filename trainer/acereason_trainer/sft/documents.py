@@ -1,9 +1,9 @@
 """Worked answers as token sequences, in the order in which they are learned.
 
-A set of millions of answers fits in memory as 32-bit tokens and hardly as anything else. So rows are
-read in batches; a budget of whole epochs needs them all, and each is tokenised as it is read and its
-text forgotten. A budget of steps, or of a part of an epoch, may need few of them: there the texts
-wait until their turn in the order comes.
+A set of millions of answers fits in memory as 32-bit tokens and hardly as anything else. So a
+budget of whole epochs, which needs all of them, has each batch of rows tokenised as it is read and
+its texts forgotten. A budget of steps, or of a part of an epoch, may need few: there the texts wait
+until their turn in the order comes.
 """
 
 from array import array
