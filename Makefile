@@ -57,7 +57,7 @@ generate: setup  ## Write what is derived: JSON Schema, reference, figures in th
 kubectl-yaml:  ## Ask kubectl's YAML package again what the corpus means (needs Go 1.26)
 	cd tests/api/kubectl_yaml && go run . corpus.json > expected.json
 
-chaos: setup  ## Kill runner and stage at 20 random moments; the metrics must not change
+chaos: setup $(QUICKSTART_DATA)  ## Kill runner and stage at 20 random moments; the metrics must not change
 	$(BIN)/python -m benchmarks.chaos
 
 bench-quickstart: setup $(QUICKSTART_DATA)  ## Quickstart over 3 seeds with its control arm
