@@ -10,9 +10,10 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 SYNCED := $(VENV)/.synced
 QUICKSTART_DATA := build/quickstart/data
+SMOLLM2 := build/smollm2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint lock generate kubectl-yaml chaos bench-quickstart bench-smollm2
+.PHONY: help setup quickstart test lint lock generate kubectl-yaml chaos bench-quickstart smollm2 bench-smollm2
 
 help:  ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -57,11 +58,19 @@ generate: setup  ## Write what is derived: JSON Schema, reference, figures in th
 kubectl-yaml:  ## Ask kubectl's YAML package again what the corpus means (needs Go 1.26)
 	cd tests/api/kubectl_yaml && go run . corpus.json > expected.json
 
-chaos: setup  ## Kill runner and stage at 20 random moments; the metrics must not change
+chaos: setup $(QUICKSTART_DATA)  ## Kill runner and stage at 20 random moments; the metrics must not change
 	$(BIN)/python -m benchmarks.chaos
 
 bench-quickstart: setup $(QUICKSTART_DATA)  ## Quickstart over 3 seeds with its control arm
 	$(BIN)/python -m benchmarks.quickstart
 
-bench-smollm2: setup  ## The same stages on SmolLM2-135M-Instruct
+smollm2: setup $(SMOLLM2)  ## The same stages on a real pretrained model, SmolLM2-135M-Instruct
+	$(BIN)/acereason run examples/smollm2-135m.yaml
+
+$(SMOLLM2): $(wildcard examples/smollm2/*.py examples/tasks/*.py) | setup
+	$(BIN)/python -m examples.smollm2.fetch --out $@/model
+	$(BIN)/python -m examples.smollm2.make_data --out $@/data
+	@touch $@
+
+bench-smollm2: setup $(SMOLLM2)  ## The same stages on SmolLM2-135M-Instruct
 	$(BIN)/python -m benchmarks.smollm2

@@ -14,7 +14,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import random
 import signal
 import subprocess
@@ -24,12 +23,13 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.telemetry.metrics import is_timing
+
+from benchmarks.machine import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICKSTART = ROOT / "examples" / "quickstart.yaml"
@@ -251,15 +251,7 @@ def _write(
         ],
         "attempts": attempts,
         "differences": list(differences),
-        "machine": {
-            "cores": len(os.sched_getaffinity(0)),
-            "processor": _processor(),
-            "system": platform.platform(),
-        },
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("acereason", "torch", "transformers")},
-        },
+        "machine": machine(),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
@@ -270,11 +262,6 @@ def _name(file: Path) -> str:
     """Below the project where it is there: a result names no machine's directories."""
     path = file.resolve()
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), "")
 
 
 def _parser() -> argparse.ArgumentParser:

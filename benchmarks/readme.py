@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import quickstart
+from benchmarks import quickstart, smollm2
 
 README = Path("README.md")
 RESULTS = Path("benchmarks/results")
@@ -45,6 +45,15 @@ def _quickstart(result: Mapping[str, Any]) -> str:
     )
 
 
+def _smollm2(result: Mapping[str, Any]) -> str:
+    first = result["accuracy"]["SFT"]["math"]
+    return (
+        "SmolLM2-135M-Instruct: held-out accuracy in percent with its standard error over "
+        f"problems, avg@{first['samples']} over {first['problems']} math problems.\n\n"
+        f"{smollm2.table(dict(result))}"
+    )
+
+
 def _where(machine: Mapping[str, Any], name: str) -> str:
     return (
         f"Measured {machine['date']} on {machine['cores']} cores ({machine['processor']}), torch "
@@ -53,7 +62,10 @@ def _where(machine: Mapping[str, Any], name: str) -> str:
     )
 
 
-FORMS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"quickstart": _quickstart}
+FORMS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "quickstart": _quickstart,
+    "smollm2": _smollm2,
+}
 COMMANDS = {"quickstart": "bench-quickstart", "smollm2": "bench-smollm2", "chaos": "chaos"}
 
 

@@ -1,4 +1,4 @@
-"""A tokenizer of 512 tokens, trained on the quickstart's own texts.
+"""A tokenizer of at most 512 tokens, trained on the quickstart's own texts.
 
 A model of 0.4M parameters has no room for spelling: numbers are single tokens, so that arithmetic
 is a table to learn, and the papers' fixed instructions are single tokens, so that they cost one

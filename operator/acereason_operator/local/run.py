@@ -10,7 +10,7 @@ from acereason_operator.api.run import AceReasonRun
 from acereason_operator.api.status import RunStatus
 from acereason_operator.local.jobs import LocalJobs
 from acereason_operator.local.run_directory import RunDirectory
-from acereason_operator.local.started_again import started_again
+from acereason_operator.local.started_again import at_once, started_again
 from acereason_operator.local.stopping import StopRequests
 from acereason_operator.planner.actions import CreateJob, RecordEvent, RemoveJob, StopJob
 from acereason_operator.planner.context import Context
@@ -116,6 +116,8 @@ class _Rounds:
 
     def to_the_end(self) -> RunStatus:
         """Rounds until nothing is left to do."""
+        self._decide(self._jobs.observe())  # judges what ended while nobody looked
+        self._status, self._due = at_once(self._status), _now()
         while True:
             if self._stop.count > 1:
                 self._jobs.kill_all()

@@ -39,9 +39,17 @@ def started_again(run: AceReasonRun, status: RunStatus, context: Context) -> Run
     )
 
 
+def at_once(status: RunStatus) -> RunStatus:
+    """The status in which no stage waits for its next attempt: whoever starts a run, after a power
+    cut say, wants it to go on now."""
+    stages = [
+        s.model_copy(update={"retry_at": None}) if s.state == "BackingOff" else s
+        for s in status.stages
+    ]
+    return status.model_copy(update={"stages": stages})
+
+
 def _opened(status: StageStatus, *, again: set[str]) -> StageStatus:
-    if status.state == "BackingOff":
-        return status.model_copy(update={"retry_at": None})
     if status.state not in DONE or status.name not in again:
         return status
     return status.model_copy(
