@@ -129,7 +129,7 @@ def test_where_no_document_fits_the_stage_says_so(make: Made, budget: dict[str, 
 def test_a_row_without_an_answer_is_refused_before_anything_is_learned(make: Made) -> None:
     rows = [*problems(3), (Row("r", {"problem": "p"}, "x.jsonl line 4"), 1)]
     for budget in ({"epochs": 1}, {"steps": 1}):
-        with pytest.raises(StageFailure, match='x.jsonl line 4 has no "response"'):
+        with pytest.raises(StageFailure, match='line 4 has no "response"'):
             make(rows, budget)
 
 
