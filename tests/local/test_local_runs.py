@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 
 import pytest
 import yaml
+from acereason_operator.api.status import RunStatus
 from acereason_operator.local.cores import machine_cores
 from laptops import DATA, EVAL, SFT, Laptop, is_alive, told, wait_for
 
@@ -141,6 +143,67 @@ def test_an_edit_between_runs_costs_what_is_below_it_and_nothing_else(laptop: La
     after = {s.name: s.artifact for s in laptop.status().stages}
     assert {name for name in after if after[name] != before[name]} == {"sft", "eval"}
     assert not laptop.attempt("data", 2).exists() and not laptop.attempt("side", 2).exists()
+
+
+def test_a_stage_that_outlives_its_runner_does_not_keep_what_an_edit_replaced(
+    laptop: Laptop,
+) -> None:
+    runner = laptop.has(DATA, told(SFT, "wait"), EVAL).run()
+    laptop.ready("sft")
+    runner.kill()
+    runner.wait()
+    edited = {**DATA, "curate": {"maxRows": 1}}
+    runner = laptop.has(edited, told(SFT, "wait"), EVAL).run()
+    laptop.ready("sft", 2)
+    laptop.lets_go("sft")
+    laptop.end_of(runner)
+    mended = {s.name: s.key for s in laptop.status().stages}
+    laptop.has(edited, SFT, EVAL).file.write_text(
+        laptop.file.read_text().replace("name: demo", "name: fresh")
+    )
+    laptop.runs("--store", "other-store")
+    fresh = RunStatus.parse_json(
+        (laptop.root / "other-store" / "runs" / "fresh" / "status.json").read_bytes()
+    )
+    assert mended == {s.name: s.key for s in fresh.stages}
+
+
+def test_a_run_that_is_stale_already_is_healed_by_the_next_start(laptop: Laptop) -> None:
+    laptop.has(DATA, SFT).runs()
+    before = laptop.stage("sft")
+    path = laptop.store / "runs" / "demo" / "status.json"
+    assert before.prepare is not None and before.prepare.inputs is not None
+    assert before.prepare.inputs.data is not None
+    read = before.prepare.inputs.data.digest
+    status = json.loads(path.read_text())
+    (sft,) = [s for s in status["stages"] if s["name"] == "sft"]
+    sft["prepare"]["inputs"]["data"]["digest"] = "sha256:" + "0" * 64
+    path.write_text(json.dumps(status))
+    laptop.runs()
+    healed = laptop.stage("sft").prepare
+    assert healed is not None and healed.inputs is not None and healed.inputs.data is not None
+    assert healed.inputs.data.digest == read
+
+
+def test_a_result_that_is_gone_is_made_again(laptop: Laptop) -> None:
+    laptop.has(DATA, SFT).runs()
+    artifact = laptop.stage("sft").artifact
+    assert artifact is not None
+    shutil.rmtree(laptop.store / artifact.uri)
+    laptop.runs()
+    assert laptop.stage("sft").artifact == artifact
+    assert (laptop.store / artifact.uri / "manifest.json").exists()
+
+
+def test_a_result_that_was_given_up_is_not_made_again(laptop: Laptop) -> None:
+    more = {**SFT, "name": "more", "needs": ["sft"]}
+    laptop.has(DATA, SFT, more, retention={"keepIntermediate": "final"}).runs()
+    artifact = laptop.stage("sft").artifact
+    assert artifact is not None
+    shutil.rmtree(laptop.store / artifact.uri)
+    laptop.runs()
+    assert not (laptop.store / artifact.uri).exists()
+    assert not laptop.attempt("sft", 2).exists()
 
 
 def test_an_edit_that_keeps_every_key_starts_nothing(laptop: Laptop) -> None:

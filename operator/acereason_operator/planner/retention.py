@@ -39,12 +39,12 @@ def roots(run: AceReasonRun, status: RunStatus) -> Roots:
         entry = by_name.get(stage.name, StageStatus(name=stage.name))
         done = entry.state in stages.DONE
         states[stage.name] = run.spec.retention.keep_states if done else "all"
-        if not (only_final and _is_intermediate(run.spec, stage, order)):
+        if not (only_final and is_intermediate(run.spec, stage, order)):
             kept.update(_artifacts(entry, with_inputs=not only_final))
     return Roots(frozenset(kept), states)
 
 
-def _is_intermediate(spec: AceReasonRunSpec, stage: Stage, order: stages.Order) -> bool:
+def is_intermediate(spec: AceReasonRunSpec, stage: Stage, order: stages.Order) -> bool:
     """A model or dataset that a later stage of its kind was built on. Evaluations are results."""
     kind = OUTPUT_KIND[stage.kind]
     return kind != "evaluation" and any(
