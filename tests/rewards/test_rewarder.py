@@ -3,12 +3,13 @@
 import importlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,21 @@ def test_the_same_answer_in_other_words_is_checked_once() -> None:
         assert rewarder.submit(row, boxed(r"2\sqrt 2", "another")) is first
         assert rewarder.submit({"answer": r"\sqrt{18}"}, boxed(r"2\sqrt 2")) is not first
         assert first.result(60).verdict == Verdict.CORRECT
+
+
+def test_the_same_program_is_checked_once_for_the_same_tests_and_again_for_others() -> None:
+    one = {"tests": [{"input": "", "output": "1"}]}
+    same = {"tests": [{"input": "", "output": "1", "note": "not for the checker"}]}
+    other = {"tests": [{"input": "", "output": "2"}]}
+    called = {**one, "starter": "def f():"}
+    with a_rewarder("code", FAST) as rewarder:
+        first = rewarder.submit(one, program("print(1)"))
+        assert rewarder.submit(same, program("print(1)")) is first
+        verdicts = [
+            rewarder.submit(row, program("print(1)")).result(60).verdict
+            for row in (one, other, called)
+        ]
+    assert verdicts == [Verdict.CORRECT, Verdict.WRONG, Verdict.RUNTIME_ERROR]
 
 
 def test_responses_may_come_from_many_threads() -> None:
@@ -97,6 +113,59 @@ def test_a_worker_that_is_killed_costs_a_retry_and_no_verdict() -> None:
         (worker,) = children_named("rewards.worker")
         os.kill(worker, signal.SIGKILL)
         assert future.result(60).verdict == Verdict.CORRECT
+
+
+@contextmanager
+def no_interpreter() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", "/no/such/interpreter")
+        yield
+
+
+@contextmanager
+def no_descriptors_left() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("trouble", [no_interpreter, no_descriptors_left])
+def test_a_worker_that_cannot_be_started_masks_the_sample_until_it_can(
+    trouble: Callable[[], AbstractContextManager[None]],
+) -> None:
+    with a_rewarder("code", FAST) as rewarder:
+        row = {"tests": [{"input": "", "output": "1"}]}
+        assert rewarder.submit(row, program("print(1)")).result(60).reward == 1
+        (worker,) = children_named("rewards.worker")
+        with trouble():
+            os.kill(worker, signal.SIGKILL)
+            grade = rewarder.submit(row, program("print(1) ")).result(60)
+        assert (grade.verdict, grade.reward) == (Verdict.INFRA_ERROR, None)
+        assert "cannot be started" in grade.detail
+        assert rewarder.submit(row, program("print(1) ")).result(60).reward == 1
+
+
+@pytest.mark.parametrize("trouble", [no_interpreter, no_descriptors_left])
+def test_a_first_worker_that_cannot_be_started_is_tried_again_by_the_next_attempt(
+    trouble: Callable[[], AbstractContextManager[None]],
+) -> None:
+    row = {"tests": [{"input": "", "output": "1"}]}
+    with a_rewarder("code", FAST) as rewarder, trouble(), pytest.raises(StageFailure) as e:
+        rewarder.submit(row, program("print(1)"))
+    assert e.value.code == ExitCode.TEMPORARY
+    assert "no verifier could be started" in str(e.value)
+
+
+def test_whatever_goes_wrong_beside_a_worker_is_raised_where_its_verdict_is_waited_for(
+    own_module: str,
+) -> None:
+    with a_rewarder("math", FAST, custom=CustomReward(function=f"{own_module}:half")) as rewarder:
+        with pytest.raises(TypeError, match="pickle"):
+            rewarder.submit({"hint": "b", "lock": threading.Lock()}, "abc").result(60)
+        assert rewarder.submit({"hint": "b"}, "abc").result(60).reward == 0.5
 
 
 def test_closing_ends_every_process() -> None:

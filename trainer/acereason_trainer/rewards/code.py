@@ -7,12 +7,12 @@ defines or prints can decide its own verdict.
 import json
 import re
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 from acereason_trainer.config.common import CodeLimits
+from acereason_trainer.rewards.problem_tests import Tests
 from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.rewards.sandbox import Outcome, Program
 
@@ -25,29 +25,19 @@ _CLASS = re.compile(r"^class[ \t]+(\w+)", re.M)
 _CPU_TOLERANCE = 0.1
 
 
-@dataclass(frozen=True)
-class CodeJob:
-    """A program and what it must do."""
-
-    program: str
-    tests: tuple[Mapping[str, Any], ...]
-    """{input, output}: text, or for a call the JSON of the argument list and of the result."""
-    starter: str | None
-    """Function header of a call-based problem."""
-
-
-def grade_program(job: CodeJob, limits: CodeLimits, run: Run, all_tests: bool) -> Grade:
+def grade_program(
+    program: Program, tests: Tests, limits: CodeLimits, run: Run, all_tests: bool
+) -> Grade:
     """Run the tests in order, up to the first failure unless `all_tests`.
 
     CPU seconds are limited for each test and for all of them together. Raises SandboxLost where a
     run says nothing about the program.
     """
-    if not job.tests:
+    if not tests:
         return Grade(Verdict.INFRA_ERROR, None, 0.0, "the problem has no tests")
-    program = Program(job.program, entry_point(job.starter) if job.starter else None)
     verdicts: list[Verdict] = []
     seconds, cpu, detail = 0.0, 0.0, ""
-    for number, test in enumerate(job.tests, 1):
+    for number, test in enumerate(tests, 1):
         allowed = min(limits.seconds_per_test, limits.seconds_per_program - cpu)
         if allowed <= 0:
             verdict, why = Verdict.TIMEOUT, "all tests together took too long"
@@ -58,7 +48,7 @@ def grade_program(job: CodeJob, limits: CodeLimits, run: Run, all_tests: bool) -
             verdict, why = judge(outcome, test["output"], program, limits, allowed)
         verdicts.append(verdict)
         if verdict is not Verdict.CORRECT:
-            detail = detail or f"test {number} of {len(job.tests)}: {why}"
+            detail = detail or f"test {number} of {len(tests)}: {why}"
             if not all_tests:
                 break
     first_bad = next((v for v in verdicts if v is not Verdict.CORRECT), Verdict.CORRECT)
@@ -183,8 +173,3 @@ def _same_plain(left: Any, right: Any) -> bool:
     if isinstance(left, dict):
         return left.keys() == right.keys() and all(_same_plain(left[k], right[k]) for k in left)
     return bool(left == right)
-
-
-def as_tests(tests: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
-    """Tests as they travel to a worker."""
-    return tuple({"input": t["input"], "output": t["output"]} for t in tests)

@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from acereason_trainer.config.common import Verifier
-from acereason_trainer.rewards.code import CodeJob
 from acereason_trainer.rewards.protocol import Grade
+from acereason_trainer.rewards.sandbox import Program
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,22 @@ class MathJob:
 
 
 @dataclass(frozen=True)
+class CodeJob:
+    """A program and what it must do."""
+
+    program: Program
+    digest: bytes
+    """Names the tests."""
+    tests: bytes | None
+    """Packed; None where the worker should know them by their digest."""
+
+
+@dataclass(frozen=True)
+class WantsTests:
+    """The worker does not know a job's tests (any more); it must be sent with them."""
+
+
+@dataclass(frozen=True)
 class CustomJob:
     """A row and the response to it."""
 
@@ -62,4 +78,9 @@ class RewardRaised:
 
 
 Job = MathJob | CodeJob | CustomJob
-Reply = Grade | RewardRaised
+Reply = Grade | RewardRaised | WantsTests
+
+
+def in_brief(job: Job) -> Job:
+    """The job with its tests named and left out: as good for a worker that knows them."""
+    return replace(job, tests=None) if isinstance(job, CodeJob) else job

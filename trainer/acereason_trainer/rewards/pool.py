@@ -19,7 +19,15 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from acereason_trainer.config.exit_codes import ExitCode
-from acereason_trainer.rewards.jobs import Job, Ready, Refused, RewardRaised, Setup
+from acereason_trainer.rewards.jobs import (
+    Job,
+    Ready,
+    Refused,
+    RewardRaised,
+    Setup,
+    WantsTests,
+    in_brief,
+)
 from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.stage import StageFailure
 
@@ -29,10 +37,13 @@ _START_SECONDS = 120.0
 
 
 class WorkerLost(Exception):
-    """A worker ended or did not answer. `code` is its exit code: negative for a signal."""
+    """A worker could not be started, ended or did not answer.
 
-    def __init__(self, code: int | None) -> None:
-        super().__init__(f"the checking process ended with {code}")
+    `code` is its exit code, where it has one: negative for a signal.
+    """
+
+    def __init__(self, sentence: str, code: int | None = None) -> None:
+        super().__init__(sentence)
         self.code = code
 
 
@@ -47,25 +58,16 @@ class Worker:
         self.notes: tuple[str, ...] = ()
 
     def start(self) -> None:
-        """Start the process if it does not run. Raises StageFailure for settings it refuses."""
+        """Start the process if it does not run.
+
+        Raises WorkerLost where that cannot be done, StageFailure for settings that it refuses.
+        """
         if self._process is not None:
             return
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "acereason_trainer.rewards.worker",
-                    str(theirs.fileno()),
-                    str(os.getpid()),
-                ],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                # A Ctrl-C at the terminal is for the runner, which stops the stage in order.
-                start_new_session=True,
-            )
-        self._connection = Connection(ours.detach())
+        try:
+            self._spawn()
+        except OSError as e:
+            raise WorkerLost(f"a checking process cannot be started ({e})") from e
         answer = self._exchange(self._setup, _START_SECONDS)
         if isinstance(answer, Refused):
             self.stop()
@@ -76,7 +78,9 @@ class Worker:
     def check(self, job: Job) -> Grade:
         """Have one job done. Raises WorkerLost, or StageFailure for a broken custom reward."""
         self.start()
-        answer = self._exchange(job, self._seconds)
+        answer = self._exchange(in_brief(job), self._seconds)
+        if isinstance(answer, WantsTests):
+            answer = self._exchange(job, self._seconds)
         if isinstance(answer, RewardRaised):
             raise StageFailure(ExitCode.BAD_CONFIGURATION, "RewardRaised", answer.sentence)
         assert isinstance(answer, Grade)
@@ -97,17 +101,36 @@ class Worker:
             self._connection.close()
             self._connection = None
 
+    def _spawn(self) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "acereason_trainer.rewards.worker",
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                ],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                # A Ctrl-C at the terminal is for the runner, which stops the stage in order.
+                start_new_session=True,
+            )
+            self._connection = Connection(ours.detach())
+
     def _exchange(self, message: object, seconds: float) -> object:
         assert self._connection is not None and self._process is not None
         try:
             self._connection.send(message)
             if self._connection.poll(seconds):
                 return self._connection.recv()
-            code = None
+            lost = WorkerLost(f"the checking process did not answer within {seconds:g} s")
         except (EOFError, OSError):
             code = self._process.wait()
+            lost = WorkerLost(f"the checking process ended with {code}", code)
         self.stop()
-        raise WorkerLost(code)
+        raise lost
 
 
 class WorkerPool:
@@ -163,9 +186,14 @@ class WorkerPool:
             try:
                 if job is None:
                     self._start(worker)
-                future.set_result(None if job is None else self._graded(worker, job))
+                grade = None if job is None else self._graded(worker, job)
             except StageFailure as e:
                 future.set_exception(e)
+            except Exception as e:  # noqa: BLE001 - raised where the future is waited for
+                future.set_exception(e)
+                worker.stop()
+            else:
+                future.set_result(grade)
             self._say(worker.notes)
         worker.stop()
 
@@ -178,7 +206,7 @@ class WorkerPool:
             ) from e
 
     def _graded(self, worker: Worker, job: Job) -> Grade:
-        lost = WorkerLost(None)
+        lost = WorkerLost("the checker was closed")
         for _ in range(2):
             if self._closed.is_set():
                 break

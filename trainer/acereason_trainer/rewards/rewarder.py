@@ -16,12 +16,14 @@ from typing import Any, Literal
 from acereason_trainer.config.common import Verifier
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.rl import CustomReward
-from acereason_trainer.rewards.code import CodeJob, as_tests, entry_point
+from acereason_trainer.rewards.code import entry_point
 from acereason_trainer.rewards.extract import boxed_answer, python_program
-from acereason_trainer.rewards.jobs import CustomJob, Job, MathJob, Setup
+from acereason_trainer.rewards.jobs import CodeJob, CustomJob, Job, MathJob, Setup, in_brief
 from acereason_trainer.rewards.math import Undecided, exactly_same, is_same_answer
 from acereason_trainer.rewards.pool import WorkerPool
+from acereason_trainer.rewards.problem_tests import Packer
 from acereason_trainer.rewards.protocol import Grade, Rewarder, Verdict
+from acereason_trainer.rewards.sandbox import Program
 from acereason_trainer.stage import StageFailure
 
 MAX_ANSWER_CHARACTERS = 2000
@@ -54,7 +56,7 @@ def make_rewarder(
         return _Pooled(_math_job, WorkerPool(Setup("math", verifier), seconds))
     setup = Setup("code", verifier, all_tests=all_tests)
     seconds = _BACKSTOP_FACTOR * verifier.code.seconds_per_program + _BACKSTOP_SECONDS
-    return _Pooled(_code_job, WorkerPool(setup, seconds))
+    return _Pooled(partial(_code_job, Packer()), WorkerPool(setup, seconds))
 
 
 class _Pooled:
@@ -119,18 +121,21 @@ def _math_job(row: Mapping[str, Any], response: str) -> Job | Grade:
     return Grade(Verdict.CORRECT if same else Verdict.WRONG, float(same), detail=answer)
 
 
-def _code_job(row: Mapping[str, Any], response: str) -> Job | Grade:
-    program = python_program(response)
-    if program is None:
+def _code_job(packer: Packer, row: Mapping[str, Any], response: str) -> Job | Grade:
+    source = python_program(response)
+    if source is None:
         return Grade(Verdict.FORMAT, 0.0)
-    tests = _column(row, "tests", "code")
-    starter = row.get("starter") or None
-    if starter is not None:
-        try:
-            entry_point(starter)
-        except ValueError as e:
-            raise StageFailure(ExitCode.BAD_CONFIGURATION, "BadData", f"{_name(row)}: {e}") from e
-    return CodeJob(program, as_tests(tests), starter)
+    tests = packer.packed(_column(row, "tests", "code"))
+    return CodeJob(Program(source, _entry(row)), tests.digest, tests.content)
+
+
+def _entry(row: Mapping[str, Any]) -> str | None:
+    if not row.get("starter"):
+        return None
+    try:
+        return entry_point(row["starter"])
+    except ValueError as e:
+        raise StageFailure(ExitCode.BAD_CONFIGURATION, "BadData", f"{_name(row)}: {e}") from e
 
 
 def _custom_job(row: Mapping[str, Any], response: str) -> Job | Grade:
@@ -154,5 +159,5 @@ def _name(row: Mapping[str, Any]) -> str:
 
 def _digest(job: Job) -> bytes:
     """Name of a job by its content: problem and answer, not the words around the answer."""
-    text = json.dumps(vars(job), sort_keys=True, default=str, ensure_ascii=True)
+    text = json.dumps(vars(in_brief(job)), sort_keys=True, default=str, ensure_ascii=True)
     return hashlib.blake2b(text.encode(), digest_size=16).digest()

@@ -2,8 +2,9 @@
 
 Started by pool.py as `python -m acereason_trainer.rewards.worker FD PARENT`. The first message from
 the trainer says what kind of answers there will be (`Setup`); the answer to it is `Ready` or
-`Refused`. Then each job is answered by a Grade. The trainer kills the process when a job takes too
-long, so nothing here watches the clock, but for one timer of CPU time that the kernel holds.
+`Refused`. Then each job is answered by a Grade, or by the reason why there is none (jobs.py). The
+trainer kills the process when a job takes too long, so nothing here watches the clock, but for one
+timer of CPU time that the kernel holds.
 """
 
 import importlib
@@ -17,8 +18,9 @@ from typing import Any
 
 from acereason_trainer.processes import die_with_parent
 from acereason_trainer.rewards import walls
-from acereason_trainer.rewards.code import CodeJob, grade_program
+from acereason_trainer.rewards.code import grade_program
 from acereason_trainer.rewards.jobs import (
+    CodeJob,
     CustomJob,
     MathJob,
     Ready,
@@ -26,8 +28,10 @@ from acereason_trainer.rewards.jobs import (
     Reply,
     RewardRaised,
     Setup,
+    WantsTests,
 )
 from acereason_trainer.rewards.math import is_same_answer
+from acereason_trainer.rewards.problem_tests import UNPACKED_BYTES, RecentlyUsed, Tests, unpacked
 from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.rewards.sandbox import Sandbox, SandboxLost
 
@@ -100,11 +104,18 @@ def _code(setup: Setup) -> tuple[Grader, Ready]:
     sandbox = Sandbox(setup.verifier.code)
     standing = sandbox.start()
     limits = setup.verifier.code
+    known: RecentlyUsed[bytes, Tests] = RecentlyUsed(UNPACKED_BYTES)
 
-    def grade(job: CodeJob) -> Grade:
+    def grade(job: CodeJob) -> Reply:
+        tests = known.get(job.digest)
+        if tests is None:
+            if job.tests is None:
+                return WantsTests()
+            tests = unpacked(job.tests)
+            known.put(job.digest, tests, len(job.tests))
         for last in (False, True):
             try:
-                return grade_program(job, limits, sandbox.run, setup.all_tests)
+                return grade_program(job.program, tests, limits, sandbox.run, setup.all_tests)
             except SandboxLost as e:
                 if last:
                     return Grade(Verdict.INFRA_ERROR, None, 0.0, str(e))
