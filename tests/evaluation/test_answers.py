@@ -162,21 +162,15 @@ def test_a_stop_is_seen_while_verdicts_are_waited_for(
 def test_batches_of_other_settings_are_not_taken_for_ones_own(tmp_path: Path) -> None:
     journal = AnswerJournal(tmp_path)
     requests = [q.request for q in asked(1, 2)]
-    journal.keep(requests, PARAMS, [])
-    assert journal.find(requests, PARAMS) == []
+    answers = [
+        Answer("p0", n, Verdict.WRONG, 0, 2, truncated=False, text="?", detail="") for n in (0, 1)
+    ]
+    journal.keep(requests, PARAMS, answers)
+    assert journal.find(requests, PARAMS) == answers
     assert journal.find(requests[:1], PARAMS) is None
     assert journal.find(requests, SamplingParams(0.5, 1.0, 8)) is None
     other_seed = [SampleRequest(r.prompt_id, r.prompt, r.sample, r.seed + 1) for r in requests]
     assert journal.find(other_seed, PARAMS) is None
-
-
-def test_what_a_crash_left_half_written_is_not_read(tmp_path: Path) -> None:
-    journal = AnswerJournal(tmp_path / "a")
-    requests = [q.request for q in asked(1, 2)]
-    journal.keep(requests, PARAMS, [])
-    (whole,) = (tmp_path / "a").iterdir()
-    whole.rename(whole.with_suffix(".partial"))
-    assert journal.find(requests, PARAMS) is None
 
 
 def test_rollouts_of_a_batch_are_dumped_where_asked_for(tmp_path: Path) -> None:

@@ -1,18 +1,21 @@
 """Checked answers on disk, batch by batch, so that a stopped measurement draws no batch twice.
 
-A batch is named by a hash of the seeds and prompts of its requests and of the sampling parameters;
-seeds are made from the stage key. So a batch found in the directory of any earlier attempt of the
-stage is the one that would be drawn and checked again.
+A batch is named by the seeds and prompts of its requests and the sampling parameters
+(rollout/batch_files.py); seeds are made from the stage key. So a batch found in the directory of
+any earlier attempt of the stage is the one that would be drawn and checked again.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from acereason_trainer.rewards.protocol import Verdict
+from acereason_trainer.rollout.batch_files import batch_name, read_batch, write_batch
 from acereason_trainer.rollout.protocol import SampleRequest, SamplingParams
+
+_VERSION = 0
+"""A measurement has one model, whose weights never change."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,11 @@ class AnswerJournal:
         self, requests: Sequence[SampleRequest], params: SamplingParams
     ) -> list[Answer] | None:
         """The batch as an attempt finished it, or None."""
-        name = _name(requests, params)
+        name = batch_name(_VERSION, params, requests)
         for directory in (self.directory, *self.earlier):
-            path = directory / name
-            if path.exists():
-                rows = json.loads(path.read_text(encoding="utf-8"))
-                return [Answer(**{**row, "verdict": Verdict(row["verdict"])}) for row in rows]
+            found = read_batch(directory / name, requests, _answer)
+            if found is not None:
+                return found
         return None
 
     def keep(
@@ -75,11 +77,8 @@ class AnswerJournal:
         answers: Sequence[Answer],
     ) -> None:
         """Write a finished batch; a crash leaves it whole or not at all."""
-        self.directory.mkdir(parents=True, exist_ok=True)
-        path = self.directory / _name(requests, params)
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps([asdict(a) for a in answers]), encoding="utf-8")
-        partial.rename(path)
+        path = self.directory / batch_name(_VERSION, params, requests)
+        write_batch(path, [asdict(a) for a in answers])
 
 
 def attempt_journal(work_dir: Path) -> AnswerJournal:
@@ -88,9 +87,5 @@ def attempt_journal(work_dir: Path) -> AnswerJournal:
     return AnswerJournal(own, sorted(d for d in work_dir.parent.glob("*/answers") if d != own))
 
 
-def _name(requests: Sequence[SampleRequest], params: SamplingParams) -> str:
-    what = [
-        [params.temperature, params.top_p, params.max_tokens],
-        [[r.seed, *r.prompt] for r in requests],
-    ]
-    return hashlib.blake2b(json.dumps(what).encode(), digest_size=16).hexdigest() + ".json"
+def _answer(request: SampleRequest, row: dict[str, Any]) -> Answer:
+    return Answer(**{**row, "verdict": Verdict(row["verdict"])})

@@ -1,0 +1,105 @@
+"""A journal gives back what was put in, or nothing: what damaged it costs a drawing, no attempt."""
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from acereason_trainer.evaluation.journal import Answer, AnswerJournal
+from acereason_trainer.rewards.protocol import Verdict
+from acereason_trainer.rollout.batch_files import read_batch, write_batch
+from acereason_trainer.rollout.journal import Journal
+from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
+
+PARAMS = SamplingParams(1.0, 1.0, 8)
+REQUESTS = [SampleRequest("p", (1, 2), n, seed) for n, seed in enumerate((7, 8, 9))]
+DRAWN = [
+    Completion(r, (4, 5, r.sample), (-0.1, -1e-17, -2.5), "stop", f"é {r.sample}") for r in REQUESTS
+]
+ANSWERS = [
+    Answer("p", r.sample, Verdict.CORRECT, 1.0, 3, truncated=False, text="\u2028 é", detail="4")
+    for r in REQUESTS
+]
+
+Damage = Callable[[Path], object]
+DAMAGE: list[tuple[str, Damage]] = [
+    ("no byte reached the disk", lambda f: f.write_bytes(b"")),
+    ("its end did not reach the disk", lambda f: f.write_bytes(f.read_bytes()[:-9])),
+    ("the disk filled it with zeros", lambda f: f.write_bytes(bytes(len(f.read_bytes())))),
+    ("it is no text", lambda f: f.write_bytes(b"\xff\xfe" + f.read_bytes())),
+    ("a row is missing", lambda f: f.write_text(json.dumps(json.loads(f.read_text())[1:]))),
+    ("a row is too many", lambda f: f.write_text(json.dumps([*json.loads(f.read_text()), 1]))),
+    ("its rows are others'", lambda f: f.write_text(json.dumps([{"a": 1}] * 3))),
+    ("it holds no rows", lambda f: f.write_text("3")),
+    ("it cannot be read", lambda f: (f.unlink(), f.mkdir())),
+]
+
+
+@pytest.mark.parametrize("damage", [d for _, d in DAMAGE], ids=[why for why, _ in DAMAGE])
+def test_a_damaged_batch_of_rollouts_counts_as_not_there(
+    tmp_path: Path, damage: Damage, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = Journal(tmp_path / "1")
+    first.keep(3, PARAMS, DRAWN)
+    (file,) = (tmp_path / "1").iterdir()
+    damage(file)
+    second = Journal(tmp_path / "2", earlier=tmp_path / "1")
+    assert second.find(3, PARAMS, REQUESTS) is None
+    (warning,) = [r.getMessage() for r in caplog.records]
+    assert f"{file} is damaged" in warning
+    second.keep(3, PARAMS, DRAWN)
+    assert second.find(3, PARAMS, REQUESTS) == DRAWN
+    assert len(caplog.records) == 1, "a good file is found before the damaged one is looked at"
+
+
+@pytest.mark.parametrize("damage", [d for _, d in DAMAGE], ids=[why for why, _ in DAMAGE])
+def test_a_damaged_batch_of_answers_is_looked_for_in_other_attempts(
+    tmp_path: Path, damage: Damage
+) -> None:
+    directories = [tmp_path / n for n in "123"]
+    for directory in directories[:2]:
+        AnswerJournal(directory).keep(REQUESTS, PARAMS, ANSWERS)
+    (file,) = directories[0].iterdir()
+    damage(file)
+    assert AnswerJournal(directories[2], directories[:2]).find(REQUESTS, PARAMS) == ANSWERS
+    assert AnswerJournal(directories[2], directories[:1]).find(REQUESTS, PARAMS) is None
+
+
+def test_a_damaged_file_of_ones_own_is_replaced(tmp_path: Path) -> None:
+    Journal(tmp_path / "1").keep(3, PARAMS, DRAWN)
+    own = Journal(tmp_path / "2", earlier=tmp_path / "1")
+    own.keep(3, PARAMS, DRAWN)
+    (file,) = (tmp_path / "2").iterdir()
+    file.write_bytes(b"")
+    assert own.find(3, PARAMS, REQUESTS) == DRAWN
+    assert Journal(tmp_path / "2").find(3, PARAMS, REQUESTS) == DRAWN
+
+
+def test_what_an_earlier_attempt_drew_becomes_ones_own(tmp_path: Path) -> None:
+    Journal(tmp_path / "1").keep(3, PARAMS, DRAWN)
+    assert Journal(tmp_path / "2", earlier=tmp_path / "1").find(3, PARAMS, REQUESTS) == DRAWN
+    assert Journal(tmp_path / "3", earlier=tmp_path / "2").find(3, PARAMS, REQUESTS) == DRAWN
+
+
+def _write_for_ever(path: Path, ready: "multiprocessing.Queue[int]") -> None:
+    rows = [[n] * 5000 for n in range(len(REQUESTS))]
+    while True:
+        write_batch(path, rows)
+        ready.put(1)
+
+
+def test_a_writer_that_is_killed_leaves_a_whole_batch(tmp_path: Path) -> None:
+    path = tmp_path / "journal" / "batch.json"
+    context = multiprocessing.get_context("fork")
+    for _ in range(5):
+        ready: multiprocessing.Queue[int] = context.Queue()
+        writer = context.Process(target=_write_for_ever, args=(path, ready))
+        writer.start()
+        assert ready.get(timeout=60) and writer.pid is not None
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join(60)
+        found = read_batch(path, REQUESTS, lambda request, row: row)
+        assert found == [[n] * 5000 for n in range(len(REQUESTS))]
