@@ -12,7 +12,6 @@ from acereason_trainer.config.common import Telemetry
 from acereason_trainer.config.stage_file import Progress
 from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.rollout.protocol import Completion, SampleRequest
-from acereason_trainer.stage import StageFailure
 from acereason_trainer.telemetry.metrics import HEADLINES, METRICS, PHASES, is_timing
 from acereason_trainer.telemetry.recorder import Recorder, read_metrics
 
@@ -136,16 +135,20 @@ def test_metrics_are_served_while_the_stage_runs(tmp_path: Path) -> None:
         assert s.connect_ex(("127.0.0.1", port)) != 0, "the port is free again"
 
 
-def test_a_taken_port_is_one_sentence(tmp_path: Path) -> None:
+def test_a_taken_port_is_a_warning_and_no_end_of_the_stage(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with (
-            a_recorder(tmp_path, metrics_port=port) as recorder,
-            pytest.raises(StageFailure, match=f"metricsPort {port} cannot be opened"),
-        ):
+        with a_recorder(tmp_path, metrics_port=port) as recorder:
             recorder.start()
+            recorder.record(1, {"reward": 0.25})
+            recorder.record(2, {"reward": 0.5})
+    (warning,) = [r.getMessage() for r in caplog.records]
+    assert f"metricsPort {port} cannot be opened (Address already in use)" in warning
+    assert [row["step"] for row in read_metrics(recorder.path)] == [1, 2]
 
 
 def test_tensorboard_reads_the_event_files_of_a_resumed_stage(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Where a step's metrics go beside metrics.jsonl: gauges on `/metrics`, TensorBoard event files."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -7,9 +8,9 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 from acereason_trainer.config.common import Telemetry
-from acereason_trainer.config.exit_codes import ExitCode
-from acereason_trainer.stage import StageFailure
 from acereason_trainer.telemetry.metrics import METRICS
+
+_log = logging.getLogger(__name__)
 
 
 class Exporter(Protocol):
@@ -27,10 +28,21 @@ class Exporter(Protocol):
 def exporters(
     settings: Telemetry, tensorboard_dir: Path, key: str, step: int
 ) -> tuple[Exporter, ...]:
-    """The exporters that the settings ask for, going on after `step`."""
+    """The exporters that the settings ask for, going on after `step`.
+
+    A port that cannot be opened is a warning in the log: a stage does not end for its gauges.
+    """
     wanted: list[Exporter] = []
     if settings.metrics_port:
-        wanted.append(PrometheusGauges(settings.metrics_port, key))
+        try:
+            wanted.append(PrometheusGauges(settings.metrics_port, key))
+        except OSError as e:
+            _log.warning(
+                "telemetry.metricsPort %d cannot be opened (%s); the stage runs without gauges; "
+                "choose a free port, or 0 for none",
+                settings.metrics_port,
+                e.strerror,
+            )
     if settings.tensorboard:
         wanted.append(TensorBoardEvents(tensorboard_dir, step))
     return tuple(wanted)
@@ -40,6 +52,7 @@ class PrometheusGauges:
     """`/metrics` of a running stage: one gauge per metric, made when it is first recorded."""
 
     def __init__(self, port: int, key: str) -> None:
+        """Serve from here on. Raises OSError where the port cannot be opened."""
         self._registry = CollectorRegistry()
         self._gauges: dict[str, Gauge] = {}
         self._step = Gauge("acereason_stage_step", "Completed steps.", registry=self._registry)
@@ -47,15 +60,7 @@ class PrometheusGauges:
         Gauge(
             "acereason_stage_info", "Stage key of this attempt.", ["key"], registry=self._registry
         ).labels(key).set(1)
-        try:
-            self._server, self._thread = start_http_server(port, registry=self._registry)
-        except OSError as e:
-            raise StageFailure(
-                ExitCode.BAD_CONFIGURATION,
-                "MetricsPortTaken",
-                f"telemetry.metricsPort {port} cannot be opened ({e.strerror}); choose a free "
-                "port, or 0 for none",
-            ) from e
+        self._server, self._thread = start_http_server(port, registry=self._registry)
 
     def export(self, step: int, total: int | None, row: Mapping[str, float | None]) -> None:
         """Set each metric's gauge; NaN where a metric had no number."""
