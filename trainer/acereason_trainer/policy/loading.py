@@ -1,4 +1,8 @@
-"""Models and tokenizers from an artifact's directory, or random weights where it asks for them."""
+"""Models and tokenizers from an artifact's directory, or random weights where it asks for them.
+
+The sampler and the policy call a model's body and its output matrix themselves, with masks of their
+own. A model that does more than that would be sampled and trained as another one, so it is refused.
+"""
 
 import json
 from pathlib import Path
@@ -18,6 +22,17 @@ from acereason_trainer.config.sources import FROM_CONFIG
 from acereason_trainer.stage import StageFailure
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+_PLAIN_HEAD = {
+    "final_logit_softcapping": None,  # Gemma 2 and 3, NanoChat
+    "logits_soft_cap": None,  # RecurrentGemma
+    "output_logit_soft_cap": None,  # xLSTM
+    "logit_scale": 1,  # Cohere
+    "logits_scaling": 1,  # Granite, MiniCPM3
+    "lm_head_multiplier": 1,  # Falcon H1
+}
+"""Fields of a configuration that change the logits after the output matrix, and the value besides
+null with which they do not."""
 
 
 def device() -> torch.device:
@@ -44,9 +59,14 @@ def load_tokenizer(directory: Path) -> Any:
 
 
 def load_model(directory: Path, loading: ModelLoading) -> Any:
-    """A causal language model on its device."""
+    """A causal language model on its device.
+
+    Raises StageFailure for an architecture that cannot be sampled and trained right here.
+    """
     dtype = DTYPES[loading.dtype]
     config = AutoConfig.from_pretrained(directory)
+    _require_plain_head(config.get_text_config())
+    _require_full_attention(config.get_text_config())
     if loading.rope_theta is not None:
         config.rope_parameters = {**config.rope_parameters, "rope_theta": loading.rope_theta}
     random_weights = directory / FROM_CONFIG
@@ -56,6 +76,58 @@ def load_model(directory: Path, loading: ModelLoading) -> Any:
     else:
         model = AutoModelForCausalLM.from_pretrained(directory, config=config, dtype=dtype)
     return model.to(device()).eval()
+
+
+def check_context(config: Any, tokens: int, loading: ModelLoading) -> None:
+    """Raise StageFailure where a sequence of this many tokens is longer than the model can read.
+
+    A rotary base of the user's own (`loading.rope_theta`) is given to read more than the model's
+    configuration promises, so there is no limit with one.
+    """
+    text = config.get_text_config()
+    limit = getattr(text, "max_position_embeddings", None)
+    if loading.rope_theta is not None or limit is None:
+        return
+    rope = getattr(text, "rope_parameters", None) or {}
+    if rope.get("rope_type") == "yarn":
+        # Qwen's instructions add YaRN to a config.json and leave its limit as it was.
+        limit = max(limit, int(rope["factor"] * rope["original_max_position_embeddings"]))
+    if tokens > limit:
+        raise StageFailure(
+            ExitCode.BAD_CONFIGURATION,
+            "ContextTooShort",
+            f"a sequence may have {tokens:,} tokens but the model reads {limit:,} "
+            "(max_position_embeddings of its config.json); ask for fewer tokens, or set "
+            "loading.ropeTheta for a longer context",
+        )
+
+
+def _require_plain_head(config: Any) -> None:
+    for name, plain in _PLAIN_HEAD.items():
+        value = getattr(config, name, None)
+        if value not in (None, plain):
+            raise _unsupported(config, f"changes the logits of its output matrix ({name} {value})")
+
+
+def _require_full_attention(config: Any) -> None:
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None:
+        other = sorted(set(kinds) - {"full_attention"})
+        if other:
+            raise _unsupported(config, f"has layers of kind {' and '.join(other)}")
+        return
+    window = getattr(config, "sliding_window", None)
+    if window is not None and window < config.max_position_embeddings:
+        raise _unsupported(config, f"attends to a sliding window (sliding_window {window})")
+
+
+def _unsupported(config: Any, what: str) -> StageFailure:
+    return StageFailure(
+        ExitCode.BAD_CONFIGURATION,
+        "UnsupportedModel",
+        f"the {config.model_type} model {what}; sampling and training know full attention and a "
+        "plain output matrix only; choose a model with both, such as Qwen2, Qwen3 or Llama",
+    )
 
 
 def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
