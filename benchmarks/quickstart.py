@@ -134,7 +134,7 @@ def summary(seeds: list[dict[str, Any]]) -> dict[str, float]:
 
 def table(result: dict[str, Any]) -> str:
     """The result as Markdown: accuracy after each stage, and the control arm."""
-    columns = [*EVALUATIONS, "more SFT instead"]
+    columns = [*EVALUATIONS, "control"]
     head = ["seed", "set", *columns, "gain", "over control"]
     rows = []
     for s in result["seeds"]:
@@ -160,7 +160,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _cell(a: dict[str, Any]) -> str:
-    return f"{a['accuracy']:.1f} ± {a['standardError']:.1f}"
+    return f"{a['accuracy']:.1f}±{a['standardError']:.1f}"
 
 
 def _start(seed: dict[str, Any], kind: str) -> float:

@@ -8,12 +8,14 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from benchmarks import quickstart, smollm2
 
 README = Path("README.md")
 RESULTS = Path("benchmarks/results")
+WIDTH = 100
 BLOCK = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- end figures -->)", re.DOTALL)
 
 
@@ -33,25 +35,37 @@ def figures(name: str) -> str:
     if not path.exists():
         return ""
     result = json.loads(path.read_text())
-    return f"{FORMS[name](result)}\n\n{_where(result['machine'], name)}\n"
+    blocks = [*FORMS[name](result), _where(result["machine"], name)]
+    return "\n\n".join(b if b.startswith("|") else fill(b, WIDTH, break_on_hyphens=False) for b in blocks) + "\n"
 
 
-def _quickstart(result: Mapping[str, Any]) -> str:
+def _quickstart(result: Mapping[str, Any]) -> list[str]:
     first = result["seeds"][0]["rl"]["accuracy"]["SFT"]["math"]
-    return (
+    return [
         f"Held-out accuracy in percent, avg@{first['samples']} over {first['problems']} problems "
         "of each kind, with its standard error over problems. The control arm spends RL's compute "
-        f"on more SFT.\n\n{quickstart.table(dict(result))}"
-    )
+        "on more SFT.",
+        quickstart.table(dict(result)),
+    ]
 
 
-def _smollm2(result: Mapping[str, Any]) -> str:
+def _smollm2(result: Mapping[str, Any]) -> list[str]:
     first = result["accuracy"]["SFT"]["math"]
-    return (
+    return [
         "SmolLM2-135M-Instruct: held-out accuracy in percent with its standard error over "
-        f"problems, avg@{first['samples']} over {first['problems']} math problems.\n\n"
-        f"{smollm2.table(dict(result))}"
-    )
+        f"problems, avg@{first['samples']} over {first['problems']} math problems.",
+        smollm2.table(dict(result)),
+    ]
+
+
+def _chaos(result: Mapping[str, Any]) -> list[str]:
+    kills, attempts = len(result["kills"]), sum(result["attempts"].values())
+    equal = "were equal, bit for bit, to those of" if not result["differences"] else "differed from"
+    return [
+        f"A shortened quickstart, killed {kills} times over {attempts} attempts of its "
+        f"{len(result['attempts'])} stages: all artifacts, curves and figures {equal} an "
+        f"undisturbed run of {result['undisturbedSeconds']:.0f} s."
+    ]
 
 
 def _where(machine: Mapping[str, Any], name: str) -> str:
@@ -62,9 +76,10 @@ def _where(machine: Mapping[str, Any], name: str) -> str:
     )
 
 
-FORMS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+FORMS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "quickstart": _quickstart,
     "smollm2": _smollm2,
+    "chaos": _chaos,
 }
 COMMANDS = {"quickstart": "bench-quickstart", "smollm2": "bench-smollm2", "chaos": "chaos"}
 

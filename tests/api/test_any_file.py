@@ -4,9 +4,11 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import yaml
 from acereason_operator.api.load import read_run
+from acereason_operator.api.overrides import apply_overrides
 from acereason_operator.api.yaml_loader import Document, load_documents, read_scalar
-from hypothesis import given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 GOOD = load_documents((Path(__file__).parent / "every_field.yaml").read_text(), "run.yaml")[0]
@@ -61,6 +63,60 @@ def test_any_value_in_any_place_gives_a_run_or_sentences(
         assert "Value error" not in problem.message
         assert problem.line is not None
     assert len(set(loaded.problems)) == len(loaded.problems)
+
+
+NAMES = ["spec", "seed", "stages", "model", "path", "name", "curate", "a", "math-1"]
+PATHS = st.lists(
+    st.one_of(
+        st.sampled_from([*NAMES, *(s["name"] for s in GOOD.data["spec"]["stages"])]),
+        st.sampled_from(["stages[0]", "stages[1]", "env[0]", "a[7]", "[0]", ""]),
+    ),
+    min_size=1,
+    max_size=4,
+).map(".".join)
+SETS = st.one_of(
+    st.text(max_size=12),
+    st.builds("{}={}".format, PATHS, st.sampled_from(["1", "x", "null", "{1,2}", "[", "{a: 1}"])),
+)
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    st.lists(st.tuples(st.sampled_from(PLACES), VALUES), max_size=3),
+    st.lists(SETS, max_size=2),
+    st.one_of(
+        st.none(),
+        st.text(max_size=12),
+        st.tuples(st.sampled_from(PLACES), VALUES),
+    ),
+)
+@example([(("spec", "stages"), 5)], ["stages.a.b=1"], None)
+@example([(("spec", "stages"), 5)], [], "spec: {stages: [{name: a}]}")
+def test_any_override_of_any_file_gives_a_run_or_sentences(
+    tmp_path: Path,
+    changes: list[tuple[tuple[str | int, ...], Any]],
+    sets: list[str],
+    values: str | tuple[tuple[str | int, ...], Any] | None,
+) -> None:
+    data = copy.deepcopy(GOOD.data)
+    for path, value in changes:
+        put(data, path, value)
+    file = tmp_path / "values.yaml"
+    if isinstance(values, tuple):
+        part = copy.deepcopy(GOOD.data)
+        put(part, *values)
+        file.write_text(yaml.safe_dump(part))
+    else:
+        file.write_text(values or "", encoding="utf-8")
+    given_document = Document("run.yaml", data, dict(GOOD.origins))
+    files = [] if values is None else [file]
+    loaded = read_run(apply_overrides(given_document, sets, files))
+    assert (loaded.run is None) == bool(loaded.problems)
+    assert all(problem.message for problem in loaded.problems)
 
 
 def put(data: Any, path: tuple[str | int, ...], value: Any) -> None:

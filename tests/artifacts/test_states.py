@@ -123,5 +123,54 @@ def test_only_the_newest_states_of_an_attempt_are_kept(store):
         save(store, 1, step)
     save(store, 2, 1)
     keep_newest(store / "work/run/rl/1", 2)
-    kept = [p.relative_to(store / "work/run/rl").as_posix() for p in store.rglob("states/*")]
-    assert sorted(kept) == ["1/states/00000015", "1/states/00000020", "2/states/00000001"]
+    assert left(store) == ["1/15", "1/20", "2/1"]
+
+
+def left(store: Path) -> list[str]:
+    """`attempt/step` of each state of the stage."""
+    states = (store / "work/run/rl").glob("*/states/*")
+    return sorted(f"{p.parent.parent.name}/{int(p.name)}" for p in states)
+
+
+@pytest.mark.parametrize(
+    ("why", "before", "own", "and_up_to", "expected"),
+    [
+        ("three attempts leave one's states", [(1, 5), (1, 10), (2, 15)], [20], None, ["3/20"]),
+        ("nothing of its own yet", [(1, 5), (2, 10)], [], None, ["1/5", "2/10"]),
+        (
+            "a health stop would go back behind what is its own",
+            [(1, 5), (1, 10), (2, 15)],
+            [20],
+            12,
+            ["1/10", "3/20"],
+        ),
+        (
+            "an own state is old enough by now",
+            [(1, 5), (2, 10)],
+            [15, 20, 25],
+            16,
+            ["3/15", "3/25"],
+        ),
+        ("went on from less, as the newest was damaged", [(1, 5), (2, 30)], [10], None,
+         ["2/30", "3/10"]),
+    ],
+)  # fmt: skip
+def test_states_of_earlier_attempts_go_once_an_attempt_has_its_own(
+    store, why, before, own, and_up_to, expected
+):
+    for attempt, step in before:
+        save(store, attempt, step)
+    for step in own:
+        save(store, 3, step)
+    (store / "work/run/rl/3").mkdir(exist_ok=True, parents=True)
+    keep_newest(store / "work/run/rl/3", 1, and_up_to)
+    assert left(store) == expected
+
+
+def test_states_of_other_work_or_a_later_attempt_are_left_alone(store):
+    save(store, 1, 5, key="mathRL-" + "2" * 32)
+    save(store, 2, 5)
+    save(store, 3, 5, salt=1)
+    save(store, 4, 5)
+    keep_newest(store / "work/run/rl/3", 1)
+    assert left(store) == ["1/5", "2/5", "3/5", "4/5"]

@@ -1,5 +1,6 @@
 import argparse
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,13 @@ def test_verify_names_what_is_wrong_and_ends_with_1(store, capsys):
     assert acereason("artifacts", "verify", a_key(1), "--store", str(store.root)) == 0
     assert acereason("artifacts", "verify", "nothing", "--store", str(store.root)) == 1
     assert "is not there" in capsys.readouterr().out
+
+
+def test_verify_refuses_what_every_reader_refuses(store, capsys):
+    a_finished_run(store)
+    shutil.copytree(store.root / "artifacts" / a_key(1), store.root / "artifacts" / a_key(3))
+    assert acereason("artifacts", "verify", "--store", str(store.root)) == 1
+    assert f"{a_key(3)}  is corrupt: its manifest.json belongs to" in capsys.readouterr().out
 
 
 def test_gc_follows_the_retention_of_the_run_and_a_dry_run_only_says_so(store, capsys):

@@ -1,5 +1,7 @@
 """Wrong words on the command line: one sentence, the right exit code, never a traceback."""
 
+import argparse
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 from acereason_operator.api.status import RunStatus, StageStatus
+from acereason_operator.cli import run_files
 from acereason_operator.cli.main import main
 from acereason_operator.local.run_directory import RunDirectory
+from acereason_operator.planner.recipe import recipe_of
 
 Said = Callable[..., tuple[int, str]]
 
@@ -20,6 +24,7 @@ def acereason(
     """The command in an empty directory: exit code and all that it prints."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("ACEREASON_STORE", raising=False)
 
     def said(*arguments: str) -> tuple[int, str]:
         try:
@@ -138,6 +143,73 @@ def test_a_status_file_that_is_damaged_is_a_sentence(acereason: Said, tmp_path: 
     (tmp_path / "store" / "runs" / "demo" / "status.json").write_text('{"stag')
     ended, said = acereason("status", "demo")
     assert ended == 1 and "remove it and start the run again" in said
+
+
+def test_a_damaged_status_hides_no_other_run(acereason: Said, tmp_path: Path) -> None:
+    a_store(tmp_path / "store")
+    bad = RunDirectory(tmp_path / "store", "bad")
+    bad.path.mkdir()
+    (bad.path / "status.json").write_text('{"stag')
+    ended, said = acereason("status")
+    assert ended == 1
+    assert "demo  Stopped" in said and "bad   Unreadable" in said
+    assert "bad/status.json cannot be read" in said
+    assert '"state": "Unreadable"' in acereason("status", "-o", "json")[1]
+
+
+def test_lineage_of_a_run_with_a_damaged_status_is_a_sentence(
+    acereason: Said, tmp_path: Path
+) -> None:
+    store = a_store(tmp_path / "store")
+    (store / "runs" / "demo" / "status.json").write_text('{"stag')
+    ended, said = acereason("lineage", "demo/sft-1")
+    assert ended == 1 and "remove it and start the run again" in said
+
+
+def test_a_store_that_cannot_be_read_is_a_sentence(acereason: Said, tmp_path: Path) -> None:
+    store = a_store(tmp_path / "store")
+    (store / "runs" / "demo" / "status.json").unlink()
+    (store / "runs" / "demo" / "status.json").mkdir()
+    ended, said = acereason("lineage", "demo/sft-1")
+    assert ended == 1 and "cannot be read" in said
+
+
+def test_the_store_of_the_environment_counts_before_that_of_the_file(
+    acereason: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = a_run_file(tmp_path / "run.yaml")
+    monkeypatch.setenv("ACEREASON_STORE", str(tmp_path / "d.jsonl"))
+    ended, said = acereason("run", str(file))
+    assert ended == 1 and f"{tmp_path / 'd.jsonl'} cannot be used" in said
+
+
+def test_a_directory_that_is_only_called_store_is_none(acereason: Said, tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    assert "there is no store here" in acereason("status")[1]
+    a_store(tmp_path / "store")
+    assert "demo" in acereason("status")[1]
+
+
+@pytest.mark.parametrize(
+    ("state", "refused", "why"),
+    [
+        ("Complete", False, "the stage has read it, and it is in the store"),
+        ("Failed", True, "the stage has to read it again"),
+    ],
+)
+def test_a_source_may_go_away_once_its_stage_is_done(
+    tmp_path: Path, state: str, refused: bool, why: str
+) -> None:
+    file = a_run_file(tmp_path / "run.yaml")
+    args = argparse.Namespace(file=file, store=None, set=[], values=[])
+    asked = run_files.read(args)
+    digest = recipe_of(asked.run.spec).digests["sft-1"]
+    stage = StageStatus(name="sft-1", state=state, settings_digest=digest)
+    asked.directory.path.mkdir(parents=True)
+    asked.directory.write_status(RunStatus(stages=[stage]))
+    (tmp_path / "d.jsonl").unlink()
+    with pytest.raises(run_files.Unusable) if refused else contextlib.nullcontext():
+        run_files.read(args)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from acereason_trainer.dataset import (
     mixed,
     read_rows,
     require_checkable,
+    require_distinct_ids,
     require_response,
     write_rows,
 )
@@ -123,6 +124,48 @@ def test_a_broken_parquet_file_says_so(tmp_path: Path) -> None:
     (tmp_path / "x.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(StageFailure, match=r"x\.parquet is not a readable parquet file"):
         list(read_rows(tmp_path))
+
+
+NAN = float("nan")
+COPIES = [
+    ({"answer": "1"}, {"answer": "1"}, "as mix makes it"),
+    ({"loss": NAN}, {"loss": float("nan")}, "with a number that is none"),
+]
+OTHERS = [
+    ({"answer": "1"}, {"answer": "2"}, "another answer"),
+    ({"answer": "1"}, {"answer": "1", "problem": "q"}, "another problem"),
+    ({"answer": "1", "source": "x"}, {"answer": "1", "source": "y"}, "another column"),
+    ({"answer": "1"}, {"answer": "1", "source": "y"}, "one column more"),
+]
+
+
+def sharing_an_id(one: dict[str, Any], other: dict[str, Any]) -> list[Row]:
+    return [
+        Row("r", {"problem": "p", **one}, "a.jsonl line 1"),
+        Row("another", {"problem": "p", **one}, "a.jsonl line 2"),
+        Row("r", {"problem": "p", **other}, "b.jsonl line 7"),
+    ]
+
+
+@pytest.mark.parametrize(("one", "other", "why"), OTHERS, ids=[c[2] for c in OTHERS])
+def test_an_id_of_two_different_rows_is_refused(
+    one: dict[str, Any], other: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(StageFailure) as failure:
+        require_distinct_ids(sharing_an_id(one, other))
+    assert "b.jsonl line 7 has the id r of a.jsonl line 1" in failure.value.message
+    assert (failure.value.code, failure.value.reason) == (ExitCode.BAD_CONFIGURATION, "BadData")
+
+
+@pytest.mark.parametrize(("one", "other", "why"), COPIES, ids=[c[2] for c in COPIES])
+def test_a_copy_shares_its_rows_id_unless_each_may_stand_once_only(
+    one: dict[str, Any], other: dict[str, Any], why: str
+) -> None:
+    rows = sharing_an_id(one, other)
+    require_distinct_ids(rows)
+    require_distinct_ids(rows[:2], copies=False)
+    with pytest.raises(StageFailure, match="has the id r of"):
+        require_distinct_ids(rows, copies=False)
 
 
 def test_stages_refuse_rows_that_they_cannot_use() -> None:

@@ -1,6 +1,8 @@
 """Drawing and checking in batches: what a stop costs, and that verdicts never fall behind."""
 
-from collections.abc import Mapping, Sequence
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +20,7 @@ from acereason_trainer.policy.protocol import Weights
 from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.rollout.protocol import Completion, OnBatch, SampleRequest, SamplingParams
 from acereason_trainer.rollout.seeds import draw_seed
-from acereason_trainer.stage import StageFailure, Stopped
+from acereason_trainer.stage import StageFailure, StopFlag, Stopped
 from acereason_trainer.telemetry.recorder import Recorder
 
 PARAMS = SamplingParams(temperature=1.0, top_p=1.0, max_tokens=8)
@@ -80,7 +82,8 @@ def examine(
     rewarders = Rewarders(lambda domain, verifier: ParityRewarder(), Verifier())
     with Recorder(work_dir, total=10, unit="answers", settings=settings, key="k") as recorder:
         recorder.start()
-        examiner = Examiner(sampler, rewarders, PARAMS, attempt_journal(work_dir), recorder)
+        journal = attempt_journal(work_dir)
+        examiner = Examiner(sampler, rewarders, PARAMS, journal, recorder, StopFlag(), 30)
         return [a for batch in examiner.answers(in_batches(asked(5, 2), size)) for a in batch]
 
 
@@ -101,6 +104,59 @@ def test_a_stopped_measurement_goes_on_without_drawing_a_finished_batch_again(
     answers = examine(tmp_path / "2", second)
     assert len(second.drawn) == 2
     assert answers == examine(tmp_path / "straight", ScriptedSampler(), 4)
+
+
+@dataclass
+class SlowRewarder(ParityRewarder):
+    """Asks for a stop as soon as it has an answer to check; its verdicts come when they are let."""
+
+    open: list["Future[Grade]"] = field(default_factory=list)
+
+    def submit(self, row: Mapping[str, Any], response: str) -> "Future[Grade]":
+        future: Future[Grade] = Future()
+        self.open.append(future)
+        if len(self.open) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return future
+
+
+@pytest.fixture
+def stop() -> Iterator[StopFlag]:
+    """Set by a real SIGTERM to this process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    flag = StopFlag()
+    flag.listen()
+    yield flag
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("verdicts_come", "kept"), [(False, 0), (True, 1)], ids=["never", "within the grace"]
+)
+def test_a_stop_is_seen_while_verdicts_are_waited_for(
+    tmp_path: Path, stop: StopFlag, verdicts_come: bool, kept: int
+) -> None:
+    rewarder = SlowRewarder()
+
+    class LetsVerdictsCome(ScriptedSampler):
+        """Stops at the second batch, as the real one does once a stop is asked for."""
+
+        def generate(self, *request: Any) -> list[Completion]:
+            if stop.is_set and verdicts_come:
+                for future in rewarder.open:
+                    future.set_result(Grade(Verdict.WRONG, 0.0))
+            stop.check()
+            return super().generate(*request)
+
+    journal = attempt_journal(tmp_path)
+    rewarders = Rewarders(lambda domain, verifier: rewarder, Verifier())
+    with Recorder(tmp_path, total=10, unit="answers", settings=Telemetry(), key="k") as recorder:
+        recorder.start()
+        examiner = Examiner(LetsVerdictsCome(), rewarders, PARAMS, journal, recorder, stop, 0.2)
+        with pytest.raises(Stopped):
+            list(examiner.answers(in_batches(asked(5, 2), 4)))
+    assert len(list(tmp_path.glob("answers/*.json"))) == kept
 
 
 def test_batches_of_other_settings_are_not_taken_for_ones_own(tmp_path: Path) -> None:

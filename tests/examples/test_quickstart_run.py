@@ -75,6 +75,7 @@ def test_the_quickstart_runs_through_every_stage_and_is_not_done_twice(project: 
         ("math", 12, 4),
         ("code", 12, 4),
     ]
+    assert acereason(project, "report", "quickstart").returncode == 0
     page = (store / "runs" / "quickstart" / "report.html").read_text()
     assert "<svg" in page
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from acereason_operator.api.run import AceReasonRun
+from acereason_operator.api.status import RunStatus
 from acereason_operator.local.run_directory import RunDirectory
 
 
@@ -45,3 +46,15 @@ def test_the_generation_rises_with_an_edit_and_only_then(tmp_path: Path):
             for run in (a_run(), a_run(), a_run(maxRows=5), a_run(maxRows=5), a_run())
         ]
     assert generations == [1, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("left", [None, "{"], ids=["missing", "damaged"])
+def test_a_generation_is_never_given_twice(tmp_path: Path, left: str | None):
+    directory = RunDirectory(tmp_path, "demo")
+    with directory.locked():
+        directory.apply(a_run())
+        directory.write_status(RunStatus(observed_generation=7))
+        (directory.path / "run.yaml").unlink()
+        if left is not None:
+            (directory.path / "run.yaml").write_text(left)
+        assert directory.apply(a_run(maxRows=5)).metadata.generation == 8

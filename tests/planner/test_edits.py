@@ -29,6 +29,16 @@ def test_an_edit_that_changes_results_stops_the_attempt_and_starts_under_the_new
     assert desk.made["sft"].stage_file.settings.sft.optimizer.learning_rate == 1e-3
 
 
+def test_what_an_edited_attempt_publishes_anyway_is_not_the_stages_result() -> None:
+    desk = Desk(a_run()).reaches("sft")
+    desk.edited(changed("sft", **FASTER))
+    desk.ends("sft", a_dead_pod(0, result=done("key-sft")))
+    assert (desk.stage("sft").state, desk.stage("sft").artifact) == ("Preparing", None)
+    desk.prepares("sft", prepared("key-faster"))
+    desk.ends("sft", a_dead_pod(0, result=done("key-faster")))
+    assert desk.stage("sft").key == "key-faster"
+
+
 @pytest.mark.parametrize(
     "more", [SAVES_OFTEN, IMAGE, {"retries": {"user": 9}}, {"deadlines": {"active": "9h"}}]
 )

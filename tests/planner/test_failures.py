@@ -28,7 +28,12 @@ class Case:
 
 CASES = [
     Case("a program that dies is the user's", (a_dead_pod(1),), "User"),
-    Case("so is one that is killed for memory", (a_dead_pod(137),), "User"),
+    Case(
+        "so is one that is killed for memory and whose launcher says so",
+        (a_dead_pod(137, result=ResultRecord(exit_code=137, rank=0)),),
+        "User",
+    ),
+    Case("a launcher that is killed says nothing", (a_dead_pod(137),), "Infrastructure"),
     Case("a bad configuration is never retried", (a_dead_pod(78),), "BadConfiguration", "Failed"),
     Case("an input may read well elsewhere", (a_dead_pod(65),), "CorruptInput"),
     Case("NaN is a health stop", (a_dead_pod(76),), "HealthStop"),

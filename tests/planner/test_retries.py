@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from acereason_operator.planner.times import parse_time
 from acereason_trainer.config.stage_file import ResultRecord, ResumeState
-from planner_builders import CLUSTER, Desk, a_dead_pod, a_run, done, prepared, progress
+from planner_builders import CLUSTER, Desk, a_dead_pod, a_run, done, prepared, progress, published
 
 MATH = [
     {"name": "math", "mathRL": {"health": {"window": 20}}, "inputs": {"data": {"path": "p"}}},
@@ -20,7 +20,7 @@ def running(**spec: Any) -> Desk:
 
 def once_more(desk: Desk, code: int, **result: Any) -> None:
     """The attempt ends with a code; the next one trains, if there is one."""
-    record = ResultRecord(exit_code=code, **result) if result else None
+    record = ResultRecord(exit_code=code, **result)
     desk.ends("math", a_dead_pod(code, result=record))
     desk.retries_now()
     if desk.stage("math").attempt:
@@ -142,3 +142,21 @@ def test_on_a_cluster_steps_are_noted_at_most_every_so_often() -> None:
     desk.now = plan.requeue_at
     desk.rounds()
     assert desk.stage("math").step == 8
+
+
+def test_a_launcher_killed_after_it_published_is_judged_by_prepare() -> None:
+    desk = Desk(a_run(defaults={"retries": {"user": 0, "infrastructure": 0}})).reaches("sft")
+    desk.ends("sft", a_dead_pod(137))
+    assert (desk.stage("sft").state, desk.stage("sft").spent.user) == ("BackingOff", 0)
+    desk.retries_now()
+    desk.prepares("sft", prepared("key-sft", reused=published("key-sft")))
+    assert desk.stage("sft").state == "Complete"
+
+
+def test_an_end_without_a_record_fails_the_stage_once_prepare_found_no_artifact() -> None:
+    desk = Desk(a_run(defaults={"retries": {"user": 0, "infrastructure": 0}})).reaches("sft")
+    desk.ends("sft", a_dead_pod(137))
+    desk.retries_now()
+    desk.prepares("sft")
+    assert desk.stage("sft").state == "Failed"
+    assert "SIGKILL" in desk.stage("sft").message and "launcher.log" in desk.stage("sft").message

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from acereason_operator.api.run import AceReasonRun
-from acereason_operator.api.status import RunStatus
+from acereason_operator.api.status import RunStatus, StageStatus
 from acereason_operator.planner.actions import (
     Action,
     CreateJob,
@@ -25,6 +25,7 @@ from acereason_operator.planner.actions import (
     StopJob,
 )
 from acereason_operator.planner.digests import digest_of
+from acereason_operator.planner.inputs import by_input_name
 from acereason_operator.planner.observed import JobView, Observed, PodView
 from acereason_operator.planner.plan import Plan, plan
 from acereason_operator.planner.stages import DONE, order_of
@@ -38,6 +39,7 @@ from acereason_trainer.config.stage_file import (
     PublishedArtifact,
     ResultRecord,
     StageFile,
+    StageSettings,
     settings_for_key,
 )
 from hypothesis import settings
@@ -80,7 +82,7 @@ class Store:
             refs[name] = self._imported(source)
             if refs[name].uri in self.rotten:
                 return PrepareRecord(exit_code=65, message="bad file", corrupt_input=name)
-        key = self.key(file, refs)
+        key = self.key(file.settings, refs)
         if f"artifacts/{key}" in self.rotten:  # set aside, to be made again
             self.rotten.discard(f"artifacts/{key}")
             self.artifacts.pop(key, None)
@@ -91,15 +93,15 @@ class Store:
             reused=self.artifacts.get(key),
         )
 
-    def key(self, file: StageFile, refs: dict[str, ArtifactRef]) -> str:
+    def key(self, stage: StageSettings, refs: dict[str, ArtifactRef]) -> str:
         made = digest_of(
             {
-                "settings": settings_for_key(file.settings.settings),
-                "kind": file.settings.kind,
+                "settings": settings_for_key(stage.settings),
+                "kind": stage.kind,
                 "inputs": {name: ref.digest for name, ref in refs.items()},
             }
         )
-        return f"{file.settings.kind}-{made[7:39]}"
+        return f"{stage.kind}-{made[7:39]}"
 
     def publish(self, file: StageFile) -> PublishedArtifact:
         assert file.prepared is not None, "a train phase without its claim"
@@ -171,12 +173,24 @@ class World(RuleBasedStateMachine):
             rotten = before.artifact and before.artifact.uri in self.store.ever_rotten
             assert stage.state == before.state or rotten, f"{stage.name} was done and runs again"
             assert stage.attempt is None or rotten, f"{stage.name} is done and has an attempt"
+        for stage in decided.status.stages:
+            if stage.state in DONE and stage.name not in done:
+                self._is_what_is_wanted(stage)
         before = {s.attempt.job for s in self.status.stages if s.attempt}
         new = {s.attempt.job for s in decided.status.stages if s.attempt} - before
         assert not new & self.claimed, f"{new & self.claimed} are claimed a second time"
         self.claimed |= new
         text = decided.status.model_dump_json(by_alias=True, exclude_none=True)
         self.status = RunStatus.parse_json(text)
+
+    def _is_what_is_wanted(self, status: StageStatus) -> None:
+        """A stage is done with the key of its settings, as they are now, and its inputs."""
+        stage = next(s for s in self.run.spec.stages if s.name == status.name)
+        assert status.prepare is not None and status.prepare.inputs is not None
+        read = dict(by_input_name(status.prepare.inputs))
+        key = self.store.key(stage, read)
+        assert status.key == key, f"{stage.name} is done with another work's key"
+        assert status.artifact is not None and status.artifact.uri == f"artifacts/{key}"
 
     def _carry_out(self, action: Action) -> None:
         match action:

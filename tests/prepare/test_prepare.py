@@ -98,7 +98,7 @@ def test_an_attempt_goes_on_from_the_newest_good_state_and_the_salt_bounds_it(wo
     key = answer(a_file(world)).key
     for step in (10, 20):
         write_state(
-            world / "store/work/run/sft/1", key, step, 0,
+            world / "store" / "work/run/sft/1", key, step, 0,
             lambda d: (d / "w").write_bytes(b"w") and None,
         )  # fmt: skip
     record = answer(a_file(world, attempt=2))
@@ -106,7 +106,7 @@ def test_an_attempt_goes_on_from_the_newest_good_state_and_the_salt_bounds_it(wo
     assert record.message == "goes on from work/run/sft/1/states/00000020"
     assert answer(a_file(world, salt=1, beforeStep=15)).resume.step == 10
     assert answer(a_file(world, seed=5)).resume is None
-    flip(world / "store/work/run/sft/1/states/00000020/w")
+    flip(world / "store" / "work/run/sft/1/states/00000020/w")
     assert answer(a_file(world, attempt=2)).resume.step == 10
 
 

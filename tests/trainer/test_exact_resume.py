@@ -53,6 +53,21 @@ RL = {
 }
 
 
+SCHEDULES = {
+    "mathRL": {
+        **RL["mathRL"],
+        "temperature": {"perEpoch": [1.0, 1.2]},
+        "groupSize": {"perEpoch": [4, 2]},
+        "promptsPerStep": 20,
+        "dropSolved": "perEpoch",
+        "stop": {"plateau": {"patience": 2, "maxSteps": 3}},
+        "validation": {"everySteps": 1, "samples": 1, "maxProblems": 4},
+        "loading": {"dtype": "bfloat16"},
+        "sequencesPerBatch": 40,
+    }
+}
+
+
 def a_stage(store: Path, tiny_model: Path, settings: dict[str, Any], run: str) -> dict[str, Any]:
     """A stage file with its inputs imported, ready for attempt 1."""
     rows = [
@@ -144,10 +159,16 @@ def straight(tmp: Path, tiny_model: Path, settings: dict[str, Any]) -> tuple[str
     return outcome(store)
 
 
-@pytest.mark.parametrize(("settings", "every"), [(SFT, 2), (RL, 37)], ids=["sft", "rl"])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "every"),
+    [(SFT, 7), (RL, 60), (SCHEDULES, 150)],
+    ids=["sft", "rl", "rl with schedules"],
+)
 def test_a_stage_stopped_again_and_again_ends_with_the_same_bits(
     tmp_path: Path, tiny_model: Path, settings: dict[str, Any], every: int
 ):
+    """Costs about 20 s for each RL case: every attempt loads the model and starts a verifier."""
     codes = []
     store = tmp_path / "stopped"
     stage = a_stage(store, tiny_model, settings, "another-name")
@@ -160,19 +181,21 @@ def test_a_stage_stopped_again_and_again_ends_with_the_same_bits(
 
 
 @pytest.mark.slow
-def test_a_killed_rl_stage_ends_with_the_same_bits(tmp_path: Path, tiny_model: Path):
-    """Costs about 30 s: three real processes that import torch; each is killed a step further."""
+def test_an_rl_stage_told_to_stop_and_then_killed_ends_with_the_same_bits(
+    tmp_path: Path, tiny_model: Path
+):
+    """Costs about 30 s: three real processes that import torch."""
     store = tmp_path / "killed"
     stage = a_stage(store, tiny_model, RL, "killed")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    for step in (1, 3):
+    for step, number, code in ((1, signal.SIGTERM, ExitCode.STOPPED), (3, signal.SIGKILL, -9)):
         path = write(stage)
         rank = subprocess.Popen(
             [sys.executable, "-m", "acereason_trainer", str(path)], env=environment
         )
         wait_for_step(path.parent / "progress.json", step, rank)
-        rank.send_signal(signal.SIGKILL)
-        rank.wait()
+        rank.send_signal(number)
+        assert rank.wait() == code
         stage = next_attempt(stage, store)
         assert stage["prepared"]["resume"]["step"] >= step
     path = write(stage)

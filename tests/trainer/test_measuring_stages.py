@@ -192,4 +192,4 @@ def test_a_set_with_one_problem_twice_is_refused(tmp_path: Path, tiny_model: Pat
     failure = tmp_path / "store" / "work" / "run" / "measure" / "1" / "rank-0.failure.json"
     message = json.loads(failure.read_text())["message"]
     assert "all.jsonl line 9 has the id" in message
-    assert "of all.jsonl line 1; problems of a set need different ids" in message
+    assert "of all.jsonl line 1; rows need different ids" in message

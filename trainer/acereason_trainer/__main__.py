@@ -34,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m acereason_trainer",
         description="Run one rank of a stage attempt.",
-        epilog="example: python -m acereason_trainer store/work/quickstart/sft/1/stage.yaml",
+        epilog="example: python -m acereason_trainer 1/stage.yaml",
     )
     parser.add_argument(
         "stage_file", type=Path, metavar="STAGE_FILE", help="stage.yaml with its `prepared` section"
@@ -98,7 +98,9 @@ def configure_torch(kind: str) -> None:
 
     make_bfloat16_safe()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
-    torch.use_deterministic_algorithms(mode=True)
+    # Some CUDA operations (a cumulative sum, for one) have no deterministic form: there it warns.
+    torch.use_deterministic_algorithms(mode=True, warn_only=torch.cuda.is_available())
+    torch.utils.deterministic.fill_uninitialized_memory = False  # it would write each cache twice
 
 
 def leave(context: StageContext, failure: StageFailure) -> int:

@@ -43,15 +43,20 @@ class Checkpoints:
         policy: Policy,
         recorder: Recorder,
         journal: Journal | None = None,
+        keep_before: int | None = None,
     ) -> None:
+        """keep_before: also keep a state that is at least so many steps old (a health stop goes
+        back to it)."""
         self._context = context
         self._saving = saving
         self._policy = policy
         self._recorder = recorder
         self._journal = journal
+        self._keep_before = keep_before
         self._saved_at = time.monotonic()
         self._save_seconds = 0.0
         self._unsaved: Resumed | None = None
+        self._has_news = False
 
     def __enter__(self) -> Self:
         return self
@@ -64,11 +69,18 @@ class Checkpoints:
     ) -> None:
         """A stop that was asked for keeps the last completed step, if there is time for it.
 
-        Also where this attempt has completed none: the journal of the open step goes with a state.
+        Also where this attempt has completed none but has a journal: that of the open step goes
+        with a state.
         """
-        in_time = self._save_seconds < self._context.file.grace_seconds
-        if isinstance(error, Stopped) and self._unsaved is not None and in_time:
+        left = self._context.file.grace_seconds - self._context.stop.seconds_since
+        if not isinstance(error, Stopped) or self._save_seconds >= left:
+            return
+        if self._unsaved is not None and (self._has_news or self._has_journal):
             self._save(self._unsaved)
+
+    @property
+    def _has_journal(self) -> bool:
+        return self._journal is not None and self._journal.directory.exists()
 
     def check_stop(self) -> None:
         """Raise Stopped if a stop was asked for."""
@@ -89,7 +101,7 @@ class Checkpoints:
 
     def completed(self, step: int, loop: dict[str, Any] | None = None) -> None:
         """The policy holds `step` completed steps; written now if it is due."""
-        self._unsaved = Resumed(step, loop or {})
+        self._unsaved, self._has_news = Resumed(step, loop or {}), True
         if time.monotonic() - self._saved_at >= self._saving.minutes_at_risk * 60:
             self._save(self._unsaved)
             if self._journal is not None:
@@ -105,10 +117,14 @@ class Checkpoints:
                 salt=self._context.prepared.salt,
                 writer=lambda directory: self._write(directory, state),
             )
-            keep_newest(self._context.work_dir, self._saving.keep)
+            keep_newest(
+                self._context.work_dir,
+                self._saving.keep,
+                and_up_to=None if self._keep_before is None else state.step - self._keep_before,
+            )
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - began
-        self._unsaved = None
+        self._unsaved, self._has_news = None, False
 
     def _write(self, directory: Path, state: Resumed) -> None:
         self._policy.save_state(directory)

@@ -123,6 +123,24 @@ def require_response(row: Row) -> None:
         )
 
 
+def require_distinct_ids(rows: Iterable[Row], *, copies: bool = True) -> None:
+    """Raise StageFailure where an id comes again with other data: what is drawn and checked is kept
+    by id, so one row would get the other's prompt or answer.
+
+    copies: whether equal rows (`mix` makes such) may share an id.
+    """
+    first: dict[str, Row] = {}
+    for row in rows:
+        if row.id not in first:
+            first[row.id] = row
+        elif not copies or _as_text(row) != _as_text(first[row.id]):
+            raise _bad(
+                f"{row.origin} has the id {row.id} of {first[row.id].origin}; rows need different "
+                "ids (one that has none gets the same as its problem has elsewhere; a curate stage "
+                "drops duplicates)"
+            )
+
+
 def matches(row: Row, where: Sequence[Range]) -> bool:
     """Whether the row meets every condition; a missing or non-numeric column meets none."""
     return all(_in_range(row.data.get(r.column), r) for r in where)
@@ -165,10 +183,14 @@ def write_rows(path: Path, rows: Iterable[Row]) -> int:
     count = 0
     with path.open("w", encoding="utf-8") as out:
         for row in rows:
-            json.dump(row.data, out, ensure_ascii=False, sort_keys=True, default=str)
-            out.write("\n")
+            out.write(_as_text(row) + "\n")
             count += 1
     return count
+
+
+def _as_text(row: Row) -> str:
+    """The row as it is written. Compares equal with itself, unlike a NaN among its columns."""
+    return json.dumps(row.data, ensure_ascii=False, sort_keys=True, default=str)
 
 
 def _read_file(file: Path, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

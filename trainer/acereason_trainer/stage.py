@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -30,6 +31,7 @@ class StopFlag:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._asked_at: float | None = None
 
     def listen(self) -> None:
         """Take SIGTERM and SIGINT for this process (main thread only)."""
@@ -37,7 +39,13 @@ class StopFlag:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._asked_at = self._asked_at or time.monotonic()
         self._event.set()
+
+    @property
+    def seconds_since(self) -> float:
+        """Since a stop was asked for; 0 where none was."""
+        return 0.0 if self._asked_at is None else time.monotonic() - self._asked_at
 
     @property
     def is_set(self) -> bool:

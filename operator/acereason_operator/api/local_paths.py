@@ -1,5 +1,6 @@
 """Paths in a run file that must exist on this machine before a local run can start."""
 
+from collections.abc import Collection
 from pathlib import Path as FilePath
 
 from acereason_operator.api.facts import facts_of
@@ -7,8 +8,13 @@ from acereason_operator.api.problems import Path, Problem
 from acereason_operator.api.yaml_loader import Document
 
 
-def missing_paths(document: Document, directory: FilePath) -> list[Problem]:
-    """A problem for each path of a run that leads nowhere; relative ones start at `directory`."""
+def missing_paths(
+    document: Document, directory: FilePath, but: Collection[str] = ()
+) -> list[Problem]:
+    """A problem for each path of a run that leads nowhere; relative ones start at `directory`.
+
+    Those in `but`, as they are written, need not be there.
+    """
     if not isinstance(document.data, dict):
         return []
     facts = facts_of(document.data.get("spec"))
@@ -22,5 +28,5 @@ def missing_paths(document: Document, directory: FilePath) -> list[Problem]:
             ("spec", *place), f"{directory / text} does not exist; correct the path or make it"
         )
         for place, text in named.items()
-        if not (directory / text).exists()
+        if text not in but and not (directory / text).exists()
     ]

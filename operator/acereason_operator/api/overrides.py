@@ -156,7 +156,8 @@ def _stages_by_index(document: Document, path: Path) -> Path:
 def _stage_names(document: Document) -> list[Any]:
     spec = document.data.get("spec")
     stages = spec.get("stages") if isinstance(spec, dict) else None
-    return [s.get("name") if isinstance(s, dict) else None for s in stages or []]
+    listed = stages if isinstance(stages, list) else []
+    return [s.get("name") if isinstance(s, dict) else None for s in listed]
 
 
 def _merge_file(document: Document, file: FilePath) -> None:

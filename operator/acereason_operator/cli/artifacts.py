@@ -16,13 +16,13 @@ from acereason_trainer.artifacts.locks import Held
 from acereason_trainer.artifacts.manifest import Manifest
 from acereason_trainer.artifacts.retention import Kept, Removal, collect, removable
 from acereason_trainer.artifacts.store import ARTIFACTS, DirectoryStore
-from acereason_trainer.artifacts.verifying import check_content
 from pydantic import ValidationError
 
 from acereason_operator.api.load import read_documents, read_run
 from acereason_operator.api.status import RunStatus
 from acereason_operator.cli.store import NoStore, add_store, find_store
 from acereason_operator.cli.tables import table
+from acereason_operator.local.run_directory import RunDirectory, UnreadableStatus
 from acereason_operator.planner.retention import roots
 
 OK = 0
@@ -152,19 +152,23 @@ def _told(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) ->
     except NoStore as error:
         print(error, file=sys.stderr)
         return MISUSED
-    except (NotFound, Ambiguous, Corrupt) as error:
+    except (NotFound, Ambiguous, Corrupt, UnreadableStatus) as error:
         print(error, file=sys.stderr)
+    except BrokenPipeError:  # the output's, which is not the store's fault
+        raise
+    except OSError as error:
+        print(f"the store cannot be read or written: {error}", file=sys.stderr)
     except Held:
         print("a stage is being prepared in this store; try again when it is done", file=sys.stderr)
     return FAILED
 
 
 def _problem_of(store: DirectoryStore, name: str) -> str | None:
-    directory = store.directory(f"{ARTIFACTS}/{Path(name).name}")
-    if not directory.exists():
-        return str(NotFound(directory))
+    uri = f"{ARTIFACTS}/{Path(name).name}"
     try:
-        check_content(directory, Manifest)
+        store.hashed(uri)
+    except NotFound as missing:
+        return str(missing)
     except Corrupt as corrupt:
         return f"is corrupt: {corrupt.what}"
     return None
@@ -194,9 +198,8 @@ def _kept(store: Path) -> dict[str, Kept]:
 def _meant(store: DirectoryStore, name: str) -> Manifest:
     """A stage's result by its run's status (it may be another run's work), or any artifact."""
     run, _, stage = name.partition("/")
-    status_file = store.root / "runs" / run / "status.json"
-    if stage and status_file.is_file():
-        for entry in RunStatus.parse_json(status_file.read_bytes()).stages:
+    if stage:
+        for entry in RunDirectory(store.root, run).status().stages:
             if entry.name == stage and entry.artifact is not None:
                 return store.manifest(entry.artifact.uri)
     return find(store, name)

@@ -1,12 +1,13 @@
 """`acereason`: runs, and everything about them, from a terminal."""
 
 import argparse
-import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
 from acereason_operator.cli import artifacts, logs, plan, programs, run, status, validate
+from acereason_operator.cli.output_gone import silence_what_is_gone
 from acereason_operator.cli.store import NoStore
 from acereason_operator.cli.which_run import NotThere
 from acereason_operator.local.run_directory import UnreadableStatus
@@ -14,6 +15,11 @@ from acereason_operator.local.run_directory import UnreadableStatus
 FAILED = 1
 MISUSED = 2
 INTERRUPTED = 130
+OUTPUT_GONE = 128 + signal.SIGPIPE
+
+ONLY_READ = ("plan", "status", "logs", "list", "lineage")
+"""Verbs that are done when their reader (head, less) has seen enough: they neither change anything
+nor judge anything."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,9 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) has seen enough; Python's last flush must not complain either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        silence_what_is_gone()
+        return 0 if getattr(args, "verb", args.command) in ONLY_READ else OUTPUT_GONE
     return code
 
 

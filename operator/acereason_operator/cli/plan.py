@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,7 +45,7 @@ class Forecast:
     key: str | None
     """Stage key, where it is known already."""
     verdict: str
-    """`reuse`, `run`, `resume` or `fail`."""
+    """`reuse`, `run`, `resume`, `fail`, or `held` by suspend, its own or that of what it needs."""
     why: str
 
 
@@ -86,12 +86,14 @@ def forecast(run_: AceReasonRun, context: Context) -> list[Forecast]:
     """Every stage, in order.
 
     The planner itself is played forward on an empty status: each stage that it would prepare is
-    prepared dry, and one that would be reused counts as done for the stages below.
+    prepared dry, and one that would be reused counts as done for the stages below. What is
+    suspended is prepared dry like the rest, so that its key is known.
     """
     recipe = recipe_of(run_.spec)
+    released = _released(run_)
     status, answers = RunStatus(), dict[str, PrepareRecord]()
     while True:
-        planned = plan(run_, status, Observed(), datetime.now(UTC), context)
+        planned = plan(released, status, Observed(), datetime.now(UTC), context)
         asked = [
             action
             for action in planned.actions
@@ -104,7 +106,7 @@ def forecast(run_: AceReasonRun, context: Context) -> list[Forecast]:
         answers |= {action.stage: record for action, record in zip(asked, records, strict=True)}
         done = [_as_if_done(s, answers.get(s.name)) for s in planned.status.stages]
         status = planned.status.model_copy(update={"stages": done})
-    return [
+    forecasts = [
         Forecast(
             stage.name,
             stage.kind,
@@ -114,6 +116,7 @@ def forecast(run_: AceReasonRun, context: Context) -> list[Forecast]:
         )
         for stage in run_.spec.stages
     ]
+    return [_held(f, run_, recipe.order.ancestors[f.stage]) for f in forecasts]
 
 
 def ask(file: StageFile) -> PrepareRecord:
@@ -127,7 +130,32 @@ def ask(file: StageFile) -> PrepareRecord:
             stdout=subprocess.PIPE,
             env=os.environ,
         )
+    if not answer.stdout:
+        why = f"prepare --dry-run answered nothing and ended with {answer.returncode}"
+        return PrepareRecord(exit_code=answer.returncode or 1, message=why)
     return PrepareRecord.parse_json(answer.stdout)
+
+
+def _released(run_: AceReasonRun) -> AceReasonRun:
+    """The run with nothing held back."""
+    stages = [stage.model_copy(update={"suspend": False}) for stage in run_.spec.stages]
+    spec = run_.spec.model_copy(update={"suspend": False, "stages": stages})
+    return run_.model_copy(update={"spec": spec})
+
+
+def _held(forecast_: Forecast, run_: AceReasonRun, ancestors: Collection[str]) -> Forecast:
+    """The forecast as it is while suspend is set, key and all."""
+    held = {stage.name for stage in run_.spec.stages if stage.suspend}
+    if run_.spec.suspend:
+        whose = "spec.suspend"
+    elif forecast_.stage in held:
+        whose = "its own suspend"
+    elif above := [name for name in ancestors if name in held]:
+        whose = f"suspend of {', '.join(above)}"
+    else:
+        return forecast_
+    why = f"held back by {whose}; without it: {forecast_.verdict}, {forecast_.why}"
+    return replace(forecast_, verdict="held", why=why)
 
 
 def _as_if_done(status: StageStatus, answer: PrepareRecord | None) -> StageStatus:
@@ -157,7 +185,7 @@ def _verdict(
         return answer.key, "reuse", answer.message
     if answer.resume is not None:
         return answer.key, "resume", answer.message
-    return answer.key, "run", "nothing has its key yet"
+    return answer.key, "run", "nothing has its key yet" if answer.key else answer.message
 
 
 def _source_text(source: Source | ModelSource) -> str:

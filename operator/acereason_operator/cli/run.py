@@ -9,7 +9,8 @@ from acereason_trainer.artifacts.errors import StoreFull
 
 from acereason_operator.api.status import RunStatus
 from acereason_operator.cli import last_store, programs, run_files
-from acereason_operator.cli.show import Bars, JsonLines, Lines, Show
+from acereason_operator.cli.output_gone import may_be_gone
+from acereason_operator.cli.show import Bars, JsonLines, Lines, Show, WhileItLasts
 from acereason_operator.cli.summary import failures, results, summary
 from acereason_operator.cli.which_run import near
 from acereason_operator.local.not_here import ignored
@@ -61,17 +62,17 @@ def run(args: argparse.Namespace) -> int:
     asked = replace(asked, until=args.until)
     if there := ignored(asked.run.spec):
         _say(f"ignored on this machine: {', '.join(there)}")
+    last_store.remember(asked.store)
     stop = StopRequests()
-    try:
-        with stop.listening(), _show(args.output) as show:
-            last_store.remember(asked.store)
+    with stop.listening(), WhileItLasts(_show(args.output)) as show:
+        try:
             status = carry_out(asked, show, stop)
-    except (AlreadyRunning, UnreadableStatus, StoreFull) as error:
-        _say(str(error))
-        return FAILED
-    except OSError as error:
-        _say(f"{asked.store} cannot be used: {error}")
-        return FAILED
+        except (AlreadyRunning, UnreadableStatus, StoreFull) as error:
+            _say(str(error))
+            return FAILED
+        except OSError as error:
+            _say(f"{asked.store} cannot be used: {error}")
+            return FAILED
     return _ended(args.output, asked, status, stop.signal)
 
 
@@ -86,9 +87,11 @@ def _ended(output: str, asked: LocalRun, status: RunStatus, stopped_by: int | No
     left = [s for s in status.stages if s.name in asked.wanted and s.state not in STAGE_DONE]
     code = _exit_code(stopped_by) if left else DONE
     if output == "json":
-        JsonLines.last(code, status, results(asked.store, asked.run, status))
+        came_to = results(asked.store, asked.run, status)
+        with may_be_gone():
+            JsonLines.last(code, status, came_to)
     else:
-        print(summary(asked.store, asked.run, status), flush=True)
+        _print(summary(asked.store, asked.run, status))
         if not (left and stopped_by):
             _report(asked)
     for sentence in failures(status):
@@ -103,12 +106,18 @@ def _ended(output: str, asked: LocalRun, status: RunStatus, stopped_by: int | No
 def _report(asked: LocalRun) -> None:
     path = programs.write_report(asked.store, asked.run.metadata.name)
     if path is not None:
-        print(f"\nreport: {path}")
+        _print(f"\nreport: {path}")
 
 
 def _exit_code(stopped_by: int | None) -> int:
     return FAILED if stopped_by is None else 128 + stopped_by
 
 
+def _print(text: str) -> None:
+    with may_be_gone():
+        print(text, flush=True)
+
+
 def _say(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
+    with may_be_gone():
+        print(sentence, file=sys.stderr, flush=True)

@@ -4,10 +4,18 @@ import argparse
 import sys
 from pathlib import Path
 
+from acereason_trainer.config.sources import ModelSource, Source
+
 from acereason_operator.api.load import load_run
 from acereason_operator.api.local_paths import missing_paths
+from acereason_operator.api.problems import Problem
+from acereason_operator.cli.store import STORE_VARIABLE, named_store
 from acereason_operator.local.not_here import NoStoreHere, store_of
 from acereason_operator.local.run import LocalRun
+from acereason_operator.local.run_directory import UnreadableStatus
+from acereason_operator.local.started_again import started_again
+from acereason_operator.planner.recipe import recipe_of
+from acereason_operator.planner.stages import DONE
 
 
 class Unusable(Exception):
@@ -18,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare FILE, --store, --set and --values."""
     parser.add_argument("file", type=Path, metavar="FILE", help="run file")
     parser.add_argument(
-        "--store", type=Path, metavar="DIR", help="directory to use in place of spec.storage"
+        "--store",
+        type=Path,
+        metavar="DIR",
+        help=f"the store (default: ${STORE_VARIABLE}, else spec.storage of the file)",
     )
     parser.add_argument(
         "--set",
@@ -41,14 +52,46 @@ def read(args: argparse.Namespace) -> LocalRun:
     """The run as it will be carried out. Raises Unusable when every problem is printed."""
     base = args.file.parent.resolve()
     loaded = load_run(args.file, args.set, args.values)
-    problems = loaded.problems + missing_paths(loaded.document, args.file.parent)
-    for problem in problems:
-        print(problem, file=sys.stderr)
-    if loaded.run is None or problems:
-        raise Unusable
+    missing = missing_paths(loaded.document, args.file.parent)
+    if loaded.run is None:
+        raise _refused(loaded.problems + missing)
     try:
-        store = store_of(loaded.run.spec, base, args.store)
+        store = store_of(loaded.run.spec, base, named_store(args))
     except NoStoreHere as error:
         print(f"{args.file}: {error}", file=sys.stderr)
         raise Unusable from error
-    return LocalRun(loaded.run, base, store)
+    asked = LocalRun(loaded.run, base, store)
+    if missing:
+        missing = missing_paths(loaded.document, args.file.parent, but=_imported(asked))
+    if missing:
+        raise _refused(missing)
+    return asked
+
+
+def _refused(problems: list[Problem]) -> Unusable:
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return Unusable()
+
+
+def _imported(asked: LocalRun) -> set[str]:
+    """Paths that only stages read which are done and stay so: they are in the store by now."""
+    try:
+        status = started_again(asked.run, asked.directory.status(), asked.context)
+    except (UnreadableStatus, OSError):  # said when the run starts; nothing is known to be done
+        return set()
+    done = {stage.name for stage in status.stages if stage.state in DONE}
+    inputs = recipe_of(asked.run.spec).inputs
+    read: dict[bool, set[str]] = {True: set(), False: set()}
+    for stage, sources in inputs.items():
+        for _, source in sources.by_name():
+            read[stage in done] |= _paths(source)
+    return read[True] - read[False]
+
+
+def _paths(source: Source | ModelSource) -> set[str]:
+    if source.path is not None:
+        return {source.path}
+    if isinstance(source, ModelSource) and source.from_config is not None:
+        return {source.from_config.config, source.from_config.tokenizer}
+    return set()

@@ -11,6 +11,7 @@ from acereason_trainer.config.stage_file import Progress
 from tqdm import tqdm
 
 from acereason_operator.api.status import RunStatus, StageStatus
+from acereason_operator.cli.output_gone import may_be_gone
 from acereason_operator.cli.tables import duration, time_taken
 from acereason_operator.local.run import Audience
 from acereason_operator.planner.actions import RecordEvent
@@ -32,6 +33,34 @@ class Show(Audience, Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *error: object) -> None: ...
+
+
+class WhileItLasts:
+    """Shows a run for as long as its output is there; falls silent where that goes away."""
+
+    def __init__(self, show: Show) -> None:
+        self._show = show
+
+    def __enter__(self) -> Self:
+        with may_be_gone():
+            self._show.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with may_be_gone():
+            self._show.__exit__(*error)
+
+    def told(self, event: RecordEvent) -> None:
+        """See Audience."""
+        with may_be_gone():
+            self._show.told(event)
+
+    def shown(
+        self, status: RunStatus, observed: Observed, waiting_for_cores: Mapping[str, float]
+    ) -> None:
+        """See Audience."""
+        with may_be_gone():
+            self._show.shown(status, observed, waiting_for_cores)
 
 
 class Changes:

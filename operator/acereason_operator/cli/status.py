@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,8 +11,11 @@ from acereason_operator.cli.store import add_store, find_store
 from acereason_operator.cli.tables import duration, state_and_message, steps, table, time_taken
 from acereason_operator.cli.which_run import find_run, run_names
 from acereason_operator.local.job_files import started_jobs
-from acereason_operator.local.run_directory import RunDirectory
+from acereason_operator.local.run_directory import RunDirectory, UnreadableStatus
 from acereason_operator.planner.times import parse_time
+
+UNREADABLE = "Unreadable"
+"""In the place of a state."""
 
 
 def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -39,11 +43,13 @@ def run(args: argparse.Namespace) -> int:
         print(_json(newest, status) if args.output == "json" else _stages(newest, status))
         return 0
     runs = [find_run(store, name) for name in run_names(store)]
+    statuses = [_status(run) for run in runs]
+    told = list(zip(runs, statuses, strict=True))
     if args.output == "json":
-        print(json.dumps([_plain(r, r.status()) for r in runs], indent=2, ensure_ascii=False))
+        print(json.dumps([_plain(*one) for one in told], indent=2, ensure_ascii=False))
     else:
-        print(_runs(runs))
-    return 0
+        print(_runs(told))
+    return 1 if None in statuses else 0
 
 
 def state(run: RunDirectory, status: RunStatus) -> str:
@@ -55,11 +61,22 @@ def state(run: RunDirectory, status: RunStatus) -> str:
     return "Stopped"
 
 
-def _runs(runs: list[RunDirectory]) -> str:
+def _status(run_: RunDirectory) -> RunStatus | None:
+    """The status; None where it is damaged, which is said and hides no other run."""
+    try:
+        return run_.status()
+    except UnreadableStatus as error:
+        print(error, file=sys.stderr)
+        return None
+
+
+def _runs(runs: list[tuple[RunDirectory, RunStatus | None]]) -> str:
     rows = []
-    for run_ in runs:
-        s = run_.status()
-        rows.append((run_.name, state(run_, s), s.stage, s.progress, _age(s.started_at)))
+    for run_, s in runs:
+        if s is None:
+            rows.append((run_.name, UNREADABLE, "", "", ""))
+        else:
+            rows.append((run_.name, state(run_, s), s.stage, s.progress, _age(s.started_at)))
     return table(("RUN", "STATE", "STAGE", "PROGRESS", "AGE"), rows)
 
 
@@ -82,7 +99,9 @@ def _json(run_: RunDirectory, status: RunStatus) -> str:
     return json.dumps(_plain(run_, status), indent=2, ensure_ascii=False)
 
 
-def _plain(run_: RunDirectory, status: RunStatus) -> dict[str, Any]:
+def _plain(run_: RunDirectory, status: RunStatus | None) -> dict[str, Any]:
+    if status is None:
+        return {"name": run_.name, "state": UNREADABLE}
     return {"name": run_.name, **status.dump(), "state": state(run_, status)}
 
 

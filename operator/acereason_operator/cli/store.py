@@ -16,18 +16,24 @@ class NoStore(Exception):
 def find_store(args: argparse.Namespace) -> Path:
     """`--store`, else $ACEREASON_STORE, else `store` right here, else the last run's.
 
-    Raises NoStore, as a sentence.
+    A directory `store` counts if a run or an artifact was put there. Raises NoStore, as a sentence.
     """
-    named = args.store or os.environ.get(STORE_VARIABLE)
+    named = named_store(args)
     if named is not None:
-        if Path(named).is_dir():
-            return Path(named)
+        if named.is_dir():
+            return named
         raise NoStore(f"{named} is not a directory; a store holds artifacts/, work/ and runs/")
-    if Path("store").is_dir():
+    if any(Path("store", inside).is_dir() for inside in ("runs", "artifacts")):
         return Path("store")
     if (last := last_store.last()) is not None:
         return last
     raise NoStore(f"there is no store here; name one with --store DIR or ${STORE_VARIABLE}")
+
+
+def named_store(args: argparse.Namespace) -> Path | None:
+    """What `--store`, else $ACEREASON_STORE says."""
+    named = args.store or os.environ.get(STORE_VARIABLE)
+    return Path(named) if named else None
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:

@@ -55,11 +55,12 @@ class RunDirectory:
 
     def apply(self, run: AceReasonRun) -> AceReasonRun:
         """The run with its generation, which an API server would raise with each change of the
-        spec; kept for the next start."""
+        spec; kept for the next start. Raises UnreadableStatus."""
         before = self.applied()
         generation = before.metadata.generation if before else 0
         if before is None or before.spec != run.spec:
-            generation += 1
+            # A number that the status has seen would hide the change from the planner.
+            generation = max(generation, self.status().observed_generation) + 1
         run = _with_metadata(run, generation=generation)
         # As it was written: some rules look at what is written and not at what is meant. JSON is
         # YAML in which no text is mistaken for something else.

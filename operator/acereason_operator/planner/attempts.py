@@ -56,7 +56,10 @@ def _ended(
     """The stage if its Job has ended, however; None while it goes on."""
     over = is_over(job, scene.now, scene.grace)
     result = job.result
-    if claim.phase == "Train" and result is not None and result.artifact is not None:
+    # An edit takes the key away: what was published then is another work's, and stays under its
+    # own key for whoever wants that again.
+    meant = claim.prepared is not None and claim.prepared.key == status.key
+    if meant and result is not None and result.artifact is not None:
         return _complete(status, claim, result, scene) if over else None
     if claim.stopping is not None:
         return _stopped(status, claim, scene) if over else None

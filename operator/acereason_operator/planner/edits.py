@@ -29,12 +29,21 @@ def applied(status: StageStatus, scene: Scene) -> StageStatus:
     if status.state in DONE:
         return _noted(status, f"stage {status.name} {RESULT_STANDS}" if new_results else "")
     if new_results:
-        return _other_work(_stopping(status) if status.attempt else _open(status))
+        return edited_in_flight(status) if status.attempt else _other_work(_open(status))
     if status.attempt is not None:
         return status
     if new_orders:
         return _open(status.model_copy(update={"spent": Spent()}))
     return _open(status) if _allowed_again(status, scene) else status
+
+
+def edited_in_flight(status: StageStatus) -> StageStatus:
+    """A stage whose attempt in flight makes what is no longer wanted: the attempt is stopped, for
+    no other reason than this one, and what it may publish meanwhile is not the stage's result."""
+    if status.attempt is None:
+        return status
+    attempt = status.attempt.model_copy(update={"stopping": "Edited"})
+    return _other_work(status).model_copy(update={"attempt": attempt})
 
 
 def tried_again(status: RunStatus) -> RunStatus:
@@ -54,14 +63,6 @@ def _noted(status: StageStatus, message: str) -> StageStatus:
     if message or RESULT_STANDS in status.message:
         return status.model_copy(update={"message": message})
     return status
-
-
-def _stopping(status: StageStatus) -> StageStatus:
-    if status.attempt is None or status.attempt.stopping is not None:
-        return status
-    return status.model_copy(
-        update={"attempt": status.attempt.model_copy(update={"stopping": "Edited"})}
-    )
 
 
 def _other_work(status: StageStatus) -> StageStatus:

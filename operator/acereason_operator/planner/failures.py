@@ -30,6 +30,9 @@ OF_CODE: dict[int, Verdict] = {
 }
 """What the contract's codes mean; any other code is the user's."""
 
+KILLED = 137
+"""128 + SIGKILL."""
+
 PRECEDENCE: tuple[int | None, ...] = (
     ExitCode.BAD_CONFIGURATION,
     ExitCode.CORRUPT_INPUT,
@@ -55,6 +58,10 @@ class BadEnd:
     step: int | None = None
     """Last completed step, where a record says so."""
     log_tail: str = ""
+    rank: int | None = None
+    """Which rank failed, where a record says so."""
+    recorded: bool = False
+    """Whether a record says how it ended; without one, it may have done its work."""
 
 
 JOB_GONE = BadEnd("Infrastructure", "JobGone", "its Job was removed by somebody else")
@@ -134,8 +141,9 @@ def _infrastructure(pod: PodView) -> BadEnd:
 def _by_code(job: JobView, code: int, pod: PodView | None) -> BadEnd:
     result = pod.result if pod else None
     said = job.prepare.message if job.prepare else (result.message if result else "")
+    recorded = result is not None or job.prepare is not None
     return BadEnd(
-        verdict=OF_CODE.get(code, "User"),
+        verdict=_verdict(code, recorded=recorded),
         reason=(result.reason if result else "") or OF_CODE.get(code, "Error"),
         what=said or _of_signal(code),
         pod=pod.name if pod else "",
@@ -143,7 +151,16 @@ def _by_code(job: JobView, code: int, pod: PodView | None) -> BadEnd:
         exit_code=code,
         step=result.step if result else None,
         log_tail=result.log_tail if result else "",
+        rank=result.rank if result else None,
+        recorded=recorded,
     )
+
+
+def _verdict(code: int, *, recorded: bool) -> Verdict:
+    """A launcher that was killed itself could not say what happened: that is nobody's code."""
+    if code == KILLED and not recorded:
+        return "Infrastructure"
+    return OF_CODE.get(code, "User")
 
 
 def _of_signal(code: int) -> str:

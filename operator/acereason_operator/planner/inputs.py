@@ -62,6 +62,18 @@ def pinned(recipe: Recipe, statuses: Mapping[str, StageStatus]) -> Pins:
     return pins
 
 
+def by_input_name(found: PreparedInputs) -> Iterator[tuple[str, ArtifactRef]]:
+    """(name, artifact) of each input that is there, named as `NamedInputs.by_name` names them."""
+    if found.model is not None:
+        yield "model", found.model
+    if found.data is not None:
+        yield "data", found.data
+    for i, ref in enumerate(found.held_out):
+        yield f"heldOut[{i}]", ref
+    if found.validation is not None:
+        yield "validation", found.validation
+
+
 def _made(status: StageStatus) -> ArtifactRef | None:
     if status.state not in stages.DONE or status.artifact is None:
         return None
@@ -90,12 +102,7 @@ def _from_outside(source: Source | ModelSource, pins: Pins, context: Context) ->
 
 
 def _imported(named: NamedInputs, found: PreparedInputs) -> Iterator[tuple[str, ArtifactRef]]:
-    refs: dict[str, ArtifactRef | None] = {
-        "model": found.model,
-        "data": found.data,
-        "validation": found.validation,
-        **{f"heldOut[{i}]": ref for i, ref in enumerate(found.held_out)},
-    }
+    refs = dict(by_input_name(found))
     for name, source in named.by_name():
         ref = refs.get(name)
         if ref is not None and not (isinstance(source, Source) and source.stage):

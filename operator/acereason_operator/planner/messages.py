@@ -30,8 +30,9 @@ def log_hint(bad: BadEnd, attempt: int, phase: Phase, scene: Scene) -> str:
     """How to read the log, in the words of this environment."""
     meta = scene.run.metadata
     job = scene.job_name(attempt, phase)
+    of_train = "launcher.log" if bad.rank is None else f"rank-{bad.rank}.log"
     return scene.context.log_hint.format(
         run=meta.name, namespace=scene.namespace, stage=scene.stage.name, attempt=attempt,
         phase=phase.lower(), job=job, pod=bad.pod or f"job/{job}", store=scene.context.store,
-        log="prepare.log" if phase == "Prepare" else "rank-0.log",
+        log="prepare.log" if phase == "Prepare" else of_train,
     )  # fmt: skip

@@ -25,13 +25,18 @@ def charge(status: StageStatus, claim: AttemptClaim, bad: BadEnd, scene: Scene) 
     """The stage after an attempt ended badly: it waits for the next one, or has failed.
 
     status: already without the attempt. An edit made since the attempt was claimed has not been
-    tried yet, so it gets a budget of its own.
+    tried yet, so it gets a budget of its own. A train phase that ended without a record may have
+    published: prepare looks before the stage is given up (`reuse.claimed`).
     """
     edited = status.spec_digest != scene.spec_digest
     before = Spent(pending=status.spent.pending) if edited else status.spent
     allowed = effective.retries(scene.run.spec, scene.stage)
     spent = _spend(before, bad, claim.phase)
-    out = not edited and _is_out(spent, before, bad, allowed)
+    out = _is_out(spent, before, bad, allowed)
+    if edited and out:
+        spent, out = before, False
+    if claim.phase == "Train" and not bad.recorded and bad.verdict != "BadConfiguration":
+        out = False
     budget = "" if bad.verdict == "BadConfiguration" else _used(spent, before, allowed)
     message = messages.of_bad_end(bad, claim.number, claim.phase, budget, scene)
     health = bad.verdict == "HealthStop"
@@ -72,6 +77,14 @@ def failed(status: StageStatus, message: str, scene: Scene) -> StageStatus:
             "finished_at": rfc3339(scene.now),
         }
     )
+
+
+def used_up(status: StageStatus, scene: Scene) -> StageStatus:
+    """The stage is given up: prepare found that its last attempt had not published after all."""
+    last = status.last_failure
+    said = last.message if last else f"stage {status.name}: its retries are used up"
+    todo = messages.WHAT_TO_DO[last.verdict if last and last.verdict else "User"]
+    return failed(status, f"{said}. try: {todo}", scene)
 
 
 def backoff(job: str, tries: int, scene: Scene) -> timedelta:

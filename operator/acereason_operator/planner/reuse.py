@@ -3,6 +3,7 @@
 from acereason_trainer.config.stage_file import Prepared, PrepareRecord
 
 from acereason_operator.api.status import AttemptClaim, StageStatus
+from acereason_operator.planner import effective, retries
 from acereason_operator.planner.scene import Scene
 from acereason_operator.planner.times import rfc3339
 
@@ -17,6 +18,8 @@ def claimed(
         return _with_artifact(status, record, scene)
     if record.inputs is None:
         return None
+    if not retries.covers(effective.retries(scene.run.spec, scene.stage), status.spent):
+        return retries.used_up(status.model_copy(update={"attempt": None}), scene)
     train = AttemptClaim(
         number=claim.number,
         phase="Train",

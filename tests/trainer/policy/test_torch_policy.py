@@ -1,24 +1,31 @@
 """One optimizer step: the same whatever the layout, and exactly the same after a save."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from acereason_trainer.config.common import ModelLoading
 from acereason_trainer.config.sft import Optimizer
+from acereason_trainer.policy import torch_policy
 from acereason_trainer.policy.micro_batches import group_rows
 from acereason_trainer.policy.protocol import Batch
 from acereason_trainer.policy.schedule import learning_rate
 from acereason_trainer.policy.torch_policy import TorchPolicy
+from acereason_trainer.stage import Stopped
 
 
-def a_policy(directory: Path, *, budget: int = 4096, dtype: str = "float32") -> TorchPolicy:
+def a_policy(
+    directory: Path, *, budget: int = 4096, dtype: str = "float32", **options: Any
+) -> TorchPolicy:
     return TorchPolicy(
         directory,
         loading=ModelLoading(dtype=dtype),
         optimizer=Optimizer(learning_rate=1e-3, grad_clip=1e9),
         total_steps=10,
         tokens_per_micro_batch=budget,
+        **options,
     )
 
 
@@ -99,6 +106,44 @@ def test_steps_too_small_for_bfloat16_add_up(tiny_model: Path):
     for _ in range(200):
         policy.step(a_batch())
     assert not torch.equal(before, weights(policy))
+
+
+def test_a_gradient_that_is_no_number_changes_nothing(tiny_model: Path):
+    policy = a_policy(tiny_model)
+    before = weights(policy)
+    batch = a_batch()
+    bad = Batch(**{**batch.__dict__, "token_weights": [w * math.nan for w in batch.token_weights]})
+    update = policy.step(bad)
+    assert math.isnan(update.grad_norm)
+    assert torch.equal(before, weights(policy))
+    assert policy.step(batch) == a_policy(tiny_model).step(batch)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_stop_between_micro_batches_leaves_the_policy_at_the_step_before(
+    tiny_model: Path, dtype: str
+):
+    looks = iter(range(100))
+
+    def stop_at_the_third_look() -> None:
+        if next(looks) == 2:
+            raise Stopped
+
+    policy = a_policy(tiny_model, budget=64, dtype=dtype, check_stop=stop_at_the_third_look)
+    before = weights(policy)
+    with pytest.raises(Stopped):
+        policy.step(a_batch())
+    assert torch.equal(before, weights(policy))
+    assert policy.step(a_batch()) == a_policy(tiny_model, budget=64, dtype=dtype).step(a_batch())
+
+
+def test_logits_in_chunks_give_the_same_step(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = a_policy(tiny_model).step(a_batch())
+    monkeypatch.setattr(torch_policy, "LOGITS_AT_ONCE", 98 * 7)
+    chunked = a_policy(tiny_model).step(a_batch())
+    assert whole.loss == pytest.approx(chunked.loss, rel=1e-4, abs=1e-6)
+    assert whole.grad_norm == pytest.approx(chunked.grad_norm, rel=1e-4)
+    assert whole.entropy == pytest.approx(chunked.entropy, rel=1e-4)
 
 
 def test_a_batch_without_signal_is_a_step_with_no_gradient(tiny_model: Path):

@@ -2,11 +2,15 @@
 
 import pytest
 import torch
+from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.rl import MathRL
+from acereason_trainer.policy.protocol import Update
 from acereason_trainer.rewards.protocol import Grade, Verdict
-from acereason_trainer.rl.batches import advantages_of, assemble
-from acereason_trainer.rl.rollouts import Rollout, Rollouts
+from acereason_trainer.rl.batches import advantages_of, assemble, masked
+from acereason_trainer.rl.measure import measure
+from acereason_trainer.rl.rollouts import Rollout, Rollouts, require_verdicts
 from acereason_trainer.rollout.protocol import Completion, SampleRequest
+from acereason_trainer.stage import StageFailure
 
 
 def a_rollout(reward: float | None, *, tokens: int = 4, truncated: bool = False) -> Rollout:
@@ -68,6 +72,37 @@ def test_an_infrastructure_error_is_masked_and_never_a_zero():
     step = a_step(a_rollout(1.0), a_rollout(1.0), a_rollout(None))
     advantages = advantages_of(step, a_stage(mode="penalize"))
     assert not advantages.any(), "two right answers and an unchecked one have no spread"
+
+
+def test_a_right_answer_that_ran_into_the_limit_is_no_answer():
+    step = a_step(a_rollout(1.0, truncated=True), a_rollout(1.0), a_rollout(0.0))
+    advantages = advantages_of(step, a_stage(mode="penalize"))
+    assert advantages[0, 0] == advantages[0, 2] < 0 < advantages[0, 1]
+
+
+def test_a_step_that_mostly_could_not_be_checked_is_not_taken():
+    checked, unchecked = a_rollout(1.0), a_rollout(None)
+    require_verdicts([checked, unchecked])
+    with pytest.raises(StageFailure, match="2 of 3 responses") as failure:
+        require_verdicts([checked, unchecked, unchecked])
+    assert failure.value.code is ExitCode.TEMPORARY
+
+
+def test_what_is_left_out_of_the_loss_is_measured():
+    step = a_step(*GROUP, a_rollout(None))
+    assert masked(step, a_stage(mode="mask")).tolist() == [[False, False, True, True]]
+    assert masked(step, a_stage(mode="penalize")).tolist() == [[False, False, False, True]]
+
+
+def test_unchecked_responses_are_in_no_mean():
+    step = a_step(a_rollout(1.0), a_rollout(0.0), a_rollout(None))
+    stage = a_stage(mode="penalize")
+    advantages = advantages_of(step, stage)
+    update = Update(0.0, 0.0, 0.0, 0.0, 0.0, 0)
+    metrics = measure(step, advantages, masked(step, stage), update)
+    assert metrics["reward"] == metrics["accuracy"] == 0.5
+    assert metrics["infra_error_share"] == pytest.approx(1 / 3)
+    assert metrics["masked_share"] == pytest.approx(1 / 3)
 
 
 def test_only_responses_that_teach_are_in_the_batch():

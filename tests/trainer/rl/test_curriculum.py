@@ -20,15 +20,23 @@ def a_stage(**settings: object) -> MathRL:
     return MathRL.parse({"promptsPerStep": 4, **settings})
 
 
-def walk(stage: MathRL, n: int, steps: int, solved: tuple[str, ...] = ()) -> list[Curriculum]:
-    state, seen = Curriculum(), []
+def after(state: Curriculum, stage: MathRL, n: int, right: tuple[str, ...] = ()) -> Curriculum:
+    """One step further, in which exactly the named prompts were all right."""
+    ids = [p.id for p in state.next_prompts(prompts(n), stage, ("k", 0))]
+    return state.after_step(
+        prompts(n),
+        stage,
+        solved={i: i in right for i in ids},
+        lengths=dict.fromkeys(ids, 10.0),
+        reward=0.5,
+    )
+
+
+def walk(stage: MathRL, n: int, steps: int, right: tuple[str, ...] = ()) -> list[Curriculum]:
+    states = [Curriculum()]
     for _ in range(steps):
-        seen.append(state)
-        ids = [p.id for p in state.next_prompts(prompts(n), stage, ("k", 0))]
-        state = state.after_step(
-            prompts(n), stage, solved=[i for i in ids if i in solved], reward=0.5
-        )
-    return [*seen, state]
+        states.append(after(states[-1], stage, n, right))
+    return states
 
 
 @given(n=st.integers(1, 40), epochs=st.integers(1, 3))
@@ -40,7 +48,7 @@ def test_no_prompt_comes_twice_in_an_epoch_and_every_batch_is_full(n: int, epoch
         batch = state.next_prompts(prompts(n), stage, ("k", 0))
         assert len(batch) == min(4, n)
         seen.update((epoch, p.id) for p in batch)
-        state = state.after_step(prompts(n), stage, solved=[], reward=0.0)
+        state = after(state, stage, n)
     assert set(seen.values()) == {1}
     assert len(seen) == epochs * (n if n < 4 else n // 4 * 4)
 
@@ -65,15 +73,24 @@ def test_per_epoch_lists_stay_at_their_last_value():
 
 def test_solved_prompts_leave_after_the_epoch_and_not_before():
     stage = a_stage(dropSolved="perEpoch")
-    states = walk(stage, n=8, steps=3, solved=("p1", "p2"))
+    states = walk(stage, n=8, steps=3, right=("p1", "p2"))
     assert states[1].dropped == []
     assert set(states[2].dropped) == {"p1", "p2"}
     assert {p.id for p in states[2].active(prompts(8))} == {f"p{i}" for i in (0, 3, 4, 5, 6, 7)}
 
 
-def test_when_all_are_solved_the_whole_set_comes_back():
-    state = Curriculum(dropped=[f"p{i}" for i in range(4)])
-    assert len(state.active(prompts(4))) == 4
+def test_a_prompt_that_stands_twice_leaves_only_if_all_its_rollouts_were_right():
+    stage, twice = a_stage(dropSolved="perEpoch", promptsPerStep=1), [*prompts(1), *prompts(1)]
+    state = Curriculum()
+    for right in (True, False):
+        state = state.after_step(twice, stage, solved={"p0": right}, lengths={}, reward=0.5)
+    assert state.epoch == 1 and state.dropped == []
+
+
+def test_a_stage_that_has_solved_everything_ends():
+    stage = a_stage(dropSolved="perEpoch", stop={"steps": 99})
+    states = walk(stage, n=4, steps=1, right=("p0", "p1", "p2", "p3"))
+    assert [state.finished(prompts(4), stage) for state in states] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +103,7 @@ def test_when_all_are_solved_the_whole_set_comes_back():
     ],
 )
 def test_a_stage_ends_by_its_own_rule(stop: dict[str, int], state: Curriculum, ends: bool):
-    assert state.finished(a_stage(stop=stop)) is ends
+    assert state.finished(prompts(4), a_stage(stop=stop)) is ends
 
 
 def m(accuracy: float) -> Measured:
@@ -108,7 +125,7 @@ def test_a_plateau_is_patience_without_gain(accuracies: list[float], flat: bool,
 
 
 def test_the_state_survives_json():
-    state = walk(a_stage(dropSolved="perEpoch"), n=8, steps=3, solved=("p1",))[-1]
+    state = walk(a_stage(dropSolved="perEpoch"), n=8, steps=3, right=("p1",))[-1]
     assert Curriculum.parse(state.dump()) == state
 
 

@@ -5,8 +5,9 @@ import math
 import pytest
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.rl import EntropyTarget, HealthStop
+from acereason_trainer.policy.health import check_update
 from acereason_trainer.policy.protocol import Update
-from acereason_trainer.rl.health import check_rewards, check_update
+from acereason_trainer.rl.health import check_rewards
 from acereason_trainer.rl.temperature import Probe, choose_temperature
 from acereason_trainer.stage import StageFailure
 

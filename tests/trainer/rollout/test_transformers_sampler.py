@@ -8,6 +8,7 @@ import pytest
 import torch
 from acereason_trainer.config.common import ModelLoading
 from acereason_trainer.policy.loading import load_model, load_tokenizer
+from acereason_trainer.rollout import kv_cache
 from acereason_trainer.rollout.journal import Journal
 from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
 from acereason_trainer.rollout.seeds import draw_seed
@@ -54,6 +55,15 @@ def test_greedy_equals_the_librarys_own_generation(tiny_model: Path, model: Any)
         prompt = torch.tensor([completion.request.prompt])
         expected = model.generate(prompt, max_new_tokens=40, do_sample=False)[0, prompt.shape[1] :]
         assert list(completion.tokens) == expected.tolist()
+
+
+def test_a_response_longer_than_the_caches_first_room_is_the_same(
+    tiny_model: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+):
+    params = SamplingParams(1.0, 1.0, 40)
+    roomy = a_sampler(tiny_model, model).generate(some_requests(tiny_model), params, ignore)
+    monkeypatch.setattr(kv_cache, "FIRST_COLUMNS", 3)
+    assert a_sampler(tiny_model, model).generate(some_requests(tiny_model), params, ignore) == roomy
 
 
 def test_logprobs_are_the_trainers_under_the_same_temperature(tiny_model: Path, model: Any):

@@ -2,7 +2,8 @@
 
     work/<run>/<stage>/<attempt>/states/<step, 8 digits>/   files, then manifest.json
 
-An attempt writes into its own directory only; the next one looks through all of them. A state
+An attempt writes into its own directory only; the next one looks through all of them, and drops
+those of earlier attempts that its own make needless. A state
 that does not hash to its manifest is passed over for an older one, with a sentence, and stays where
 it is: within a stage the newest good state is right, whoever wrote it.
 """
@@ -70,13 +71,46 @@ def write_state(
         shutil.rmtree(replaced, ignore_errors=True)
 
 
-def keep_newest(work_dir: Path, keep: int) -> None:
-    """Remove all but the `keep` states of an attempt with the most steps."""
-    own = [path for path in (work_dir / STATES).glob("*") if path.name.isdigit()]
-    for old in sorted(own, reverse=True)[keep:]:
+def keep_newest(work_dir: Path, keep: int, and_up_to: int | None = None) -> None:
+    """Remove all but the `keep` states of an attempt with the most steps.
+
+    With `and_up_to`, the newest state of at most so many steps stays too: what a health stop goes
+    back to. States of earlier attempts under the same key and salt go as well once this attempt
+    has one of its own, except what `and_up_to` needs while no own state is that old.
+    """
+    own = sorted(
+        (path for path in (work_dir / STATES).glob("*") if path.name.isdigit()), reverse=True
+    )
+    if not own:
+        return
+    earlier = _replaced_by(own[0])
+    kept = set(own[:keep])
+    if and_up_to is not None:
+        kept |= set([path for path in own + earlier if int(path.name) <= and_up_to][:1])
+    for old in [path for path in own + earlier if path not in kept]:
         leaving = old.with_name(f".old-{old.name}-{secrets.token_hex(8)}")
-        old.rename(leaving)  # a half-removed state must not look like a damaged one
+        try:
+            old.rename(leaving)  # a half-removed state must not look like a damaged one
+        except FileNotFoundError:  # a collection was first
+            continue
         shutil.rmtree(leaving)
+
+
+def _replaced_by(own: Path) -> list[Path]:
+    """States of earlier attempts that would never be gone on from again, newest first: of the same
+    work, and of no more steps than `own`."""
+    try:
+        mine = read_manifest(own, StateManifest)
+    except Corrupt:
+        return []
+    attempt_dir = own.parent.parent
+    return [
+        state.directory
+        for state in states_of(attempt_dir.parent)
+        if state.attempt < int(attempt_dir.name)
+        and (state.manifest.key, state.manifest.salt) == (mine.key, mine.salt)
+        and state.manifest.step <= mine.step
+    ]
 
 
 def newest_state(

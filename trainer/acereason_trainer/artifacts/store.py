@@ -146,15 +146,20 @@ class DirectoryStore:
 
     def verify(self, ref: ArtifactRef) -> Manifest:
         """See Store."""
-        directory = self.directory(ref.uri)
-        if not directory.exists():
-            raise NotFound(directory)
-        manifest = _named(check_content(directory, Manifest), directory)
+        manifest = self.hashed(ref.uri)
         if manifest.digest != ref.digest:
             raise Corrupt(
-                directory, f"it is whole, but its digest is {manifest.digest}, not {ref.digest}"
+                self.directory(ref.uri),
+                f"it is whole, but its digest is {manifest.digest}, not {ref.digest}",
             )
         return manifest
+
+    def hashed(self, uri: str) -> Manifest:
+        """Manifest of what stands there, every byte hashed. Raises NotFound or Corrupt."""
+        directory = self.directory(uri)
+        if not directory.exists():
+            raise NotFound(directory)
+        return _named(check_content(directory, Manifest), directory)
 
     def import_files(
         self, files: Mapping[str, Path | bytes], *, kind: ArtifactKind, origin: str

@@ -15,6 +15,7 @@ from acereason_trainer.config.common import (
     Prompting,
     Range,
     Sampling,
+    Telemetry,
     Verifier,
 )
 from acereason_trainer.config.model import Combination, Model
@@ -145,3 +146,5 @@ class Curate(Model):
     """Filter by a model's own success; needs `inputs.model` or a model along `needs`."""
     max_rows: int | None = Field(default=None, ge=1)
     """Keep at most this many rows, chosen by the seed."""
+    telemetry: Telemetry = Telemetry()
+    """What is recorded."""

@@ -45,7 +45,7 @@ class Evaluate(Model):
     """How the weights are held."""
     verifier: Verifier = Verifier()
     """Who checks answers."""
-    sequences_per_batch: int = Field(default=512, ge=1)
+    sequences_per_batch: int = Field(default=64, ge=1)
     """Sequences decoded together."""
     keep_samples: int = Field(default=20, ge=0, json_schema_extra=NOT_IN_KEY)
     """Sample answers per set that the artifact keeps for the report."""

@@ -186,7 +186,7 @@ class RL(Model):
     """Reward collapse detector; NaN always stops."""
     sampler: Literal["transformers"] = "transformers"
     """Engine of the rollouts; in the key, since engines differ in the last bits."""
-    sequences_per_batch: int = Field(default=512, ge=1)
+    sequences_per_batch: int = Field(default=64, ge=1)
     """Sequences decoded together by the transformers sampler. In the key: the batch's shape decides
     the last bits."""
     tokens_per_micro_batch: int = Field(default=65536, ge=16, json_schema_extra=NOT_IN_KEY)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from acereason_trainer.config.curate import PassRate
 from acereason_trainer.curation.funnel import Step
-from acereason_trainer.dataset import Row
+from acereason_trainer.dataset import Row, require_distinct_ids
 from acereason_trainer.evaluation.answers import (
     Batch,
     Examiner,
@@ -34,7 +34,12 @@ from acereason_trainer.telemetry.recorder import Recorder
 def with_pass_rates(
     rows: Sequence[Row], settings: PassRate, context: StageContext, recorder: Recorder
 ) -> list[Row]:
-    """The rows with `pass_count`, `samples` (attempts that were checked) and `pass_rate`."""
+    """The rows with `pass_count`, `samples` (attempts that were checked) and `pass_rate`.
+
+    Rows of one problem, as copies or with different worked answers, are attempted once for all of
+    them. Raises StageFailure where an id stands for more than one problem.
+    """
+    require_distinct_ids(map(_what_is_attempted, rows))
     measured = load_measured_model(context.model_dir, settings.loading)
     size = settings.prompts_per_batch * settings.samples
     sampler = sampler_of(measured, size, context.stop.check)
@@ -48,7 +53,9 @@ def with_pass_rates(
     batches = in_batches(asked, size)
     with closing(Rewarders(make_rewarder, settings.verifier)) as rewarders:
         journal = attempt_journal(context.work_dir)
-        examiner = Examiner(sampler, rewarders, params, journal, recorder)
+        examiner = Examiner(
+            sampler, rewarders, params, journal, recorder, context.stop, context.file.grace_seconds
+        )
         tallies = attempt(batches, prompts, settings.samples, examiner)
     return [_with_tally(row, tallies[row.id]) for row in rows]
 
@@ -80,6 +87,11 @@ def in_band(rows: Iterable[Row], settings: PassRate, step: Step) -> Iterator[Row
         else:
             step.rows_out += 1
             yield row
+
+
+def _what_is_attempted(row: Row) -> Row:
+    columns = ("problem", "answer", "tests", "starter", "domain")
+    return replace(row, data={name: row.data[name] for name in columns if name in row.data})
 
 
 def _with_tally(row: Row, tally: Tally) -> Row:

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from acereason_trainer.config.common import Telemetry
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.curation.funnel import Funnel, Step
 from acereason_trainer.curation.selection import select
@@ -33,7 +32,7 @@ def run(context: StageContext) -> None:
     assert settings is not None
     funnel, histogram = Funnel(), None
     recorder = Recorder(
-        work, total=None, unit="rows", settings=Telemetry(), key=context.prepared.key
+        work, total=None, unit="rows", settings=settings.telemetry, key=context.prepared.key
     )
     with recorder:
         recorder.start()

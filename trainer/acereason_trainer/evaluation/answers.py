@@ -15,9 +15,10 @@ from acereason_trainer.dataset import Domain, Row
 from acereason_trainer.evaluation.journal import Answer, AnswerJournal
 from acereason_trainer.prompting import render_prompt
 from acereason_trainer.rewards.protocol import Grade, Rewarder
+from acereason_trainer.rewards.waiting import verdict_of
 from acereason_trainer.rollout.protocol import Completion, Sampler, SampleRequest, SamplingParams
 from acereason_trainer.rollout.seeds import draw_seed
-from acereason_trainer.stage import Stopped
+from acereason_trainer.stage import StopFlag, Stopped
 from acereason_trainer.telemetry.recorder import Recorder
 
 
@@ -64,11 +65,16 @@ class Examiner:
     params: SamplingParams
     journal: AnswerJournal
     recorder: Recorder
+    stop: StopFlag
+    grace_seconds: float
+    """From a stop to the end by force. Half of it is given to verdicts that are still open, so that
+    what was drawn is not lost to a slow check."""
 
     def answers(self, batches: Sequence[Batch]) -> Iterator[list[Answer]]:
         """The checked answers of each batch, in order.
 
-        Raises stage.Stopped; the batch before the one that was being drawn is kept then, too.
+        Raises stage.Stopped; the batch before the one that was being drawn is kept then, too, if
+        its verdicts come in time.
         """
         pending: Callable[[], list[Answer]] | None = None
         for number, batch in enumerate(batches, 1):
@@ -96,7 +102,7 @@ class Examiner:
         def check(completions: Sequence[Completion]) -> None:
             for c in completions:
                 row = rows[c.request.prompt_id]
-                grades[row.id, c.request.sample] = self.rewarders.submit(row, c.text)
+                grades[_asked(c)] = self.rewarders.submit(row, c.text)
 
         with self.recorder.phase("generate"):
             drawn = self.sampler.generate(requests, self.params, check)
@@ -104,7 +110,7 @@ class Examiner:
         def finish() -> list[Answer]:
             with self.recorder.phase("verify"):
                 graded = [
-                    (c, grades[c.request.prompt_id, c.request.sample].result()) for c in drawn
+                    (c, verdict_of(grades[_asked(c)], self._stop_waiting_in_time)) for c in drawn
                 ]
             self.recorder.dump_rollouts(number, graded)
             answers = [_answer(c, grade) for c, grade in graded]
@@ -112,6 +118,10 @@ class Examiner:
             return answers
 
         return finish
+
+    def _stop_waiting_in_time(self) -> None:
+        if self.stop.seconds_since > self.grace_seconds / 2:
+            raise Stopped
 
 
 @dataclass
@@ -147,6 +157,10 @@ def batch_metrics(answers: Sequence[Answer], seconds: float) -> Mapping[str, flo
         "infra_error_share": 1 - len(checked) / len(answers),
         "tokens_per_second": tokens / max(seconds, 1e-9),
     }
+
+
+def _asked(c: Completion) -> tuple[str, int]:
+    return c.request.prompt_id, c.request.sample
 
 
 def _answer(c: Completion, grade: Grade) -> Answer:

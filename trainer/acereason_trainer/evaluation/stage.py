@@ -15,7 +15,14 @@ from typing import Any
 
 from acereason_trainer.config.evaluate import Evaluate, EvaluationSet
 from acereason_trainer.config.exit_codes import ExitCode
-from acereason_trainer.dataset import Row, data_files, drawn_positions, read_rows, require_checkable
+from acereason_trainer.dataset import (
+    Row,
+    data_files,
+    drawn_positions,
+    read_rows,
+    require_checkable,
+    require_distinct_ids,
+)
 from acereason_trainer.evaluation.answers import (
     Examiner,
     Question,
@@ -65,7 +72,9 @@ def run(context: StageContext) -> None:
             settings.sampling.temperature, settings.sampling.top_p, settings.max_response_tokens
         )
         journal = attempt_journal(context.work_dir)
-        examiner = Examiner(sampler, rewarders, params, journal, recorder)
+        examiner = Examiner(
+            sampler, rewarders, params, journal, recorder, context.stop, context.file.grace_seconds
+        )
         name = (context.prepared.key, context.prepared.salt, "evaluate")
         results, samples = [], []
         for s, rows in sets:
@@ -113,15 +122,9 @@ def rows_of(set_: EvaluationSet, data_dir: Path, seed: int) -> list[Row]:
     rows = list(read_rows(file))
     if not rows:
         raise _bad(f"set {set_.name}: {set_.file} holds no problem")
-    origins: dict[str, str] = {}
     for row in rows:
         require_checkable(row)
-        if row.id in origins:
-            raise _bad(
-                f"set {set_.name}: {row.origin} has the id {row.id} of {origins[row.id]}; problems "
-                "of a set need different ids (a curate stage drops duplicates)"
-            )
-        origins[row.id] = row.origin
+    require_distinct_ids(rows, copies=False)
     limit = set_.max_problems or len(rows)
     chosen = drawn_positions((row.id for row in rows), limit, "maxProblems", seed, set_.name)
     return [row for position, row in enumerate(rows) if position in chosen]

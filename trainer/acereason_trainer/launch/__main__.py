@@ -258,7 +258,7 @@ def _parser() -> argparse.ArgumentParser:
         "JOB_COMPLETION_INDEX, MASTER_ADDR, MASTER_PORT with several nodes; "
         "ACEREASON_LOG_STDOUT=1 copies the ranks' logs to stdout; ACEREASON_TERMINATION_LOG names "
         "a file for a second copy of the record. "
-        "Example: python -m acereason_trainer.launch store/work/quickstart/sft/1/stage.yaml",
+        "Example: python -m acereason_trainer.launch 1/stage.yaml",
     )
     parser.add_argument(
         "stage_file", type=Path, metavar="STAGE_FILE", help="stage.yaml with its `prepared` section"

@@ -1,6 +1,6 @@
 """Rows of sequences as padded tensors that fit a token budget."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -47,13 +47,13 @@ def group_rows(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return groups
 
 
-def micro_batches(batch: Batch, budget: int, device: torch.device) -> list[MicroBatch]:
-    """The whole batch, in micro-batches of at most `budget` padded tokens."""
+def micro_batches(batch: Batch, budget: int, device: torch.device) -> Iterator[MicroBatch]:
+    """The whole batch, in micro-batches of at most `budget` padded tokens, each made when asked
+    for: a mask of packed rows takes T bytes per token."""
     rows = batch.rows or [[i] for i in range(len(batch.sequences))]
     lengths = [sum(len(batch.sequences[i]) for i in row) for row in rows]
-    return [
-        _assemble(batch, [rows[i] for i in group], device) for group in group_rows(lengths, budget)
-    ]
+    for group in group_rows(lengths, budget):
+        yield _assemble(batch, [rows[i] for i in group], device)
 
 
 def _assemble(batch: Batch, rows: Sequence[Sequence[int]], device: torch.device) -> MicroBatch:

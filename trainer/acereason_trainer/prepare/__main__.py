@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         "finished work and for the state to go on from. Needs no GPU.",
         epilog=f"Writes {RECORD} beside STAGE_FILE. Exit codes: 0 prepared, 65 a corrupt input, "
         "75 try again later, 78 a source or the file is wrong, 143 stopped. "
-        "Example: python -m acereason_trainer.prepare store/work/quickstart/sft/1/stage.yaml",
+        "Example: python -m acereason_trainer.prepare 1/stage.yaml",
     )
     parser.add_argument("stage_file", type=Path, metavar="STAGE_FILE", help="the attempt's file")
     parser.add_argument(

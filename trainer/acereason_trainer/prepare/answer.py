@@ -21,6 +21,7 @@ from acereason_trainer.prepare.checks import BadSource
 from acereason_trainer.prepare.hashed_in_place import HashedInPlace
 from acereason_trainer.prepare.inputs import CorruptInput, as_artifacts, verify
 from acereason_trainer.prepare.key import stage_key
+from acereason_trainer.prepare.sources import NotDownloaded
 
 _log = logging.getLogger(__name__)
 
@@ -31,8 +32,9 @@ def answer(file: StageFile) -> PrepareRecord:
 
 
 def foretold(file: StageFile) -> PrepareRecord:
-    """The same answer without importing or locking anything: sources are hashed where they are."""
-    return _told(file, lambda file, root: _prepared(file, HashedInPlace(root)))
+    """The same answer without importing, downloading or locking anything: sources are hashed where
+    they are. Without a key where that needs a download."""
+    return _told(file, _prepared_in_place)
 
 
 def _told(file: StageFile, prepare: Callable[[StageFile, Path], PrepareRecord]) -> PrepareRecord:
@@ -55,11 +57,18 @@ def _told(file: StageFile, prepare: Callable[[StageFile, Path], PrepareRecord]) 
 
 def _prepared_in_store(file: StageFile, root: Path) -> PrepareRecord:
     with sharing(root / COLLECTING):  # what is found here must not be collected meanwhile
-        return _prepared(file, DirectoryStore(root))
+        return _prepared(file, DirectoryStore(root), download=True)
 
 
-def _prepared(file: StageFile, store: DirectoryStore) -> PrepareRecord:
-    inputs = as_artifacts(store, file.inputs)
+def _prepared_in_place(file: StageFile, root: Path) -> PrepareRecord:
+    try:
+        return _prepared(file, HashedInPlace(root), download=False)
+    except NotDownloaded as why:
+        return PrepareRecord(exit_code=ExitCode.DONE, message=str(why))
+
+
+def _prepared(file: StageFile, store: DirectoryStore, *, download: bool) -> PrepareRecord:
+    inputs = as_artifacts(store, file.inputs, download=download)
     key = stage_key(file, inputs)
     reused = _finished(store, key)
     if reused is not None:

@@ -43,16 +43,16 @@ def named_inputs(inputs: StageInputs) -> Iterator[Named]:
         yield Named("validation", "data", inputs.validation)
 
 
-def as_artifacts(store: Store, inputs: StageInputs) -> PreparedInputs:
+def as_artifacts(store: Store, inputs: StageInputs, *, download: bool) -> PreparedInputs:
     """Import what is not an artifact yet; artifacts are taken at their word until `verified`.
 
-    Raises BadSource, whose sentence names the input.
+    Raises BadSource, whose sentence names the input, and NotDownloaded without `download`.
     """
     refs = {}
     for named in named_inputs(inputs):
         try:
             refs[named.name] = named.source.artifact or import_source(
-                store, named.source, named.kind
+                store, named.source, named.kind, download=download
             )
         except BadSource as error:
             raise BadSource(f"input {named.name}: {error}") from error

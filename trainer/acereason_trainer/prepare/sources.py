@@ -35,16 +35,22 @@ _SERVER_ERROR = 500
 """From this HTTP status on it is the hub's fault, and may be over later."""
 
 
-def import_source(store: Store, source: ResolvedSource, kind: SourceKind) -> ArtifactRef:
+class NotDownloaded(Exception):
+    """A hub repository that is not on this machine, where nothing may be downloaded."""
+
+
+def import_source(
+    store: Store, source: ResolvedSource, kind: SourceKind, *, download: bool = True
+) -> ArtifactRef:
     """The artifact of a source that is none yet, verified.
 
-    Raises BadSource with one sentence for a source that cannot be used, StoreFull, and OSError
-    where the store cannot be read or written.
+    Raises BadSource with one sentence for a source that cannot be used, NotDownloaded only without
+    `download`, StoreFull, and OSError where the store cannot be read or written.
     """
     if source.path is not None:
         return _import_path(store, Path(source.path), kind, source.path)
     if source.hub is not None:
-        directory = _fetch(source.hub, kind)
+        directory = _fetch(source.hub, kind, download=download)
         return _import_path(store, directory, kind, f"hub {source.hub.id}@{source.hub.revision}")
     if source.from_config is not None and kind == "model":
         return _import_from_config(store, source.from_config)
@@ -64,7 +70,7 @@ def _import_path(store: Store, path: Path, kind: SourceKind, origin: str) -> Art
     return store.import_files(files, kind=kind, origin=origin)
 
 
-def _fetch(source: HubSource, kind: SourceKind) -> Path:
+def _fetch(source: HubSource, kind: SourceKind, *, download: bool) -> Path:
     name = f"hub {source.id}@{source.revision}"
     try:
         from huggingface_hub import snapshot_download
@@ -85,9 +91,12 @@ def _fetch(source: HubSource, kind: SourceKind) -> Path:
                 revision=source.revision,
                 repo_type="model" if kind == "model" else "dataset",
                 allow_patterns=MODEL_PATTERNS if kind == "model" else DATA_PATTERNS,
+                local_files_only=not download,
             )
         )
     except LocalEntryNotFoundError as error:
+        if not download:
+            raise NotDownloaded(f"{name} is not downloaded yet") from error
         raise ConnectionError(
             f"{name} is not in this machine's cache and the hub cannot be reached; download it "
             "where there is a network and give its directory as path"

@@ -11,14 +11,20 @@ from acereason_trainer.rl.rollouts import Rollouts
 
 def advantages_of(rollouts: Rollouts, stage: RL) -> Tensor:
     """[P, G] advantages; 0 for whatever must not teach: no verdict, or truncated under `mask`."""
-    rewards = _table(rollouts, "reward").double()
-    counted = _table(rollouts, "counted").bool()
+    rewards = table(rollouts, "reward").double()
+    counted = table(rollouts, "counted").bool()
+    if stage.overlong.mode == "mask" and not stage.overlong.in_statistics:
+        counted &= ~masked(rollouts, stage)
+    advantages = group_advantages(rewards, counted, stage.loss.std)
+    return advantages.masked_fill(masked(rollouts, stage), 0.0)
+
+
+def masked(rollouts: Rollouts, stage: RL) -> Tensor:
+    """[P, G] bool: responses that are left out of the loss."""
+    unchecked = ~table(rollouts, "counted").bool()
     if stage.overlong.mode == "penalize":
-        return group_advantages(rewards, counted, stage.loss.std)
-    truncated = _table(rollouts, "truncated").bool()
-    in_statistics = counted if stage.overlong.in_statistics else counted & ~truncated
-    advantages = group_advantages(rewards, in_statistics, stage.loss.std)
-    return advantages.masked_fill(truncated, 0.0)
+        return unchecked
+    return unchecked | table(rollouts, "truncated").bool()
 
 
 def assemble(rollouts: Rollouts, advantages: Tensor, stage: RL, temperature: float) -> Batch:
@@ -28,9 +34,9 @@ def assemble(rollouts: Rollouts, advantages: Tensor, stage: RL, temperature: flo
     the denominator all the same.
     """
     lengths = torch.tensor([[len(r.completion.tokens) for r in g] for g in rollouts.groups])
-    in_denominator = _table(rollouts, "counted").bool()
+    in_denominator = table(rollouts, "counted").bool()
     if stage.overlong.mode == "mask" and not stage.overlong.in_denominator:
-        in_denominator &= ~_table(rollouts, "truncated").bool()
+        in_denominator &= ~table(rollouts, "truncated").bool()
     weights = token_weights(advantages, lengths, in_denominator, stage.loss.normalizer).flatten()
     taught = [(r.completion, w) for r, w in zip(rollouts.flat, weights, strict=True) if w != 0]
     return Batch(
@@ -42,5 +48,6 @@ def assemble(rollouts: Rollouts, advantages: Tensor, stage: RL, temperature: flo
     )
 
 
-def _table(rollouts: Rollouts, attribute: str) -> Tensor:
+def table(rollouts: Rollouts, attribute: str) -> Tensor:
+    """[P, G] one number of each response."""
     return torch.tensor([[float(getattr(r, attribute)) for r in g] for g in rollouts.groups])

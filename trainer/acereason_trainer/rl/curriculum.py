@@ -4,7 +4,7 @@ All of it is this one record, saved with every state. The order of an epoch is d
 (stage key, salt, epoch, prompt), so it needs no generator to be saved.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
@@ -36,10 +36,12 @@ class Curriculum(Model):
     """Completed batches of this epoch."""
     temperature: float | None = None
     """Chosen by the entropy probe, once."""
-    solved: list[str] = Field(default_factory=list)
-    """Prompts of this epoch whose rollouts were all right."""
+    solved: dict[str, bool] = Field(default_factory=dict)
+    """Prompts drawn in this epoch: whether all their rollouts were right."""
     dropped: list[str] = Field(default_factory=list)
     """Prompts that left the stage after an earlier epoch."""
+    lengths: dict[str, float] = Field(default_factory=dict)
+    """Mean response tokens of each prompt when it was drawn last."""
     rewards: list[float] = Field(default_factory=list)
     """Mean reward of each step, for the health stop."""
     validations: list[Measured] = Field(default_factory=list)
@@ -80,33 +82,42 @@ class Curriculum(Model):
         return [active[i] for i in order[start : start + stage.prompts_per_step]]
 
     def active(self, prompts: Sequence[Prompt]) -> list[Prompt]:
-        """Prompts that were not dropped; all of them again if every one was."""
+        """Prompts that were not dropped."""
         gone = set(self.dropped)
-        return [p for p in prompts if p.id not in gone] or list(prompts)
+        return [p for p in prompts if p.id not in gone]
 
     def after_step(
-        self, prompts: Sequence[Prompt], stage: RL, *, solved: Sequence[str], reward: float
+        self,
+        prompts: Sequence[Prompt],
+        stage: RL,
+        *,
+        solved: Mapping[str, bool],
+        lengths: Mapping[str, float],
+        reward: float,
     ) -> "Curriculum":
         """The state after one more step."""
-        ended = (self.batch + 1) * stage.prompts_per_step + stage.prompts_per_step > len(
-            self.active(prompts)
-        )
-        solved = [*self.solved, *solved]
-        leaves = stage.drop_solved == "perEpoch" and ended
+        size = stage.prompts_per_step
+        ended = (self.batch + 2) * size > len(self.active(prompts))
+        both = {p: ok and self.solved.get(p, True) for p, ok in solved.items()}
+        epoch = {**self.solved, **both}
+        leaving = [p for p, ok in epoch.items() if ok] if stage.drop_solved == "perEpoch" else []
         return self.model_copy(
             update={
                 "step": self.step + 1,
                 "epoch": self.epoch + ended,
                 "batch": 0 if ended else self.batch + 1,
-                "solved": [] if ended else solved,
-                "dropped": [*self.dropped, *solved] if leaves else self.dropped,
+                "solved": {} if ended else epoch,
+                "dropped": [*self.dropped, *leaving] if ended else self.dropped,
+                "lengths": {**self.lengths, **lengths},
                 "rewards": [*self.rewards, reward],
             }
         )
 
-    def finished(self, stage: RL) -> bool:
-        """Whether the stage's stop rule holds."""
+    def finished(self, prompts: Sequence[Prompt], stage: RL) -> bool:
+        """Whether the stage's stop rule holds, or nothing is left to learn from."""
         stop = stage.stop
+        if not self.active(prompts):
+            return True
         if stop.steps is not None:
             return self.step >= stop.steps
         if stop.epochs is not None:

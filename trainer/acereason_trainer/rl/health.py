@@ -1,24 +1,11 @@
 """Ends a stage that is being destroyed, so that it goes on from before the damage."""
 
-import math
 from collections.abc import Sequence
 from statistics import fmean
 
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.rl import HealthStop
-from acereason_trainer.policy.protocol import Update
 from acereason_trainer.stage import StageFailure
-
-
-def check_update(update: Update, step: int) -> None:
-    """Raise a health stop when the step's loss or gradient is not a number."""
-    if not (math.isfinite(update.loss) and math.isfinite(update.grad_norm)):
-        raise StageFailure(
-            ExitCode.HEALTH_STOP,
-            "NotANumber",
-            f"step {step} has loss {update.loss} and gradient norm {update.grad_norm}; "
-            "if it happens again, lower optimizer.learningRate",
-        )
 
 
 def check_rewards(rewards: Sequence[float], settings: HealthStop | None) -> None:

@@ -12,17 +12,19 @@ from typing import Any, Literal
 from acereason_trainer.checkpoints import Checkpoints, earlier_journal
 from acereason_trainer.config.rl import RL
 from acereason_trainer.dataset import read_rows
+from acereason_trainer.policy.health import check_update
 from acereason_trainer.policy.loading import load_tokenizer
 from acereason_trainer.policy.protocol import Policy
 from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.publishing import publish_model
 from acereason_trainer.rewards import make_rewarder
-from acereason_trainer.rl.batches import advantages_of, assemble
+from acereason_trainer.rl.batches import advantages_of, assemble, masked
 from acereason_trainer.rl.curriculum import Curriculum, planned_steps
-from acereason_trainer.rl.drawing import Drawing, first_by_name
-from acereason_trainer.rl.health import check_rewards, check_update
-from acereason_trainer.rl.measure import mean_reward, measure, solved_prompts
+from acereason_trainer.rl.drawing import Drawing, first_by_name, validation_metrics
+from acereason_trainer.rl.health import check_rewards
+from acereason_trainer.rl.measure import mean_lengths, mean_reward, measure, solved
 from acereason_trainer.rl.prompts import Prompt, select_prompts
+from acereason_trainer.rl.rollouts import Means
 from acereason_trainer.rollout.journal import Journal
 from acereason_trainer.rollout.transformers_sampler import TransformersSampler
 from acereason_trainer.stage import StageContext
@@ -46,6 +48,7 @@ def run(context: StageContext) -> None:
         optimizer=stage.optimizer,
         total_steps=total,
         tokens_per_micro_batch=stage.tokens_per_micro_batch,
+        check_stop=context.stop.check,
     )
     journal = Journal(context.work_dir / "journal", earlier_journal(context))
     sampler = TransformersSampler(
@@ -54,14 +57,17 @@ def run(context: StageContext) -> None:
         check_stop=context.stop.check,
         journal=journal,
     )
+    window = stage.health.window if stage.health else None
     with (
         closing(make_rewarder(domain, stage.verifier, stage.reward)) as rewarder,
         Recorder(
             context.work_dir, total=total, unit="steps", settings=stage.telemetry, key=key
         ) as recorder,
-        Checkpoints(context, stage.saving, policy, recorder, journal) as checkpoints,
+        Checkpoints(
+            context, stage.saving, policy, recorder, journal, keep_before=window
+        ) as checkpoints,
     ):
-        drawing = Drawing(stage, sampler, rewarder, recorder, name)
+        drawing = Drawing(stage, Means(sampler, rewarder, recorder, context.stop.check), name)
         state = train(stage, prompts, held_out, policy, drawing, checkpoints)
         publish_model(
             context,
@@ -72,6 +78,7 @@ def run(context: StageContext) -> None:
                 "dropped_prompts": float(too_long),
                 "reward": fmean(state.rewards[-10:] or [0.0]),
                 **({"temperature": state.temperature} if state.temperature else {}),
+                **validation_metrics(state),
             },
         )
 
@@ -89,32 +96,25 @@ def train(
     state = Curriculum.parse(resumed.loop) if resumed.loop else Curriculum()
     while True:
         checkpoints.check_stop()
-        drawing.sampler.push(policy, version=state.step)
+        drawing.push(policy, version=state.step)
         state = drawing.choose_temperature_once(state, prompts)
         state = drawing.validate_if_due(state, held_out)
-        if state.finished(stage):
+        if state.finished(prompts, stage):
             return state
         temperature, step = state.temperature_now(stage), state.step + 1
-        rollouts = drawing.responses(
-            state.next_prompts(prompts, stage, drawing.name),
-            state.group_size_now(stage),
-            temperature,
-            "rollout",
-            step,
-        )
+        rollouts = drawing.step(state, prompts)
         advantages = advantages_of(rollouts, stage)
         with drawing.recorder.phase("train"):
             update = policy.step(assemble(rollouts, advantages, stage, temperature))
         check_update(update, step)
-        drawing.record(
-            step,
-            state,
-            rollouts,
-            measure(rollouts, advantages, update),
-            prompts_left=len(state.active(prompts)),
-        )
+        metrics = measure(rollouts, advantages, masked(rollouts, stage), update)
+        drawing.record(step, state, rollouts, metrics, prompts_left=len(state.active(prompts)))
         state = state.after_step(
-            prompts, stage, solved=solved_prompts(rollouts), reward=mean_reward(rollouts.flat)
+            prompts,
+            stage,
+            solved=solved(rollouts),
+            lengths=mean_lengths(rollouts),
+            reward=mean_reward(rollouts.flat),
         )
         check_rewards(state.rewards, stage.health)
         checkpoints.completed(step, state.dump())
@@ -123,13 +123,14 @@ def train(
 def validation_prompts(
     context: StageContext, stage: RL, domain: Literal["math", "code"], tokenizer: Any
 ) -> list[Prompt]:
-    """The problems of `inputs.validation`, at most `maxProblems`, chosen by the seed."""
+    """The problems of `inputs.validation`, at most `maxProblems`.
+
+    Chosen by the run's seed alone, so that stages of a run validate on the same ones.
+    """
     ref = context.prepared.inputs.validation
     if stage.validation is None or ref is None:
         return []
     plain = stage.model_copy(update={"where": [], "mix": []})
     rows = list(read_rows(context.input_dir(ref)))
     prompts, _ = select_prompts(rows, plain, domain, tokenizer, context.prepared.key)
-    return first_by_name(
-        prompts, stage.validation.max_problems, (context.prepared.key, "validation")
-    )
+    return first_by_name(prompts, stage.validation.max_problems, ("validation", context.file.seed))

@@ -10,20 +10,24 @@ from acereason_trainer.rewards.protocol import Verdict
 from acereason_trainer.rl.rollouts import Rollout, Rollouts
 
 
-def measure(rollouts: Rollouts, advantages: Tensor, update: Update) -> dict[str, float]:
+def measure(
+    rollouts: Rollouts, advantages: Tensor, left_out: Tensor, update: Update
+) -> dict[str, float]:
     """Metrics of the step by the names of telemetry/metrics.py.
 
     `entropy` is over all sampled tokens at the sampling temperature: mean of -log p of the sampled
     token, unbiased at top-p 1 (1.1 section 4.2). `entropy_exact` is over trained tokens.
+    advantages: [P, G]. left_out: [P, G] bool, responses that are not in the loss.
     """
     flat = rollouts.flat
     lengths = [len(r.completion.tokens) for r in flat]
     tokens = sum(lengths)
-    right = [r for r in flat if r.reward == 1]
-    groups = [[r.reward for r in group] for group in rollouts.groups]
+    checked = [r for r in flat if r.counted]
+    right = [r for r in checked if r.reward == 1]
+    groups = [[r.reward for r in group if r.counted] for group in rollouts.groups]
     return {
         "reward": mean_reward(flat),
-        "accuracy": len(right) / len(flat),
+        "accuracy": len(right) / max(len(checked), 1),
         "entropy": -sum(sum(r.completion.logprobs) for r in flat) / max(tokens, 1),
         "entropy_exact": update.entropy,
         "mismatch_kl": update.mismatch_kl,
@@ -32,10 +36,11 @@ def measure(rollouts: Rollouts, advantages: Tensor, update: Update) -> dict[str,
         "prompt_tokens": fmean(len(r.completion.request.prompt) for r in flat),
         "truncated_share": fmean(r.truncated for r in flat),
         "no_signal_share": fmean(not bool(row.any()) for row in advantages),
-        "all_right_share": fmean(min(g) == 1 for g in groups),
-        "all_wrong_share": fmean(max(g) == 0 for g in groups),
+        "all_right_share": fmean(bool(g) and min(g) == 1 for g in groups),
+        "all_wrong_share": fmean(bool(g) and max(g) == 0 for g in groups),
         "format_share": fmean(r.grade.verdict is Verdict.FORMAT for r in flat),
         "infra_error_share": fmean(not r.counted for r in flat),
+        "masked_share": float(left_out.float().mean()),
         "advantage_std": float(advantages.std()),
         "loss": update.loss,
         "grad_norm": update.grad_norm,
@@ -45,7 +50,7 @@ def measure(rollouts: Rollouts, advantages: Tensor, update: Update) -> dict[str,
         "group_size": float(len(rollouts.groups[0])),
         "generated_tokens_per_second": tokens / max(rollouts.generate_seconds, 1e-9),
         "tail_seconds": rollouts.tail_seconds,
-        **_mean_lengths(right, flat),
+        **_mean_lengths(right, checked),
     }
 
 
@@ -54,18 +59,26 @@ def mean_reward(rollouts: Sequence[Rollout]) -> float:
     return fmean([r.reward for r in rollouts if r.counted] or [0.0])
 
 
-def solved_prompts(rollouts: Rollouts) -> list[str]:
-    """Ids of the prompts whose responses were all right."""
-    return [
-        group[0].completion.request.prompt_id
-        for group in rollouts.groups
-        if all(r.reward == 1 for r in group)
-    ]
+def solved(rollouts: Rollouts) -> dict[str, bool]:
+    """By prompt: whether all its responses of this step were right."""
+    found: dict[str, bool] = {}
+    for r in rollouts.flat:
+        prompt = r.completion.request.prompt_id
+        found[prompt] = found.get(prompt, True) and r.reward == 1
+    return found
 
 
-def _mean_lengths(right: Sequence[Rollout], flat: Sequence[Rollout]) -> dict[str, float]:
+def mean_lengths(rollouts: Rollouts) -> dict[str, float]:
+    """By prompt: mean tokens of its responses of this step."""
+    lengths: dict[str, list[int]] = {}
+    for r in rollouts.flat:
+        lengths.setdefault(r.completion.request.prompt_id, []).append(len(r.completion.tokens))
+    return {prompt: fmean(tokens) for prompt, tokens in lengths.items()}
+
+
+def _mean_lengths(right: Sequence[Rollout], checked: Sequence[Rollout]) -> dict[str, float]:
     """Mean length of right and of wrong responses, where there are any."""
-    wrong = [r for r in flat if r.reward < 1]
+    wrong = [r for r in checked if r.reward < 1]
     named = {"response_tokens_correct": right, "response_tokens_wrong": wrong}
     return {
         name: fmean(len(r.completion.tokens) for r in some) for name, some in named.items() if some

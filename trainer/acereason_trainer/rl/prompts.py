@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.rl import RL
-from acereason_trainer.dataset import Row, matches, mixed, require_checkable
+from acereason_trainer.dataset import Row, matches, mixed, require_checkable, require_distinct_ids
 from acereason_trainer.prompting import render_prompt
 from acereason_trainer.stage import StageFailure
 
@@ -35,6 +35,7 @@ def select_prompts(
     own = [r for r in rows if r.domain == domain and matches(r, settings.where)]
     for row in own:
         require_checkable(row)
+    require_distinct_ids(own)
     chosen = mixed(own, settings.mix, key)
     rendered = {row.id: tuple(render_prompt(row, settings.prompting, tokenizer)) for row in chosen}
     prompts = [

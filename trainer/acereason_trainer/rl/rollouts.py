@@ -1,16 +1,23 @@
 """Drawing a step's responses and having them checked while others are still drawn."""
 
+import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.rewards.protocol import Grade, Rewarder
+from acereason_trainer.rewards.waiting import verdict_of
 from acereason_trainer.rl.prompts import Prompt
 from acereason_trainer.rollout.protocol import Completion, Sampler, SampleRequest, SamplingParams
 from acereason_trainer.rollout.seeds import draw_seed
+from acereason_trainer.stage import StageFailure
 from acereason_trainer.telemetry.recorder import Recorder
+
+MOST_UNCHECKED = 0.5
+"""Share of responses without a verdict above which a step is not taken."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +34,26 @@ class Rollout:
 
     @property
     def reward(self) -> float:
-        """0 to 1; 0 where the check failed for our own reasons (`counted` is False then)."""
-        return self.grade.reward or 0.0
+        """0 to 1. Cut at the length limit is no answer, whatever stands in it; and 0 where the
+        check failed for our own reasons (`counted` is False then)."""
+        return 0.0 if self.truncated else self.grade.reward or 0.0
 
     @property
     def counted(self) -> bool:
         """Whether there is a verdict at all."""
         return self.grade.reward is not None
+
+
+@dataclass(frozen=True)
+class Means:
+    """Who draws and checks, and under which phases the seconds are counted."""
+
+    sampler: Sampler
+    rewarder: Rewarder
+    recorder: Recorder
+    check_stop: Callable[[], None]
+    drawing_phase: str = "generate"
+    checking_phase: str = "verify"
 
 
 @dataclass(frozen=True)
@@ -72,14 +92,16 @@ def collect(
     prompts: Sequence[Prompt],
     samples: int,
     params: SamplingParams,
+    *,
     name: tuple[str | int, ...],
-    sampler: Sampler,
-    rewarder: Rewarder,
-    recorder: Recorder,
+    expected: Mapping[str, float],
+    by: "Means",
 ) -> Rollouts:
     """Draw `samples` responses for each prompt and check them.
 
-    `name` is what the draws are for: with the prompt and the sample it names every seed.
+    `name` is what the draws are for: with the prompt and the sample it names every seed. The
+    longest responses are begun first, by `expected` (a prompt's last mean length; one that was
+    never drawn comes before all others): what is short then fills the end.
     """
     requests = requests_for(prompts, samples, name)
     rows = {p.id: p.row.data for p in prompts}
@@ -88,21 +110,40 @@ def collect(
 
     def check(drawn: Sequence[Completion]) -> None:
         for c in drawn:
-            asked = (c.request.prompt_id, c.request.sample)
-            grades[asked] = rewarder.submit(rows[c.request.prompt_id], c.text)
+            grades[_asked(c.request)] = by.rewarder.submit(rows[c.request.prompt_id], c.text)
             times.append(time.monotonic())
 
     began = time.monotonic()
-    with recorder.phase("generate"):
-        completions = sampler.generate(requests, params, check)
+    with by.recorder.phase(by.drawing_phase):
+        longest_first = sorted(requests, key=lambda r: -expected.get(r.prompt_id, math.inf))
+        drawn = {_asked(c.request): c for c in by.sampler.generate(longest_first, params, check)}
     ended = time.monotonic()
-    with recorder.phase("verify"):
+    with by.recorder.phase(by.checking_phase):
         rollouts = [
-            Rollout(c, grades[c.request.prompt_id, c.request.sample].result()) for c in completions
+            Rollout(drawn[_asked(r)], verdict_of(grades[_asked(r)], by.check_stop))
+            for r in requests
         ]
+    require_verdicts(rollouts)
     most = times[int(0.9 * (len(times) - 1))]
     return Rollouts(
         [rollouts[i : i + samples] for i in range(0, len(rollouts), samples)],
         generate_seconds=ended - began,
         tail_seconds=times[-1] - most,
     )
+
+
+def require_verdicts(rollouts: Sequence[Rollout]) -> None:
+    """Raise a temporary failure where most responses could not be checked: what is learned or
+    measured from the few others would not be what was asked for."""
+    unchecked = sum(not r.counted for r in rollouts)
+    if unchecked > MOST_UNCHECKED * len(rollouts):
+        raise StageFailure(
+            ExitCode.TEMPORARY,
+            "Unchecked",
+            f"{unchecked} of {len(rollouts)} responses could not be checked; the log says what "
+            "keeps the verifier from working",
+        )
+
+
+def _asked(request: SampleRequest) -> tuple[str, int]:
+    return request.prompt_id, request.sample

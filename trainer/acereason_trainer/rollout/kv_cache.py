@@ -1,30 +1,41 @@
-"""Keys and values of a batch that is being decoded, in tensors of fixed width.
+"""Keys and values of a batch that is being decoded, in tensors that grow as they fill.
 
-The model asks only for `update`; nothing is reallocated while decoding, and rows that are finished
-are dropped together once enough of them are.
+The model asks only for `update`. Room for a long response is taken when it is reached, not when the
+batch starts, and rows that are finished are dropped together once enough of them are.
 """
 
-import torch
 from torch import Tensor
+
+FIRST_COLUMNS = 256
+"""Room for tokens after the prompt, at first."""
+GROWTH = 1.5
+"""A full cache grows by half: each column is copied three times at most."""
 
 
 class KVCache:
-    """Per layer keys and values [B, heads, width, head size], filled from the left."""
+    """Per layer keys and values [B, heads, width, head size], filled from the left.
+
+    Never wider than `limit` columns.
+    """
 
     is_compileable = False
 
-    def __init__(self, width: int) -> None:
-        self._width = width
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._layers: list[tuple[Tensor, Tensor]] = []
         self.filled = 0
         """Columns that hold tokens, before the forward pass under way."""
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: object) -> tuple[Tensor, Tensor]:
         """Append [B, heads, t, head size]; returns all columns so far."""
-        if layer == len(self._layers):
-            shape = (*keys.shape[:2], self._width, keys.shape[3])
-            self._layers.append((keys.new_empty(shape), values.new_empty(shape)))
         end = self.filled + keys.shape[2]
+        if layer == len(self._layers):
+            width = min(self._limit, end + FIRST_COLUMNS)
+            self._layers.append((_empty(keys, width), _empty(values, width)))
+        elif end > self._layers[layer][0].shape[2]:
+            width = min(self._limit, int(end * GROWTH))
+            old_keys, old_values = self._layers[layer]
+            self._layers[layer] = self._wider(old_keys, width), self._wider(old_values, width)
         kept_keys, kept_values = self._layers[layer]
         kept_keys[:, :, self.filled : end] = keys
         kept_values[:, :, self.filled : end] = values
@@ -40,9 +51,20 @@ class KVCache:
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows, in this order; a row may be taken several times."""
-        self._layers = [(self._take(k, rows), self._take(v, rows)) for k, v in self._layers]
+        for layer, (keys, values) in enumerate(self._layers):
+            self._layers[layer] = self._taken(keys, rows), self._taken(values, rows)
 
-    def _take(self, kept: Tensor, rows: Tensor) -> Tensor:
+    def _taken(self, kept: Tensor, rows: Tensor) -> Tensor:
         out = kept.new_empty((len(rows), *kept.shape[1:]))
-        out[:, :, : self.filled] = torch.index_select(kept[:, :, : self.filled], 0, rows)
+        out[:, :, : self.filled] = kept[:, :, : self.filled].index_select(0, rows)
         return out
+
+    def _wider(self, kept: Tensor, width: int) -> Tensor:
+        out = _empty(kept, width)
+        out[:, :, : self.filled] = kept[:, :, : self.filled]
+        return out
+
+
+def _empty(like: Tensor, width: int) -> Tensor:
+    """[B, heads, width, head size] without content."""
+    return like.new_empty((*like.shape[:2], width, like.shape[3]))

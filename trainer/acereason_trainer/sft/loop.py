@@ -7,14 +7,17 @@ import torch
 
 from acereason_trainer.checkpoints import Checkpoints
 from acereason_trainer.config.sft import SFT
-from acereason_trainer.dataset import mixed, read_rows
+from acereason_trainer.dataset import read_rows, resampled
+from acereason_trainer.policy.health import check_update
 from acereason_trainer.policy.loading import load_tokenizer
 from acereason_trainer.policy.protocol import Batch, Policy
 from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.publishing import publish_model
-from acereason_trainer.sft.documents import Documents
-from acereason_trainer.stage import StageContext
+from acereason_trainer.sft.documents import Documents, Watch
+from acereason_trainer.stage import StageContext, StopFlag
 from acereason_trainer.telemetry.recorder import Recorder
+
+SECONDS_BETWEEN_HEARTBEATS = 1.0
 
 
 def run(context: StageContext) -> None:
@@ -22,19 +25,21 @@ def run(context: StageContext) -> None:
     settings = context.file.settings.sft
     assert settings is not None
     key = context.prepared.key
-    rows = mixed(read_rows(context.data_dir), settings.mix, key)
-    documents = Documents(rows, settings, load_tokenizer(context.model_dir), key)
-    total = documents.total_steps()
-    policy = TorchPolicy(
-        context.model_dir,
-        loading=settings.loading,
-        optimizer=settings.optimizer,
-        total_steps=total,
-        tokens_per_micro_batch=settings.tokens_per_micro_batch,
-    )
     with Recorder(
-        context.work_dir, total=total, unit="steps", settings=settings.telemetry, key=key
+        context.work_dir, total=None, unit="steps", settings=settings.telemetry, key=key
     ) as recorder:
+        recorder.heartbeat("load")
+        documents = load_documents(context, settings, recorder)
+        total = documents.total_steps()
+        recorder.expect(total)
+        policy = TorchPolicy(
+            context.model_dir,
+            loading=settings.loading,
+            optimizer=settings.optimizer,
+            total_steps=total,
+            tokens_per_micro_batch=settings.tokens_per_micro_batch,
+            check_stop=context.stop.check,
+        )
         with Checkpoints(context, settings.saving, policy, recorder) as checkpoints:
             train(settings, documents, policy, checkpoints, recorder, total)
         publish_model(
@@ -44,6 +49,35 @@ def run(context: StageContext) -> None:
             step=total,
             metrics={"documents_too_long": float(len(documents.too_long))},
         )
+
+
+def load_documents(context: StageContext, settings: SFT, recorder: Recorder) -> Documents:
+    """The stage's documents; progress.json shows how far their loading is.
+
+    A health stop's salt draws another order, or else the damaged stretch would come again.
+    """
+    key, salt = context.prepared.key, context.prepared.salt
+    return Documents(
+        resampled(read_rows(context.data_dir), settings.mix, key),
+        settings,
+        load_tokenizer(context.model_dir),
+        (key, salt) if salt else (key,),
+        watch=_watch(context.stop, recorder),
+    )
+
+
+def _watch(stop: StopFlag, recorder: Recorder) -> Watch:
+    """A look at the stop; and, as the phase of progress.json, what the launcher's watchdog sees."""
+    due = 0.0
+
+    def look(where: str) -> None:
+        nonlocal due
+        stop.check()
+        if time.monotonic() >= due:
+            recorder.heartbeat(where)
+            due = time.monotonic() + SECONDS_BETWEEN_HEARTBEATS
+
+    return look
 
 
 def train(
@@ -62,6 +96,7 @@ def train(
         with recorder.phase("train"):
             batch = as_batch(documents, rows)
             update = policy.step(batch)
+        check_update(update, step)
         seconds, tokens = time.monotonic() - began, sum(map(len, batch.sequences))
         recorder.record(
             step,
@@ -86,7 +121,7 @@ def as_batch(documents: Documents, rows: list[list[int]]) -> Batch:
     tokens = sum(len(d.tokens) - d.prompt_length for d in chosen)
     place = iter(range(len(numbers)))
     return Batch(
-        sequences=[d.tokens for d in chosen],
+        sequences=[d.tokens.tolist() for d in chosen],
         prompt_lengths=[d.prompt_length for d in chosen],
         token_weights=[
             torch.full((len(d.tokens) - d.prompt_length,), 1.0 / tokens) for d in chosen
