@@ -36,7 +36,8 @@ def figures(name: str) -> str:
         return ""
     result = json.loads(path.read_text())
     blocks = [*FORMS[name](result), _where(result["machine"], name)]
-    return "\n\n".join(b if b.startswith("|") else fill(b, WIDTH, break_on_hyphens=False) for b in blocks) + "\n"
+    lines = [b if b.startswith("|") else fill(b, WIDTH, break_on_hyphens=False) for b in blocks]
+    return "\n\n".join(lines) + "\n"
 
 
 def _quickstart(result: Mapping[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from examples.tasks import rows
 from examples.tasks.word_problems import Numbers
 
 MATH = rows.MathTask(
-    numbers=Numbers(start=(10, 50), largest_amount=20, largest_value=99),
+    numbers=Numbers(start=(5, 20), largest_amount=9, largest_value=40),
     steps={2: 0.4, 3: 0.6},
     styles={"hasty": 0.6, "brief": 0.4},
     held_out=0.1,
