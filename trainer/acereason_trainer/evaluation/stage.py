@@ -42,6 +42,7 @@ from acereason_trainer.evaluation.results import (
     SetTally,
     headline_metrics,
 )
+from acereason_trainer.policy.loading import check_context
 from acereason_trainer.prompting import prompt_text
 from acereason_trainer.publishing import publish
 from acereason_trainer.rewards import make_rewarder
@@ -81,6 +82,8 @@ def run(context: StageContext) -> None:
             asked = questions(
                 rows, s.samples, settings.prompting, measured.tokenizer, (*name, s.name)
             )
+            longest = max(len(q.request.prompt) for q in asked) + settings.max_response_tokens
+            check_context(measured.model.config, longest, settings.loading)
             result, answers = measure(s, rows, asked, settings, examiner)
             results.append(result)
             samples += kept_samples(

@@ -13,7 +13,7 @@ from acereason_trainer.checkpoints import Checkpoints, earlier_journal
 from acereason_trainer.config.rl import RL
 from acereason_trainer.dataset import read_rows
 from acereason_trainer.policy.health import check_update
-from acereason_trainer.policy.loading import load_tokenizer
+from acereason_trainer.policy.loading import check_context, load_tokenizer
 from acereason_trainer.policy.protocol import Policy
 from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.publishing import publish_model
@@ -50,6 +50,8 @@ def run(context: StageContext) -> None:
         tokens_per_micro_batch=stage.tokens_per_micro_batch,
         check_stop=context.stop.check,
     )
+    longest = max(len(p.tokens) for p in (*prompts, *held_out))
+    check_context(policy.model.config, longest + stage.max_response_tokens, stage.loading)
     journal = Journal(context.work_dir / "journal", earlier_journal(context))
     sampler = TransformersSampler(
         tokenizer,
