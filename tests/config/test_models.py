@@ -123,7 +123,7 @@ def test_what_never_changes_results_is_not_in_the_key() -> None:
         {"overlong": {"mode": "mask"}},
         {"verifier": {"code": {"secondsPerTest": 12}}},
         {"reward": {"function": "a.b:c"}},
-        {"sequencesPerBatch": 64},
+        {"sequencesPerBatch": 128},
         {"loading": {"dtype": "float32"}},
     ],
 )

@@ -93,6 +93,8 @@ class Laptop:
                 RANK_COMMAND: json.dumps(RANK),
                 "XDG_STATE_HOME": str(self.root / "state"),
             },
+            # Tests that were started in the background may ignore Ctrl-C, and pass that on.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
         self.processes.append(process)
         return process

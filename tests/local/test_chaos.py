@@ -10,7 +10,7 @@ import pytest
 from acereason_operator.local.processes import RANK_COMMAND
 from laptops import DATA, PATIENCE, RANK, SFT, Laptop, told
 
-CHAOS = Path(__file__).parents[2] / "benchmarks" / "chaos.py"
+PROJECT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
@@ -25,8 +25,9 @@ def test_kills_change_nothing_and_what_chance_changes_is_seen(
     laptop.has(told(DATA, words), SFT)
     out = laptop.root / "chaos.json"
     done = subprocess.run(
-        [sys.executable, str(CHAOS), str(laptop.file), "--kills", "3", "--out", str(out)],
-        env={**os.environ, RANK_COMMAND: json.dumps(RANK)},
+        [sys.executable, "-m", "benchmarks.chaos", str(laptop.file), "--kills", "3",
+         "--out", str(out)],
+        env={**os.environ, RANK_COMMAND: json.dumps(RANK), "PYTHONPATH": str(PROJECT)},
         capture_output=True, text=True, timeout=2 * PATIENCE, check=False,
     )  # fmt: skip
     assert (done.returncode, verdict in done.stdout) == (code, True), done.stdout + done.stderr
