@@ -94,7 +94,7 @@ class Laptop:
                 "XDG_STATE_HOME": str(self.root / "state"),
             },
             # Tests that were started in the background may ignore Ctrl-C, and pass that on.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
         self.processes.append(process)
         return process
