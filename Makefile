@@ -59,7 +59,7 @@ kubectl-yaml:  ## Ask kubectl's YAML package again what the corpus means (needs 
 	cd tests/api/kubectl_yaml && go run . corpus.json > expected.json
 
 chaos: setup $(QUICKSTART_DATA)  ## Kill runner and stage at 20 random moments; the metrics must not change
-	$(BIN)/python -m benchmarks.chaos
+	$(BIN)/python -m benchmarks.chaos --mean-life 20
 
 bench-quickstart: setup $(QUICKSTART_DATA)  ## Quickstart over 3 seeds with its control arm
 	$(BIN)/python -m benchmarks.quickstart

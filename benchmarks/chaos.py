@@ -66,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return code
         seconds = time.monotonic() - began
         print(f"undisturbed: {seconds:.0f} s. {options.kills} kills ...", flush=True)
-        lives = Lives(random.Random(options.seed), seconds / options.kills)
+        mean = options.mean_life or seconds / options.kills
+        lives = Lives(random.Random(options.seed), mean)
         kills: list[Killed] = []
         differences: list[str] = []
         calm = _made(Path(directory, "calm"))
@@ -91,7 +92,7 @@ class Lives:
     mean_seconds: float
 
     def next(self) -> float:
-        """0.2 to 1.8 times the share of the undisturbed run that one kill stands for."""
+        """0.2 to 1.8 times the mean."""
         return self.draw.uniform(0.2, 1.8) * self.mean_seconds
 
 
@@ -244,6 +245,7 @@ def _write(
         "set": options.set,
         "values": [_name(file) for file in options.values],
         "seed": options.seed,
+        "meanLifeSeconds": options.mean_life,
         "undisturbedSeconds": round(seconds, 1),
         "kills": [
             {"afterSeconds": k.after_seconds, "running": k.running, "processes": k.processes}
@@ -280,6 +282,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--kills", type=int, default=20, metavar="N", help="(default: 20)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments")
+    parser.add_argument(
+        "--mean-life",
+        type=float,
+        metavar="SECONDS",
+        help="between two kills (default: the undisturbed run's seconds by the number of kills; "
+        "longer lives get further, so that kills fall into every stage)",
+    )
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
     parser.add_argument(
         "--values",
