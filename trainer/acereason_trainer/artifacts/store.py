@@ -165,7 +165,7 @@ class DirectoryStore:
         self, files: Mapping[str, Path | bytes], *, kind: ArtifactKind, origin: str
     ) -> ArtifactRef:
         """See Store. The copy is hashed, not the source, which may change meanwhile."""
-        standing = self._standing(import_key(kind, hash_files(files)))
+        standing = self.finished(import_key(kind, hash_files(files)))
         if standing is not None:
             return ArtifactRef(uri=standing.uri, digest=standing.digest)
         with self._temporary(f"{kind}-import") as temporary:
@@ -222,15 +222,16 @@ class DirectoryStore:
             kind=manifest.kind,
         )
 
-    def _standing(self, key: str) -> PublishedArtifact | None:
-        """What is published under a key, if every byte of it is right."""
+    def finished(self, key: str) -> PublishedArtifact | None:
+        """What is published under a key, if every byte of it is right; a damaged result is named
+        in the log and made again."""
         directory = self._artifacts / key
         if not directory.exists():
             return None
         try:
             return self._published(_named(check_content(directory, Manifest), directory))
         except Corrupt as corrupt:
-            _log.warning("%s; it is moved aside", corrupt)
+            _log.warning("%s; it is made again", corrupt)
             return None
 
     @contextmanager
@@ -256,7 +257,7 @@ class DirectoryStore:
             else:
                 flush(self._artifacts)
                 return self._published(manifest)
-            standing = self._standing(manifest.key)
+            standing = self.finished(manifest.key)
             if standing is not None:
                 return standing
             if target.exists():

@@ -21,14 +21,13 @@ from pathlib import Path
 
 import yaml
 
-from acereason_trainer.artifacts.errors import Corrupt, StoreFull
+from acereason_trainer.artifacts.errors import StoreFull
 from acereason_trainer.artifacts.flushing import replace_file
 from acereason_trainer.artifacts.locks import Held, holding
 from acereason_trainer.artifacts.states import newest_state
 from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.read_stage_file import BadStageFile, read_stage_file
-from acereason_trainer.config.sources import ArtifactRef
 from acereason_trainer.config.stage_file import (
     Prepared,
     Progress,
@@ -101,7 +100,7 @@ def attempt(file: StageFile, place: Placement, rank_command: Sequence[str] | Non
     except Refused as refused:
         return _record(refused.verdict, work_dir)
     store = DirectoryStore(Path(file.store))
-    if finished := _finished(store, prepared.key):
+    if finished := store.finished(prepared.key):
         return _record(
             Verdict(ExitCode.DONE, "Reused", f"{finished.uri} holds this work already"),
             work_dir,
@@ -141,19 +140,6 @@ def checked(file: StageFile) -> Prepared:
             "use a trainer image of the operator's version",
         )
     return file.prepared
-
-
-def _finished(store: DirectoryStore, key: str) -> PublishedArtifact | None:
-    """The stage's artifact, every byte of it right; a damaged one is made again."""
-    found = store.lookup(key)
-    if found is None:
-        return None
-    try:
-        store.verify(ArtifactRef(uri=found.uri, digest=found.digest))
-    except Corrupt as corrupt:
-        logging.warning("%s; it is made again", corrupt)
-        return None
-    return found
 
 
 def _write_launched(file: StageFile, prepared: Prepared, path: Path) -> Path:

@@ -1,19 +1,16 @@
 """The answer of `prepare` to one stage file: inputs, key, finished work, where to go on."""
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from acereason_trainer.artifacts.errors import Corrupt, StoreFull
+from acereason_trainer.artifacts.errors import StoreFull
 from acereason_trainer.artifacts.locks import sharing
 from acereason_trainer.artifacts.retention import COLLECTING
 from acereason_trainer.artifacts.states import newest_state
 from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.config.exit_codes import ExitCode
-from acereason_trainer.config.sources import ArtifactRef
 from acereason_trainer.config.stage_file import (
     PrepareRecord,
-    PublishedArtifact,
     ResumeState,
     StageFile,
 )
@@ -22,8 +19,6 @@ from acereason_trainer.prepare.hashed_in_place import HashedInPlace
 from acereason_trainer.prepare.inputs import CorruptInput, as_artifacts, verify
 from acereason_trainer.prepare.key import stage_key
 from acereason_trainer.prepare.sources import NotDownloaded
-
-_log = logging.getLogger(__name__)
 
 
 def answer(file: StageFile) -> PrepareRecord:
@@ -70,7 +65,7 @@ def _prepared_in_place(file: StageFile, root: Path) -> PrepareRecord:
 def _prepared(file: StageFile, store: DirectoryStore, *, download: bool) -> PrepareRecord:
     inputs = as_artifacts(store, file.inputs, download=download)
     key = stage_key(file, inputs)
-    reused = _finished(store, key)
+    reused = store.finished(key)
     if reused is not None:
         return PrepareRecord(
             exit_code=ExitCode.DONE,
@@ -90,19 +85,6 @@ def _prepared(file: StageFile, store: DirectoryStore, *, download: bool) -> Prep
         inputs=inputs,
         resume=resume,
     )
-
-
-def _finished(store: DirectoryStore, key: str) -> PublishedArtifact | None:
-    """What is published under the key, every byte hashed: a damaged result is made again."""
-    found = store.lookup(key)
-    if found is None:
-        return None
-    try:
-        store.verify(ArtifactRef(uri=found.uri, digest=found.digest))
-    except Corrupt as corrupt:
-        _log.warning("%s; the work is done again", corrupt)
-        return None
-    return found
 
 
 def _where_it_starts(resume: ResumeState | None) -> str:
