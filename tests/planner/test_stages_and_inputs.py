@@ -7,6 +7,7 @@ from acereason_operator.api.run import AceReasonRun
 from acereason_operator.planner.actions import CreateJob
 from acereason_operator.planner.context import Context
 from acereason_operator.planner.recipe import recipe_of
+from acereason_operator.planner.times import rfc3339
 from acereason_trainer.config.stage_file import (
     PreparedInputs,
     PrepareRecord,
@@ -191,6 +192,7 @@ def test_a_corrupt_input_is_read_again_on_another_node_before_its_maker_runs_aga
     maker = desk.stage("prompts")
     assert maker.state == "Preparing" and maker.artifact is None
     assert maker.spent.infrastructure == 1
+    assert maker.started_at == rfc3339(desk.now), "its time counts from this making"
     assert desk.stage("sft").state == "Waiting"
     desk.prepares("prompts", prepared("key-prompts"))
     desk.ends("prompts", a_dead_pod(0, result=done("key-prompts")))

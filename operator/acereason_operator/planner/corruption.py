@@ -49,26 +49,28 @@ def _confirmed_input(status: StageStatus) -> str | None:
 
 def _again(maker: StageStatus, reader: str, scene: Scene) -> StageStatus:
     spent = maker.spent.model_copy(update={"infrastructure": maker.spent.infrastructure + 1})
-    what = f"its artifact is corrupt ({reader} read it twice)"
+    used_up = spent.infrastructure > effective.retries(scene.run.spec, scene.stage).infrastructure
+    what = f"stage {maker.name}: its artifact is corrupt ({reader} read it twice)"
     failure = Failure(
         reason="CorruptArtifact",
-        message=f"stage {maker.name}: {what}",
+        message=what if used_up else f"{what}; it is made again",
         verdict="Infrastructure",
         time=rfc3339(scene.now),
     )
     reset = maker.model_copy(
         update={
             "state": "Waiting",
-            "message": f"{what}; it is made again",
+            "message": "",
             "artifact": None,
+            "started_at": None,
             "finished_at": None,
             "spent": spent,
             "last_failure": failure,
         }
     )
-    if spent.infrastructure > effective.retries(scene.run.spec, scene.stage).infrastructure:
-        message = f"stage {maker.name}: {what} and retries.infrastructure is used up; see to the"
-        return retries.failed(reset, f"{message} storage, then raise it", scene)
+    if used_up:
+        message = f"{what} and retries.infrastructure is used up; see to the storage, then raise it"
+        return retries.failed(reset, message, scene)
     return reset
 
 
