@@ -11,6 +11,7 @@ import yaml
 from acereason_operator.api.status import RunStatus, StageStatus
 from acereason_operator.cli import run_files
 from acereason_operator.cli.main import main
+from acereason_operator.local import source_files
 from acereason_operator.local.run_directory import RunDirectory
 from acereason_operator.planner.recipe import recipe_of
 
@@ -207,6 +208,9 @@ def test_a_source_may_go_away_once_its_stage_is_done(
     stage = StageStatus(name="sft-1", state=state, settings_digest=digest)
     asked.directory.path.mkdir(parents=True)
     asked.directory.write_status(RunStatus(stages=[stage]))
+    source_files.keep(
+        asked.directory, source_files.look(asked.directory, asked.run.spec, asked.context)
+    )
     (tmp_path / "d.jsonl").unlink()
     with pytest.raises(run_files.Unusable) if refused else contextlib.nullcontext():
         run_files.read(args)

@@ -223,6 +223,7 @@ def test_data_that_was_written_anew_is_read_again(laptop: Laptop) -> None:
     laptop.has(DATA, SFT).runs()
     before = laptop.stage("sft").artifact
     (laptop.root / "train.jsonl").write_text('{"problem": "another", "answer": "2"}\n')
+    os.utime(laptop.root / "train.jsonl", (1, 1))  # as a copy of an older file may be
     laptop.runs()
     assert laptop.stage("sft").artifact != before
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from acereason_operator.api.run import AceReasonRun
 from acereason_operator.api.status import RunStatus
+from acereason_operator.local import source_files
 from acereason_operator.local.jobs import LocalJobs
 from acereason_operator.local.run_directory import RunDirectory
 from acereason_operator.local.started_again import at_once, started_again
@@ -86,8 +87,11 @@ def carry_out(asked: LocalRun, audience: Audience, stop: StopRequests) -> RunSta
     """
     with asked.directory.locked():
         run = asked.directory.apply(asked.run)
-        status = asked.directory.status()
-        status = started_again(run, status, asked.context)
+        sources = source_files.look(asked.directory, run.spec, asked.context)
+        status = started_again(run, asked.directory.status(), asked.context, sources)
+        # In this order: a change that is noted before its stages are open is never seen again.
+        asked.directory.write_status(status)
+        source_files.keep(asked.directory, sources)
         return _Rounds(asked, _only(run, asked.wanted), status, audience, stop).to_the_end()
 
 

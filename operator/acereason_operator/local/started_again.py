@@ -4,36 +4,32 @@ edited is made again.
 On a cluster the result of a finished stage stands, whatever happens to its part of the spec. On a
 laptop people edit a file and start it again, and mean it: a finished stage that would now come out
 differently opens again, with all stages below it. Those whose inputs turn out the same find their
-artifact under the same key, so that an edit costs only what it changes. A source file that is newer
-than the stage that read it counts as an edit of it. A stage that went on without its runner is
+artifact under the same key, so that an edit costs only what it changes. A source that is another
+one than before counts as an edit (source_files.py). A stage that went on without its runner is
 stopped where what it makes is no longer wanted. A result that is no longer in the store is made
 again, unless it was given up (`retention.keepIntermediate`).
 """
 
-from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from collections.abc import Mapping
 from pathlib import Path
 
-from acereason_trainer.artifacts.store import DirectoryStore, files_at
-from acereason_trainer.config.sources import ModelSource
+from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.config.stage_file import PreparedInputs
 
 from acereason_operator.api.run import AceReasonRun
 from acereason_operator.api.status import RunStatus, StageStatus
+from acereason_operator.local.source_files import SourceFiles, source_paths
 from acereason_operator.planner.context import Context
 from acereason_operator.planner.edits import edited_in_flight, tried_again
 from acereason_operator.planner.inputs import by_input_name
-from acereason_operator.planner.named_inputs import NamedInputs
 from acereason_operator.planner.recipe import Recipe, recipe_of
 from acereason_operator.planner.retention import is_intermediate
 from acereason_operator.planner.stages import DONE
-from acereason_operator.planner.times import parse_time
-
-_STATUS_TIME = timedelta(seconds=1)
-"""Times in status are cut to whole seconds."""
 
 
-def started_again(run: AceReasonRun, status: RunStatus, context: Context) -> RunStatus:
+def started_again(
+    run: AceReasonRun, status: RunStatus, context: Context, sources: SourceFiles
+) -> RunStatus:
     """The status from which a new start goes on."""
     recipe = recipe_of(run.spec)
     status = tried_again(status)
@@ -43,7 +39,7 @@ def started_again(run: AceReasonRun, status: RunStatus, context: Context) -> Run
         for s in status.stages
         if (s.state in DONE or s.attempt is not None)
         and (
-            _changed(s, recipe, context)
+            _changed(s, recipe, context, sources)
             or _stale(s, recipe, by_name)
             or _gone(s, run, recipe, context)
         )
@@ -82,16 +78,13 @@ def _opened(status: StageStatus, *, again: set[str]) -> StageStatus:
     )
 
 
-def _changed(status: StageStatus, recipe: Recipe, context: Context) -> bool:
+def _changed(status: StageStatus, recipe: Recipe, context: Context, sources: SourceFiles) -> bool:
     inputs = recipe.inputs.get(status.name)
     if inputs is None:
         return False
     if status.settings_digest != recipe.digests[status.name]:
         return True
-    if status.started_at is None:
-        return False
-    read_at = parse_time(status.started_at) + _STATUS_TIME
-    return any(_newest(path) > read_at.timestamp() for path in _paths(inputs, context))
+    return any(sources.changed(path) for path in source_paths(inputs, context))
 
 
 def _stale(status: StageStatus, recipe: Recipe, statuses: Mapping[str, StageStatus]) -> bool:
@@ -122,20 +115,3 @@ def _gone(status: StageStatus, run: AceReasonRun, recipe: Recipe, context: Conte
         run.spec, stage, recipe.order
     )
     return not given_up and DirectoryStore(Path(context.store)).lookup(status.key) is None
-
-
-def _paths(inputs: NamedInputs, context: Context) -> Iterator[Path]:
-    for _, source in inputs.by_name():
-        if source.path is not None:
-            yield Path(context.resolve(source.path))
-        elif isinstance(source, ModelSource) and source.from_config is not None:
-            yield Path(context.resolve(source.from_config.config))
-            yield Path(context.resolve(source.from_config.tokenizer))
-
-
-def _newest(path: Path) -> float:
-    """When the newest file at a path was written; 0 where there is nothing: what was imported
-    before it went away is still in the store."""
-    if not path.exists():
-        return 0.0
-    return max((file.stat().st_mtime for file in files_at(path).values()), default=0.0)
