@@ -100,8 +100,9 @@ class Overlong(Model):
     """What a response that hits the length limit teaches."""
 
     mode: Literal["penalize", "mask"] = "penalize"
-    """`penalize`: no answer, reward 0. `mask`: no gradient at all (1.1: mask below 32K, penalize at
-    32K)."""
+    """A truncated response earns 0 in both modes, whatever stands in it. `penalize`: its tokens are
+    trained on like those of any wrong response. `mask`: its tokens get no gradient; the two
+    switches say where it still counts (1.1: mask below 32K, penalize at 32K)."""
     in_statistics: bool = True
     """With `mask`: does a truncated response count in its group's mean and spread?"""
     in_denominator: bool = True
