@@ -12,12 +12,11 @@ import sys
 import time
 from pathlib import Path
 
-import yaml
 from acereason_trainer.artifacts.store import DirectoryStore
-from acereason_trainer.config.stage_file import StageFile
+from acereason_trainer.config.read_stage_file import read_stage_file
 
 behaviour, argument = sys.argv[1], sys.argv[2]
-file = StageFile.parse(yaml.safe_load(Path(sys.argv[-1]).read_text()))
+file = read_stage_file(Path(sys.argv[-1]))
 store = Path(file.store)
 work_dir = store / file.work_dir
 rank = os.environ["RANK"]

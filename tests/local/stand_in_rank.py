@@ -18,11 +18,11 @@ import sys
 import time
 from pathlib import Path
 
-import yaml
 from acereason_trainer.artifacts.store import DirectoryStore
-from acereason_trainer.config.stage_file import OUTPUT_KIND, StageFile
+from acereason_trainer.config.read_stage_file import read_stage_file
+from acereason_trainer.config.stage_file import OUTPUT_KIND
 
-file = StageFile.parse(yaml.safe_load(Path(sys.argv[-1]).read_text()))
+file = read_stage_file(Path(sys.argv[-1]))
 work_dir = Path(file.store) / file.work_dir
 told = os.environ.get("STAND_IN", "").split()
 TOTAL = 3

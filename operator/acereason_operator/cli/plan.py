@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import yaml
+from acereason_trainer.config import yaml_numbers
 from acereason_trainer.config.sources import ModelSource, Source
 from acereason_trainer.config.stage_file import PrepareRecord, StageFile
 
@@ -123,7 +123,7 @@ def ask(file: StageFile) -> PrepareRecord:
     """`prepare --dry-run`: key, finished work and resume state, without importing anything."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "stage.yaml"
-        path.write_text(yaml.safe_dump(file.dump()))
+        path.write_bytes(yaml_numbers.dump(file.dump()))
         answer = subprocess.run(
             [sys.executable, "-m", "acereason_trainer.prepare", "--dry-run", str(path)],
             check=False,

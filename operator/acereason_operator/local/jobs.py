@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from acereason_trainer.artifacts.flushing import replace_file
+from acereason_trainer.config import yaml_numbers
 from acereason_trainer.config.model import Model
 from acereason_trainer.config.stage_file import PrepareRecord, Progress, ResultRecord
 from pydantic import ValidationError
@@ -81,8 +81,7 @@ class LocalJobs:
         )
         directory.mkdir(parents=True, exist_ok=True)
         files = JobFiles(action.stage, action.attempt, action.phase, directory)
-        text = yaml.safe_dump(action.stage_file.dump(), sort_keys=False, allow_unicode=True)
-        replace_file(files.stage_file, text.encode())
+        replace_file(files.stage_file, yaml_numbers.dump(action.stage_file.dump()))
         child = processes.start(files, self._environment(stage, wanted))
         self._jobs[action.name] = _Job(files, child)
         return True

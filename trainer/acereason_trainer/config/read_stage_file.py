@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
+from acereason_trainer.config import yaml_numbers
 from acereason_trainer.config.stage_file import StageFile
 
 
@@ -16,7 +17,7 @@ class BadStageFile(Exception):
 def read_stage_file(path: Path) -> StageFile:
     """The stage file at a path. Raises BadStageFile."""
     try:
-        content = yaml.safe_load(path.read_bytes())
+        content = yaml_numbers.load(path.read_bytes())
     except OSError as error:
         raise BadStageFile(f"{path} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

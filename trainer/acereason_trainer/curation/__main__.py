@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from acereason_trainer.config import yaml_numbers
 from acereason_trainer.config.curate import Curate
 from acereason_trainer.curation.funnel import Funnel
 from acereason_trainer.curation.selection import select
@@ -76,7 +77,7 @@ def funnel_lines(funnel: Funnel, *, examples: bool) -> Iterator[str]:
 def _settings(path: Path | None) -> Curate:
     if path is None:
         return Curate()
-    data: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    data: Any = yaml_numbers.load(path.read_bytes()) or {}
     return Curate.parse(data.get("curate", data) if isinstance(data, dict) else data)
 
 

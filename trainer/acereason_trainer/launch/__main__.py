@@ -19,13 +19,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-import yaml
-
 from acereason_trainer.artifacts.errors import StoreFull
 from acereason_trainer.artifacts.flushing import replace_file
 from acereason_trainer.artifacts.locks import Held, holding
 from acereason_trainer.artifacts.states import newest_state
 from acereason_trainer.artifacts.store import DirectoryStore
+from acereason_trainer.config import yaml_numbers
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.read_stage_file import BadStageFile, read_stage_file
 from acereason_trainer.config.stage_file import (
@@ -150,7 +149,7 @@ def _write_launched(file: StageFile, prepared: Prepared, path: Path) -> Path:
     told = file.model_copy(update={"prepared": prepared.model_copy(update={"resume": newest})})
     if newest is not None:
         logging.info("goes on from %s", newest.path)
-    replace_file(path, yaml.safe_dump(told.dump(), sort_keys=False).encode())
+    replace_file(path, yaml_numbers.dump(told.dump()))
     return path
 
 
