@@ -1,6 +1,7 @@
 """Durations and amounts in Kubernetes' notation."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from acereason_operator.api.durations import seconds
@@ -27,7 +28,7 @@ def test_other_text_is_no_duration(text: str) -> None:
         ("500m", "0.5"),
         ("2", "2"),
         (2, "2"),
-        (1.5, "1.5"),
+        ("1.5", "1.5"),
         ("16Gi", str(16 * 2**30)),
         ("3k", "3000"),
         ("1M", "1000000"),
@@ -38,18 +39,18 @@ def test_other_text_is_no_duration(text: str) -> None:
         ("0", "0"),
     ],
 )
-def test_an_amount_has_an_exact_value(quantity: str | int | float, value: str) -> None:
+def test_an_amount_has_an_exact_value(quantity: str | int, value: str) -> None:
     assert amount(quantity) == Decimal(value)
 
 
-@pytest.mark.parametrize("quantity", ["", "Gi", "16GB", "1 Gi", "-1", -1, "1e", True, float("inf")])
-def test_other_things_are_no_amounts(quantity: str | int | float) -> None:
+@pytest.mark.parametrize("quantity", ["", "Gi", "16GB", "1 Gi", "-1", -1, "1e", True])
+def test_other_things_are_no_amounts(quantity: Any) -> None:
     with pytest.raises(ValueError, match="is not an amount; write a number, or one with a suffix"):
         amount(quantity)
 
 
-@pytest.mark.parametrize(("quantity", "cpus"), [("500m", 0.5), ("2", 2.0), (1.5, 1.5), (1, 1.0)])
-def test_cpus_are_counted_in_fractions(quantity: str | int | float, cpus: float) -> None:
+@pytest.mark.parametrize(("quantity", "cpus"), [("500m", 0.5), ("2", 2.0), ("1.5", 1.5), (1, 1.0)])
+def test_cpus_are_counted_in_fractions(quantity: str | int, cpus: float) -> None:
     assert cpu_count(quantity) == cpus
 
 

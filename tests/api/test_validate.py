@@ -155,6 +155,12 @@ CASES = [
         "number, or one with a suffix, as in 500m or 16Gi",
     ),
     (
+        "a fraction that the API server would refuse",
+        GOOD.replace("  stages:", "  defaults: {resources: {limits: {cpu: 1.5}}}\n  stages:"),
+        "run.yaml:7: spec.defaults.resources.limits.cpu: 1.5 is a fraction, which the API server "
+        'takes as text alone; write it in quotes, "1.5", or with a suffix, as in 500m',
+    ),
+    (
         "no CPU",
         GOOD.replace("  stages:", "  defaults: {resources: {requests: {cpu: 0}}}\n  stages:"),
         "run.yaml:7: spec.defaults.resources.requests.cpu: 0 CPUs cannot run anything; ask for "

@@ -264,7 +264,7 @@ def test_one_failure_within_the_budget_is_only_told(laptop: Laptop) -> None:
 
 
 def test_stages_that_fit_run_at_once_and_the_next_one_waits(laptop: Laptop) -> None:
-    half = {"resources": {"requests": {"cpu": machine_cores() / 2}}}
+    half = {"resources": {"requests": {"cpu": f"{500 * machine_cores()}m"}}}
     whole = {"resources": {"requests": {"cpu": machine_cores()}}}
     names = ("a", "b", "c")
     cores = (half, half, whole)

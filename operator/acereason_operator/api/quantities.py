@@ -1,4 +1,4 @@
-"""Amounts as Kubernetes writes them: `500m` CPUs, `16Gi` bytes, or a plain number."""
+"""Amounts as Kubernetes writes them: `500m` CPUs, `16Gi` bytes, or a whole number."""
 
 import re
 from decimal import Decimal
@@ -13,7 +13,7 @@ _SUFFIXES = {
 }
 
 
-def amount(quantity: str | int | float) -> Decimal:
+def amount(quantity: str | int) -> Decimal:
     """Value of a quantity: `500m` is 0.5, `2Ki` is 2048.
 
     Raises ValueError, as a sentence, for anything that is not a quantity of zero or more.
@@ -25,7 +25,7 @@ def amount(quantity: str | int | float) -> Decimal:
     return Decimal(digits) * _SUFFIXES[text[len(digits) :]]
 
 
-def cpu_count(quantity: str | int | float) -> float:
+def cpu_count(quantity: str | int) -> float:
     """CPUs that a `cpu` request asks for: `500m` is 0.5, `2` is 2.0.
 
     Raises ValueError, as a sentence, where the request is not an amount above zero.

@@ -36,7 +36,12 @@ class StagesDoNotFit(ValueError):
 
 
 def _an_amount(value: Any) -> Any:
-    if not isinstance(value, (str, int, float)):
+    if isinstance(value, float):  # a laptop must not take what an API server refuses
+        raise ValueError(
+            f"{value} is a fraction, which the API server takes as text alone; write it in quotes, "
+            f'"{value}", or with a suffix, as in 500m'
+        )
+    if not isinstance(value, (str, int)):
         raise ValueError(f"{value!r} is not an amount; write a number or text, as in 4 or 16Gi")
     amount(value)
     return value
@@ -44,8 +49,8 @@ def _an_amount(value: Any) -> Any:
 
 Duration = Annotated[str, Field(pattern=DURATION, max_length=32)]
 """A Go duration: `90s`, `1h30m`."""
-Amount = Annotated[str | int | float, BeforeValidator(_an_amount)]
-"""A Kubernetes quantity."""
+Amount = Annotated[str | int, BeforeValidator(_an_amount)]
+"""A Kubernetes quantity: int-or-string, as in a container."""
 
 
 class ClaimTemplate(Model):
