@@ -13,7 +13,15 @@ from acereason_trainer.artifacts.retention import COLLECTING
 from acereason_trainer.artifacts.states import write_state
 from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.config.read_stage_file import read_stage_file
-from acereason_trainer.config.stage_file import PreparedInputs, PrepareRecord, StageFile
+from acereason_trainer.config.sources import MOST_HELD_OUT
+from acereason_trainer.config.stage_file import (
+    PreparedInputs,
+    PrepareRecord,
+    PublishedArtifact,
+    ResumeState,
+    StageFile,
+)
+from acereason_trainer.prepare.__main__ import LARGEST_RECORD
 from acereason_trainer.prepare.answer import answer
 from acereason_trainer.prepare.key import stage_key
 from stage_builders import a_dataset, a_model, a_stage_file, written
@@ -255,12 +263,36 @@ def test_an_old_answer_never_outlives_the_start_of_a_new_one(world):
     assert record_beside(path).key is None
 
 
+def test_as_many_held_out_sets_as_a_run_may_have_fit_into_the_record(world):
+    held_out = [
+        {"path": str(a_dataset(world / f"h{i}.jsonl", i + 1))} for i in range(MOST_HELD_OUT)
+    ]
+    inputs = {"data": {"path": str(world / "d.jsonl")}, "model": {"path": str(world / "model")}}
+    path = written(a_file(world, inputs={**inputs, "heldOut": held_out}, settings={"curate": {}}))
+    assert prepare(path).returncode == 0
+    record = record_beside(path)
+    assert len(set(record.inputs.held_out)) == MOST_HELD_OUT
+    key, digest = record.key, record.inputs.data.digest
+    state = f"work/{'r' * 40}/{'s' * 40}/9999/states/999999999"
+    largest = record.model_copy(
+        update={
+            "message": f"goes on from {state}",
+            "resume": ResumeState(path=state, step=999_999_999, digest=digest),
+            "reused": PublishedArtifact(
+                uri=f"artifacts/{key}", digest=digest, bytes=10**15, kind="data"
+            ),
+        }
+    )
+    assert len(json.dumps(largest.dump(), separators=(",", ":"))) <= LARGEST_RECORD
+
+
 def test_a_record_that_would_not_fit_is_a_sentence(world):
-    held_out = [{"path": str(a_dataset(world / f"h{i}.jsonl", i + 1))} for i in range(32)]
-    inputs = {"data": {"path": str(world / "d.jsonl")}, "heldOut": held_out}
+    ref = store_of(world).import_path(a_dataset(world / "h.jsonl"), "data")
+    long = {"artifact": {**ref.dump(), "uri": ref.uri.replace("/", "/." * 300 + "/", 1)}}
+    inputs = {"data": {"path": str(world / "d.jsonl")}, "heldOut": [long] * 6}
     path = written(a_file(world, inputs=inputs, settings={"curate": {}}))
     assert prepare(path).returncode == 78
-    assert "into one directory" in record_beside(path).message
+    assert "name artifacts below the store" in record_beside(path).message
 
 
 def test_help_shows_an_example():

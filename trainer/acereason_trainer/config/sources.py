@@ -95,6 +95,10 @@ class Source(Model):
         return self
 
 
+MOST_HELD_OUT = 16
+"""As many as fit, by name and digest, into the 4 KiB of a prepare record beside all else."""
+
+
 class Inputs(Model):
     """What a stage reads. Whatever is left out is the newest of its kind along `needs`."""
 
@@ -102,8 +106,9 @@ class Inputs(Model):
     """The checkpoint to start from. Default: the newest model along `needs`, else `spec.model`."""
     data: Source | None = None
     """The dataset. Default: the newest dataset along `needs`."""
-    held_out: list[Source] = Field(default_factory=list, max_length=32)
-    """Datasets that this stage's rows must not overlap with (evaluation sets): `curate` only."""
+    held_out: list[Source] = Field(default_factory=list, max_length=MOST_HELD_OUT)
+    """Datasets that this stage's rows must not overlap with (evaluation sets): `curate` only. A
+    directory is one dataset, however many files it holds."""
     validation: Source | None = None
     """Problems for the plateau rule and for curves inside an RL stage."""
 

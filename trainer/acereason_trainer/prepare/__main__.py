@@ -86,7 +86,7 @@ def _record(path: Path, prepare: Callable[[StageFile], PrepareRecord]) -> Prepar
         return PrepareRecord(
             exit_code=ExitCode.BAD_CONFIGURATION,
             message=f"the names of all inputs take {size:,} bytes, and the record of a stage holds "
-            f"{LARGEST_RECORD:,}; put held-out sets that belong together into one directory",
+            f"{LARGEST_RECORD:,}; name artifacts below the store, as artifacts/KEY",
         )
     return record
 
