@@ -62,12 +62,12 @@ class Conflict(ClusterError):
 
 
 class NotFound(ClusterError):
-    """404 on a write: the object is gone."""
+    """404 on a write: the object, its namespace or its kind is gone."""
 
 
 class Refused(ClusterError):
-    """400, 403 or 422: the server will not have it, now or ever (a quota, a policy, an invalid
-    podTemplate). Trying again at once is of no use; a person should read the sentence."""
+    """400, 403, 422 and their like: the server will not have it, now or ever (a quota, a policy, an
+    invalid podTemplate). Trying again at once is of no use; a person should read the sentence."""
 
 
 class Throttled(ClusterError):
@@ -80,7 +80,8 @@ class Throttled(ClusterError):
 
 
 class Unreachable(ClusterError):
-    """No answer, a 5xx or a 401: whether the call took effect is not known."""
+    """No answer, a 5xx or a 401, or a list that took longer than the server keeps its snapshot
+    (410): whether the call took effect is not known."""
 
 
 @dataclass(frozen=True)
@@ -99,16 +100,23 @@ class Cluster(Protocol):
         ...
 
     async def list(
-        self, kind: Kind, namespace: str | None, labels: Mapping[str, str] | None = None
+        self,
+        kind: Kind,
+        namespace: str | None,
+        labels: Mapping[str, str] | None = None,
+        fields: Mapping[str, str] | None = None,
     ) -> Listing:
         """All objects of a kind (of one namespace), in pages that are one snapshot.
 
-        `labels`: only those with these labels; an empty value asks for any value.
+        `labels`: only those with these labels; an empty value asks for any value. `fields`: only
+        those with these values at these paths, where the server can select by them (the Events of
+        an object: `regarding.uid`). Raises NotFound where the server knows no such kind.
         """
         ...
 
     async def create(self, kind: Kind, body: Object) -> Object:
-        """POST; the object as the server made it. Raises AlreadyExists."""
+        """POST; the object as the server made it. A field that the server does not know is refused,
+        not dropped. Raises AlreadyExists."""
         ...
 
     async def apply(self, kind: Kind, body: Object) -> Object:

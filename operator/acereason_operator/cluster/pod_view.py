@@ -1,0 +1,156 @@
+"""One pod as the planner sees it: why it waits, how it ended, what it left."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+from acereason_trainer.config.stage_file import PrepareRecord, ResultRecord
+from pydantic import ValidationError
+
+from acereason_operator.cluster import prepare_pod, train_pod
+from acereason_operator.cluster.conditions import condition
+from acereason_operator.cluster.protocol import Object
+from acereason_operator.planner.observed import Phase, PodPhase, PodView
+from acereason_operator.planner.times import parse_time
+
+CONTAINER: dict[Phase, str] = {"Prepare": prepare_pod.CONTAINER, "Train": train_pod.CONTAINER}
+
+TAKEN = (
+    "Evicted",
+    "Preempting",
+    "Preempted",
+    "NodeShutdown",
+    "NodeLost",
+    "Shutdown",
+    "Terminated",
+    "NodeAffinity",
+    "UnexpectedAdmissionError",
+    "OutOf",
+)
+"""Beginnings of a pod's `status.reason` that say that its node, not its containers, ended it (the
+kubelet's evictions, shutdowns, and refusals to admit it)."""
+
+STARTING = ("ContainerCreating", "PodInitializing")
+"""Waiting reasons that need no word."""
+
+_LOST = "ContainerStatusUnknown"
+"""Reason of an ended container that the kubelet did not see end; its exit code (137) is made up."""
+
+PHASES: tuple[PodPhase, ...] = ("Pending", "Running", "Succeeded", "Failed", "Unknown")
+
+
+def pod_view(pod: Object, phase: Phase, node_ready: Callable[[str], bool]) -> PodView:
+    """A pod of a Job of this phase. node_ready: by node name; asked only where it has a node."""
+    meta, status = pod["metadata"], pod.get("status") or {}
+    node: str = pod.get("spec", {}).get("nodeName") or ""
+    end = _end(status, CONTAINER[phase])
+    waiting = next(_waiting(status), ("", ""))
+    return PodView(
+        name=meta["name"],
+        phase=next((p for p in PHASES if p == status.get("phase")), "Pending"),
+        node=node,
+        node_ready=node_ready(node) if node else True,
+        disrupted=_disrupted(status),
+        waiting_reason=waiting[0],
+        waiting_message=waiting[1],
+        exit_code=end.get("exitCode") if end.get("reason") != _LOST else None,
+        started_at=_time(end.get("startedAt")) or _running_since(status, CONTAINER[phase]),
+        finished_at=_time(end.get("finishedAt")) or _ended_at(status),
+        terminating_since=_asked_to_end(meta),
+        result=_result(status, end) if phase == "Train" else None,
+    )
+
+
+def prepare_record(pod: Object) -> PrepareRecord | None:
+    """What prepare left, if it did."""
+    end = _end(pod.get("status") or {}, prepare_pod.CONTAINER)
+    try:
+        return PrepareRecord.parse_json(end.get("message") or "")
+    except ValidationError:
+        return None
+
+
+def _result(status: Object, end: Object) -> ResultRecord | None:
+    """The launcher's record. Two ends are explained without one: the kernel's, for want of memory,
+    and an init container's, before which there was no launcher."""
+    message: str = end.get("message") or ""
+    try:
+        return ResultRecord.parse_json(message)
+    except ValidationError:
+        pass
+    if end.get("reason") == "OOMKilled":
+        return ResultRecord(
+            exit_code=end["exitCode"],
+            reason="OutOfMemory",
+            message="its container used more memory than its limit and was killed",
+            log_tail=message,
+        )
+    return _init_failure(status)
+
+
+def _init_failure(status: Object) -> ResultRecord | None:
+    for container in status.get("initContainerStatuses") or ():
+        end = (container.get("state") or {}).get("terminated") or {}
+        if status.get("phase") == "Failed" and end.get("exitCode"):
+            return ResultRecord(
+                exit_code=end["exitCode"],
+                reason="InitContainerFailed",
+                message=f"init container {container['name']} ended with {end['exitCode']}",
+                log_tail=end.get("message") or "",
+            )
+    return None
+
+
+def _end(status: Object, container: str) -> Object:
+    """The `terminated` state of a container; empty while it runs, and where it is unknown."""
+    return _state(status, container).get("terminated") or {}
+
+
+def _state(status: Object, container: str) -> Object:
+    statuses: list[Object] = status.get("containerStatuses") or []
+    found = next((s for s in statuses if s["name"] == container), {})
+    return found.get("state") or {}
+
+
+def _running_since(status: Object, container: str) -> datetime | None:
+    return _time((_state(status, container).get("running") or {}).get("startedAt"))
+
+
+def _disrupted(status: Object) -> bool:
+    reason: str = status.get("reason") or ""
+    return reason.startswith(TAKEN) or condition(status, "DisruptionTarget") is not None
+
+
+def _waiting(status: Object) -> Iterator[tuple[str, str]]:
+    """(reason, message) of whatever keeps a container from starting, the most telling first."""
+    containers = (
+        *(status.get("initContainerStatuses") or ()),
+        *(status.get("containerStatuses") or ()),
+    )
+    for container in containers:
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        reason = waiting.get("reason") or ""
+        if reason and reason not in STARTING:
+            yield reason, waiting.get("message") or ""
+    unscheduled = condition(status, "PodScheduled", "False")
+    if unscheduled is not None:
+        yield unscheduled.get("reason") or "Unschedulable", unscheduled.get("message") or ""
+
+
+def _ended_at(status: Object) -> datetime | None:
+    """For a pod whose container ended unseen: when it stopped being ready, or was taken."""
+    if status.get("phase") not in ("Succeeded", "Failed"):
+        return None
+    told = (condition(status, "DisruptionTarget"), condition(status, "Ready", "False"))
+    return next((_time(c.get("lastTransitionTime")) for c in told if c is not None), None)
+
+
+def _asked_to_end(meta: Object) -> datetime | None:
+    """`deletionTimestamp` is the moment at which the grace period is over."""
+    over = _time(meta.get("deletionTimestamp"))
+    if over is None:
+        return None
+    return over - timedelta(seconds=meta.get("deletionGracePeriodSeconds") or 0)
+
+
+def _time(text: str | None) -> datetime | None:
+    return parse_time(text) if text else None

@@ -1,0 +1,80 @@
+"""The pod of a prepare phase: small, on any node, with the run's data and credentials in reach.
+
+A podTemplate is written for GPU pods. Of it, prepare takes what says where data and credentials
+are and who may run (volumes and their mounts, environment, service account, pull secrets,
+tolerations, security), and leaves what says how to train (resources, node choice, host network,
+schedulers, further containers). A container named `prepare` in a podTemplate is merged whole.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from acereason_operator.api.run import AceReasonRun, Stage
+from acereason_operator.cluster.merge import merged
+from acereason_operator.cluster.placement import affinity
+from acereason_operator.cluster.pod import environment, phase_container, pod_metadata, pod_spec
+from acereason_operator.cluster.protocol import Object
+from acereason_operator.cluster.rendering import Rendering
+from acereason_operator.cluster.train_pod import CONTAINER as TRAIN_CONTAINER
+from acereason_operator.planner.actions import CreateJob
+
+CONTAINER = "prepare"
+
+OF_POD = (
+    "volumes",
+    "serviceAccountName",
+    "automountServiceAccountToken",
+    "imagePullSecrets",
+    "priorityClassName",
+    "securityContext",
+    "tolerations",
+    "dnsPolicy",
+    "dnsConfig",
+    "hostAliases",
+)
+"""What prepare takes of a podTemplate's spec."""
+
+OF_CONTAINER = ("env", "envFrom", "volumeMounts", "securityContext")
+"""What prepare takes of a podTemplate's `stage` container."""
+
+
+def prepare_pod(
+    action: CreateJob, run: AceReasonRun, stage: Stage, options: Rendering
+) -> Object:  # fmt: skip
+    """Pod template of a prepare phase."""
+    container = phase_container(
+        CONTAINER,
+        "acereason_trainer.prepare",
+        options.prepare_image,
+        environment({}, run, stage, options),
+        options.prepare_resources,
+        options,
+    )
+    ours = pod_metadata(action, run, action.stage_file)
+    spec = pod_spec(run, stage, container, options) | affinity(action.name, 1, action.avoid_node)
+    template: Object = {"metadata": ours, "spec": spec}
+    for partial in (run.spec.defaults.pod_template, stage.pod_template):
+        template = merged(template, for_prepare(partial or {}))
+    template["metadata"] = merged(template["metadata"], ours)
+    return template
+
+
+def for_prepare(partial: Mapping[str, Any]) -> Object:
+    """The part of a podTemplate that prepare takes."""
+    spec = partial.get("spec") or {}
+    taken: Object = {name: spec[name] for name in OF_POD if name in spec}
+    containers = [
+        *(_taken(c) for c in spec.get("containers") or () if c.get("name") == TRAIN_CONTAINER),
+        *(c for c in spec.get("containers") or () if c.get("name") == CONTAINER),
+    ]
+    if containers:
+        taken["containers"] = containers
+    out: Object = {"spec": taken}
+    if "metadata" in partial:
+        out["metadata"] = partial["metadata"]
+    return out
+
+
+def _taken(container: Mapping[str, Any]) -> Object:
+    part: Object = {name: container[name] for name in OF_CONTAINER if name in container}
+    return {"name": CONTAINER, **part}

@@ -1,0 +1,144 @@
+"""Jobs and pods as the planner sees them: pure readings of what the API server holds.
+
+Whatever is missing, cut or malformed in an object counts as not said; nothing is guessed.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.stage_file import PrepareRecord, Progress, ResultRecord
+
+from acereason_operator.cluster import labels
+from acereason_operator.cluster.conditions import condition
+from acereason_operator.cluster.pod_view import pod_view, prepare_record
+from acereason_operator.cluster.protocol import RUN, ClusterError, Object
+from acereason_operator.planner.actions import CreateJob
+from acereason_operator.planner.observed import JobView, Phase, PodView
+from acereason_operator.planner.times import parse_time
+
+PHASES: dict[str, Phase] = {"prepare": "Prepare", "train": "Train"}
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_FORBIDDEN = 403
+
+
+def run_of(body: Object) -> tuple[str, str] | None:
+    """(namespace, name) of the run that an object is or belongs to; None for anybody else's."""
+    meta = body.get("metadata", {})
+    if body.get("kind") == RUN.kind:
+        return meta["namespace"], meta["name"]
+    of = meta.get("labels") or {}
+    if of.get(labels.MANAGED_BY) != labels.MANAGER or labels.RUN not in of:
+        return None
+    return meta["namespace"], of[labels.RUN]
+
+
+def job_view(
+    job: Object,
+    pods: Iterable[Object],
+    node_ready: Callable[[str], bool],
+    progress: Progress | None,
+    events: Iterable[Object] = (),
+) -> JobView:
+    """A Job of ours and its pods.
+
+    pods: those that the Job controls. node_ready: by node name. progress: what rank 0 last said.
+    events: of the Job itself, asked for where it has no pods: a quota that refuses them shows
+    nowhere else.
+    """
+    meta, spec, status = job["metadata"], job["spec"], job.get("status") or {}
+    of = meta["labels"]
+    phase = PHASES[of[labels.PHASE]]
+    finished = bool(condition(status, "Complete") or condition(status, "Failed"))
+    queued = bool(spec.get("suspend")) and not finished
+    started = status.get("startTime")
+    counted = [] if queued else [pod for pod in pods if not _of_an_earlier_start(pod, started)]
+    views = tuple(pod_view(pod, phase, node_ready) for pod in sorted(counted, key=_name))
+    records = [prepare_record(pod) for pod in counted] if phase == "Prepare" else []
+    return JobView(
+        name=meta["name"],
+        stage=of[labels.STAGE],
+        attempt=int(of[labels.ATTEMPT]),
+        phase=phase,
+        created_at=parse_time(meta["creationTimestamp"]),
+        finished=finished,
+        stopping="deletionTimestamp" in meta,
+        queued=queued,
+        admitted_at=parse_time(started) if started else None,
+        message=_message(status, events),
+        pods_wanted=spec.get("completions") or 1,
+        pods=views,
+        progress=progress,
+        prepare=next((record for record in records if record is not None), None),
+    )
+
+
+def refused_view(action: CreateJob, error: ClusterError) -> JobView:
+    """A Job that the server will not have, as one that ended at once with the server's sentence.
+
+    What is wrong with the Job itself (an invalid podTemplate, an admission policy) is bad
+    configuration; what is wrong around it (a quota, missing permissions) may pass.
+    """
+    code = ExitCode.TEMPORARY if _may_pass(error) else ExitCode.BAD_CONFIGURATION
+    message = f"the cluster refuses Job {action.name}: {error}"
+    preparing = action.phase == "Prepare"
+    pod = PodView(
+        name=action.name,
+        phase="Failed",
+        exit_code=code,
+        result=None
+        if preparing
+        else ResultRecord(exit_code=code, reason="Refused", message=message),
+    )
+    return JobView(
+        name=action.name,
+        stage=action.stage,
+        attempt=action.attempt,
+        phase=action.phase,
+        # Nothing else will explain it: there is nothing to settle.
+        created_at=LONG_AGO,
+        finished=True,
+        pods_wanted=action.stage_file.nodes if action.phase == "Train" else 1,
+        pods=(pod,),
+        prepare=PrepareRecord(exit_code=code, message=message) if preparing else None,
+    )
+
+
+def _may_pass(error: ClusterError) -> bool:
+    text = str(error)
+    return error.status == _FORBIDDEN and ("exceeded quota" in text or "cannot create" in text)
+
+
+def _of_an_earlier_start(pod: Object, started: str | None) -> bool:
+    """Whether the Job was suspended since, which ended the pod. It says nothing of the attempt."""
+    meta = pod["metadata"]
+    if "deletionTimestamp" not in meta or started is None:
+        return False
+    return parse_time(meta["creationTimestamp"]) < parse_time(started)
+
+
+def _message(status: Object, events: Iterable[Object]) -> str:
+    """What the Job says of itself; while it says nothing, why its pods can't be made."""
+    failed = condition(status, "Failed") or condition(status, "FailureTarget")
+    if failed is not None:
+        return failed.get("message") or failed.get("reason") or ""
+    refused = [event for event in events if event.get("reason") == "FailedCreate"]
+    newest = max(refused, key=_last_seen, default={})
+    note: str = newest.get("note") or newest.get("message") or ""
+    return note
+
+
+def _last_seen(event: Object) -> str:
+    series = event.get("series") or {}
+    return str(
+        series.get("lastObservedTime")
+        or event.get("deprecatedLastTimestamp")
+        or event.get("eventTime")
+        or event["metadata"].get("creationTimestamp")
+        or ""
+    )
+
+
+def _name(pod: Object) -> str:
+    name: str = pod["metadata"]["name"]
+    return name
