@@ -25,7 +25,7 @@ def a_run(store: DirectoryStore, name: str, *names: str) -> None:
 
 
 def keeping(*uris: str, **states: str) -> Kept:
-    return Kept(frozenset(uris), states)
+    return Kept(frozenset(Path(uri).name for uri in uris), states)
 
 
 def removed(store: DirectoryStore, runs: dict[str, Kept]) -> list[str]:

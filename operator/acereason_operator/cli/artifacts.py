@@ -189,9 +189,7 @@ def _kept(store: Path) -> dict[str, Kept]:
             print(f"run {name} cannot be read; all that it names is kept", file=sys.stderr)
             continue
         wanted = roots(run, status)
-        # A runner that was killed may have left a result that its status does not name yet.
-        unseen = {f"{ARTIFACTS}/{s.key}" for s in status.stages if s.key and not s.artifact}
-        kept[name] = Kept(wanted.artifacts | unseen, wanted.states)
+        kept[name] = Kept(wanted.keys, wanted.states)
     return kept
 
 

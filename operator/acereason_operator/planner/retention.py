@@ -17,8 +17,8 @@ States = Literal["none", "newest", "all"]
 class Roots:
     """What one run keeps."""
 
-    artifacts: frozenset[str]
-    """Directories, relative to the store."""
+    keys: frozenset[str]
+    """Of artifacts: the names of their directories."""
     states: Mapping[str, States]
     """By stage: which of the trainer states below `work/<run>/<stage>/`. Stages that are not named
     (removed from the spec) keep none."""
@@ -40,7 +40,7 @@ def roots(run: AceReasonRun, status: RunStatus) -> Roots:
         done = entry.state in stages.DONE
         states[stage.name] = run.spec.retention.keep_states if done else "all"
         if not (only_final and is_intermediate(run.spec, stage, order)):
-            kept.update(_artifacts(entry, with_inputs=not only_final))
+            kept.update(_keys(entry, with_inputs=not only_final))
     return Roots(frozenset(kept), states)
 
 
@@ -53,18 +53,24 @@ def is_intermediate(spec: AceReasonRunSpec, stage: Stage, order: stages.Order) -
     )
 
 
-def _artifacts(status: StageStatus, *, with_inputs: bool) -> Iterator[str]:
+def _keys(status: StageStatus, *, with_inputs: bool) -> Iterator[str]:
+    if status.key:
+        yield status.key  # an attempt may have published what no status names yet
     if status.artifact:
-        yield status.artifact.uri
+        yield _key(status.artifact.uri)
     if not with_inputs:
         return
     if status.prepare and status.prepare.inputs:
-        yield from _uris(status.prepare.inputs)
+        yield from _keys_of(status.prepare.inputs)
     if status.attempt and status.attempt.prepared:
-        yield from _uris(status.attempt.prepared.inputs)
+        yield from _keys_of(status.attempt.prepared.inputs)
 
 
-def _uris(inputs: PreparedInputs) -> Iterator[str]:
+def _keys_of(inputs: PreparedInputs) -> Iterator[str]:
     for ref in (inputs.model, inputs.data, inputs.validation, *inputs.held_out):
         if ref is not None:
-            yield ref.uri
+            yield _key(ref.uri)
+
+
+def _key(uri: str) -> str:
+    return uri.rstrip("/").rpartition("/")[2]

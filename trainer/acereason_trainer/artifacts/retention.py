@@ -39,8 +39,8 @@ KeepStates = Literal["none", "newest", "all"]
 class Kept:
     """What one run keeps, by its spec and status (the operator's planner decides it)."""
 
-    artifacts: frozenset[str]
-    """Directories, relative to the store. What else its status names is given up."""
+    keys: frozenset[str]
+    """Of artifacts. What else its status names is given up."""
     states: Mapping[str, KeepStates]
     """By stage; stages that are not named keep none."""
 
@@ -120,7 +120,7 @@ def _names(root: Path, runs: Mapping[str, Kept]) -> set[str]:
     """Keys and digests that pins, runs and running attempts name."""
     found = {pin.name for pin in _children(root / PINS)}
     for kept in runs.values():
-        found |= {Path(uri).name for uri in kept.artifacts}
+        found |= kept.keys
     for run in _runs(root):
         if run not in runs:
             found |= _names_in(root / "runs" / run / "status.json")
