@@ -131,6 +131,18 @@ def test_a_path_that_leads_nowhere_is_named_before_anything_starts(
     assert not (tmp_path / "store").exists()
 
 
+def test_a_plan_of_a_run_whose_status_is_damaged_is_a_sentence(
+    acereason: Said, tmp_path: Path
+) -> None:
+    file = a_run_file(tmp_path / "run.yaml")
+    a_store(tmp_path / "store")
+    (tmp_path / "store" / "runs" / "demo" / "status.json").write_text('{"stag')
+    ended, said = acereason("plan", str(file))
+    assert ended == 1 and "remove it and start the run again" in said
+    ended, said = acereason("plan", str(file), "--store", "d.jsonl")
+    assert ended == 1 and "d.jsonl cannot be used" in said
+
+
 def test_status_lists_runs_for_people_and_programs(acereason: Said, tmp_path: Path) -> None:
     a_store(tmp_path / "store")
     assert "demo  Stopped" in acereason("status")[1]

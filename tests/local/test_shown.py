@@ -78,7 +78,7 @@ def test_the_store_of_the_last_run_is_known_to_the_other_verbs(laptop: Laptop) -
     assert "curate-" in laptop.says("artifacts", "list")
 
 
-def test_plan_tells_what_would_be_reused_and_what_is_not_known_yet(laptop: Laptop) -> None:
+def test_plan_tells_what_is_kept_and_reused_and_what_is_not_known_yet(laptop: Laptop) -> None:
     laptop.has(DATA, SFT, EVAL)
     before = json.loads(laptop.says("plan", str(laptop.file), "-o", "json"))
     assert [(s["verdict"], s["key"] is not None) for s in before] == [
@@ -88,12 +88,22 @@ def test_plan_tells_what_would_be_reused_and_what_is_not_known_yet(laptop: Lapto
     assert not laptop.store.exists(), "looking writes nothing"
     laptop.runs("--until", "sft")
     after = json.loads(laptop.says("plan", str(laptop.file), "-o", "json"))
-    assert [s["verdict"] for s in after] == ["reuse", "reuse", "run"]
-    assert after[1]["key"] == laptop.stage("sft").key
+    assert [s["verdict"] for s in after] == ["keep", "keep", "run"]
+    assert after[1]["key"] == laptop.stage("sft").key and after[2]["key"] is not None
+    other = json.loads(
+        laptop.says("plan", str(laptop.file), "-o", "json", "--set", "metadata.name=other")
+    )
+    assert [(s["verdict"], s["key"]) for s in other] == [
+        ("reuse", after[0]["key"]), ("reuse", after[1]["key"]), ("run", after[2]["key"])
+    ]  # fmt: skip
     edited = json.loads(
         laptop.says("plan", str(laptop.file), "-o", "json", "--set", "stages.sft.sft.rowTokens=64")
     )
-    assert [s["verdict"] for s in edited] == ["reuse", "run", "run"]
+    assert [s["verdict"] for s in edited] == ["keep", "run", "run"]
+    (laptop.root / "train.jsonl").unlink()
+    assert json.loads(laptop.says("plan", str(laptop.file), "-o", "json")) == after, (
+        "what was read is in the store"
+    )
 
 
 def test_a_stopped_run_says_so_in_status(laptop: Laptop) -> None:

@@ -1,8 +1,9 @@
 """`acereason plan FILE`: what a run would do, before it does it.
 
-Stages are asked for in order. A stage whose inputs are known (sources on disk, or artifacts of
-stages that would be reused) has a key already: the trainer's `prepare --dry-run` computes it and
-looks for finished work under it. Below the first stage that would run, keys are not known yet.
+What the next start would find finished stays as it is. The other stages are asked for in order. One
+whose inputs are known (sources on disk, or artifacts of stages that are done) has a key already:
+the trainer's `prepare --dry-run` computes it and looks for finished work under it. Below the first
+stage that would run, keys are not known yet.
 """
 
 import argparse
@@ -26,11 +27,14 @@ from acereason_operator.api.status import RunStatus, StageStatus
 from acereason_operator.cli import run_files
 from acereason_operator.cli.tables import table
 from acereason_operator.local.cores import machine_cores
+from acereason_operator.local.run import next_start
+from acereason_operator.local.run_directory import UnreadableStatus
 from acereason_operator.planner.actions import CreateJob
 from acereason_operator.planner.context import Context
 from acereason_operator.planner.observed import Observed
 from acereason_operator.planner.plan import plan
 from acereason_operator.planner.recipe import recipe_of
+from acereason_operator.planner.stages import DONE
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,8 @@ class Forecast:
     key: str | None
     """Stage key, where it is known already."""
     verdict: str
-    """`reuse`, `run`, `resume`, `fail`, or `held` by suspend, its own or that of what it needs."""
+    """`keep` what this run has finished, `reuse` what another one has, `run`, `resume`, `fail`, or
+    `held` by suspend, its own or that of what it needs."""
     why: str
 
 
@@ -68,10 +73,18 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def run(args: argparse.Namespace) -> int:
     """Carry out the verb."""
     try:
-        file = run_files.read(args)
+        asked = run_files.read(args)
     except run_files.Unusable:
         return 2
-    forecasts = forecast(file.run, file.context)
+    try:
+        status = next_start(asked)
+    except UnreadableStatus as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{asked.store} cannot be used: {error}", file=sys.stderr)
+        return 1
+    forecasts = forecast(asked.run, status, asked.context)
     if args.output == "json":
         print(json.dumps([asdict(f) for f in forecasts], indent=2))
     else:
@@ -82,16 +95,17 @@ def run(args: argparse.Namespace) -> int:
     return 1 if any(f.verdict == "fail" for f in forecasts) else 0
 
 
-def forecast(run_: AceReasonRun, context: Context) -> list[Forecast]:
-    """Every stage, in order.
+def forecast(run_: AceReasonRun, status: RunStatus, context: Context) -> list[Forecast]:
+    """Every stage, in order, of a run that starts from a status.
 
-    The planner itself is played forward on an empty status: each stage that it would prepare is
+    The planner itself is played forward from what is finished: each stage that it would prepare is
     prepared dry, and one that would be reused counts as done for the stages below. What is
     suspended is prepared dry like the rest, so that its key is known.
     """
     recipe = recipe_of(run_.spec)
     released = _released(run_)
-    status, answers = RunStatus(), dict[str, PrepareRecord]()
+    finished = {s.name: s for s in status.stages if s.state in DONE}
+    status, answers = _between_attempts(run_, status), dict[str, PrepareRecord]()
     while True:
         planned = plan(released, status, Observed(), datetime.now(UTC), context)
         asked = [
@@ -112,7 +126,7 @@ def forecast(run_: AceReasonRun, context: Context) -> list[Forecast]:
             stage.kind,
             list(recipe.order.needs[stage.name]),
             {name: _source_text(source) for name, source in recipe.inputs[stage.name].by_name()},
-            *_verdict(recipe.order.needs[stage.name], answers, answers.get(stage.name)),
+            *_verdict(stage.name, recipe.order.needs[stage.name], finished, answers),
         )
         for stage in run_.spec.stages
     ]
@@ -136,6 +150,15 @@ def ask(file: StageFile) -> PrepareRecord:
     return PrepareRecord.parse_json(answer.stdout)
 
 
+def _between_attempts(run_: AceReasonRun, status: RunStatus) -> RunStatus:
+    """What is finished, and of the rest only what decides where an attempt would begin."""
+    stages = [
+        s if s.state in DONE else StageStatus(name=s.name, salt=s.salt, before_step=s.before_step)
+        for s in status.stages
+    ]
+    return RunStatus(observed_generation=run_.metadata.generation, stages=stages)
+
+
 def _released(run_: AceReasonRun) -> AceReasonRun:
     """The run with nothing held back."""
     stages = [stage.model_copy(update={"suspend": False}) for stage in run_.spec.stages]
@@ -146,6 +169,8 @@ def _released(run_: AceReasonRun) -> AceReasonRun:
 def _held(forecast_: Forecast, run_: AceReasonRun, ancestors: Collection[str]) -> Forecast:
     """The forecast as it is while suspend is set, key and all."""
     held = {stage.name for stage in run_.spec.stages if stage.suspend}
+    if forecast_.verdict == "keep":
+        return forecast_
     if run_.spec.suspend:
         whose = "spec.suspend"
     elif forecast_.stage in held:
@@ -173,12 +198,18 @@ def _as_if_done(status: StageStatus, answer: PrepareRecord | None) -> StageStatu
 
 
 def _verdict(
-    needs: Collection[str], answers: Mapping[str, PrepareRecord], answer: PrepareRecord | None
+    name: str,
+    needs: Collection[str],
+    finished: Mapping[str, StageStatus],
+    answers: Mapping[str, PrepareRecord],
 ) -> tuple[str | None, str, str]:
     """(key, verdict, why) of a stage."""
+    if name in finished:
+        return finished[name].key, "keep", "this run has finished it"
+    answer = answers.get(name)
     if answer is None:
-        new = [need for need in needs if need not in answers or answers[need].reused is None]
-        return None, "run", f"its key follows from {', '.join(new)}"
+        there = {*finished, *(n for n, a in answers.items() if a.reused is not None)}
+        return None, "run", f"its key follows from {', '.join(n for n in needs if n not in there)}"
     if answer.exit_code != 0:
         return answer.key, "fail", answer.message
     if answer.reused is not None:

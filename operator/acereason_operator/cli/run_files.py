@@ -10,11 +10,9 @@ from acereason_operator.api.load import load_run
 from acereason_operator.api.local_paths import missing_paths
 from acereason_operator.api.problems import Problem
 from acereason_operator.cli.store import STORE_VARIABLE, named_store
-from acereason_operator.local import source_files
 from acereason_operator.local.not_here import NoStoreHere, store_of
-from acereason_operator.local.run import LocalRun
+from acereason_operator.local.run import LocalRun, next_start
 from acereason_operator.local.run_directory import UnreadableStatus
-from acereason_operator.local.started_again import started_again
 from acereason_operator.planner.recipe import recipe_of
 from acereason_operator.planner.stages import DONE
 
@@ -78,8 +76,7 @@ def _refused(problems: list[Problem]) -> Unusable:
 def _imported(asked: LocalRun) -> set[str]:
     """Paths that only stages read which are done and stay so: they are in the store by now."""
     try:
-        looks = source_files.look(asked.directory, asked.run.spec, asked.context)
-        status = started_again(asked.run, asked.directory.status(), asked.context, looks)
+        status = next_start(asked)
     except (UnreadableStatus, OSError):  # said when the run starts; nothing is known to be done
         return set()
     done = {stage.name for stage in status.stages if stage.state in DONE}

@@ -80,6 +80,15 @@ class LocalRun:
         return {self.until, *recipe_of(self.run.spec).order.ancestors[self.until]}
 
 
+def next_start(asked: LocalRun) -> RunStatus:
+    """The status from which a start of the run would go on; nothing is changed.
+
+    Raises UnreadableStatus, or OSError where the store cannot be read.
+    """
+    sources = source_files.look(asked.directory, asked.run.spec, asked.context)
+    return started_again(asked.run, asked.directory.status(), asked.context, sources)
+
+
 def carry_out(asked: LocalRun, audience: Audience, stop: StopRequests) -> RunStatus:
     """Carry out a run until it is done, can go no further, or is stopped; returns its status.
 
