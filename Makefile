@@ -13,7 +13,7 @@ QUICKSTART_DATA := build/quickstart/data
 SMOLLM2 := build/smollm2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint lock generate kubectl-yaml chaos bench-quickstart smollm2 bench-smollm2
+.PHONY: help setup quickstart test lint lock generate kubectl-yaml chaos bench-quickstart bench-rewards smollm2 bench-smollm2
 
 help:  ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -63,6 +63,9 @@ chaos: setup $(QUICKSTART_DATA)  ## Kill runner and stage at 20 random moments; 
 
 bench-quickstart: setup $(QUICKSTART_DATA)  ## Quickstart over 3 seeds with its control arm
 	$(BIN)/python -m benchmarks.quickstart
+
+bench-rewards: setup  ## Checking of answers against math-verify, prime_code and subprocesses, with goals
+	$(BIN)/python -m benchmarks.rewards
 
 smollm2: setup $(SMOLLM2)  ## The same stages on a real pretrained model, SmolLM2-135M-Instruct
 	$(BIN)/acereason run examples/smollm2-135m.yaml

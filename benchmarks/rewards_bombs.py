@@ -1,0 +1,193 @@
+r"""What 1 in 20 answers that blow up does to all the others.
+
+Guards refuse most explosive answers unread; those that get past them must run into the deadline
+of the symbolic lane and disturb nobody else. Which of the candidates get past is found out first,
+by grading each alone. Then a batch of which 5 % are such bombs is handed over, and while the
+symbolic lane works through it, bursts of plain answers are graded one after another, as further
+responses end. The same without bombs is the measure.
+
+One core is left to the trainer's own process, as on a machine that trains.
+"""
+
+import contextlib
+import os
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from acereason_trainer.config.common import Verifier
+from acereason_trainer.rewards.protocol import Grade, Rewarder, Verdict
+from acereason_trainer.rewards.rewarder import make_rewarder
+
+from benchmarks.rewards_contest import percentile
+from benchmarks.rewards_pairs import Pair, endless_pairs, generated_pairs, response_with
+
+DEADLINE = 0.5
+"""Seconds of one symbolic comparison in this measurement (the default is longer; the shorter, the
+more bombs fit into it)."""
+SHARE = 0.05
+SYMBOLIC_SHARE = 0.2
+BURST, BURST_SECONDS = 500, 0.25
+CALM_BURSTS = 20
+
+Case = tuple[dict[str, str], str]
+"""Row and response."""
+
+CANDIDATES: dict[str, tuple[str, str]] = {
+    "tower": ("7", r"10^{10^{10}}"),
+    "factorial": ("7", r"(10^9)!"),
+    "nested factorials": ("7", r"((10!)!)!"),
+    "binomial": ("7", r"\binom{10^9}{5 \cdot 10^8}"),
+    "sum": ("7", r"\sum_{k=1}^{10^9} \frac{1}{k^3}"),
+    "power of a power": ("x+1", r"((x^{1000})^{1000})^{1000}"),
+    "power of a sum": ("x+1", r"((((x+y+z)^{99})^{99})^{99})^{99}"),
+    "tower of roots": ("x+1", r"((((x+\sqrt{2})^{900})^{900})^{900})^{900}"),
+    "sine of a tower": ("7", r"\sin(2^{2^{2^{2^{2^{2}}}}})"),
+    "exponentials": ("x+1", r"e^{e^{e^{e^{e^{x}}}}}"),
+    "exponentials of a number": ("7", r"e^{e^{e^{e^{10}}}}"),
+    "gamma of a root": ("7", r"(10^{9}\sqrt{2})!"),
+    "factorial of x": ("x+1", r"((x^{50}+1)!)!"),
+    "zero in disguise": (
+        "0",
+        r"\sin(10^{30}\pi+\frac{1}{10^{90}}) - \sin(\frac{1}{10^{90}}) + \cos(e^{99})",
+    ),
+    "floor of a tower": ("7", r"\lfloor e^{e^{e^{7}}} \rfloor"),
+    "tangents": ("x+1", r"\tan(\tan(\tan(\tan(\tan(\tan(10^{50}x))))))"),
+    "many roots": ("7", "+".join(f"\\sqrt{{{n}+\\sqrt{{{n + 1}}}}}" for n in range(2, 90))),
+    "many sines": ("x+1", "".join(f"+\\sin({n}x)\\cos({n}y)" for n in range(2, 40))[1:]),
+}
+"""Reference and answer."""
+
+
+@dataclass
+class Stream:
+    """What came of one stream of plain answers."""
+
+    latencies: list[float]
+    """Seconds of each plain answer."""
+    symbolic: Counter[str]
+    """Verdicts of the symbolic lane."""
+    symbolic_seconds: float
+    """Until the last of them was there."""
+
+    @property
+    def exact_rate(self) -> float:
+        """Plain answers a second, while a burst lasts."""
+        return len(self.latencies) / sum(self.latencies)
+
+
+def behaviour_under_bombs(batch: int) -> dict[str, Any]:
+    """Figures for a batch of so many answers; see the module's text."""
+    workers = max(1, len(os.sched_getaffinity(0)) - 1)
+    alone = _alone()
+    bombs = [a["name"] for a in alone if a["bomb"]] or list(CANDIDATES)
+    exact = endless_pairs(lane="exact")
+    symbolic = generated_pairs(int(SYMBOLIC_SHARE * batch), lane="symbolic")
+    calm = _stream(workers, exact, [_case(pair) for pair in symbolic], CALM_BURSTS)
+    others = [_case(pair) for pair in symbolic] + _bombs(bombs, int(SHARE * batch))
+    random.Random(0).shuffle(others)
+    bombed = _stream(workers, exact, others, CALM_BURSTS)
+    return {
+        "workers": workers,
+        "deadlineSeconds": DEADLINE,
+        "alone": alone,
+        "batch": batch,
+        "bombs": int(SHARE * batch),
+        "exact": {
+            "pairs": {"calm": len(calm.latencies), "bombs": len(bombed.latencies)},
+            "p99Ms": {
+                "calm": round(1000 * percentile(calm.latencies, 0.99), 4),
+                "bombs": round(1000 * percentile(bombed.latencies, 0.99), 4),
+            },
+            "pairsPerSecond": {"calm": round(calm.exact_rate), "bombs": round(bombed.exact_rate)},
+        },
+        "symbolic": {
+            "verdicts": dict(bombed.symbolic),
+            "seconds": round(bombed.symbolic_seconds, 2),
+            "perSecond": round(bombed.symbolic.total() / bombed.symbolic_seconds, 2),
+        },
+    }
+
+
+def _alone() -> list[dict[str, Any]]:
+    """Which candidates get past the guards, and when each one's verdict came."""
+    found = []
+    with _rewarder(1) as rewarder:
+        ready = endless_pairs(seed=2, lane="symbolic")
+        for name, (reference, answer) in CANDIDATES.items():
+            began = time.perf_counter()
+            grade = rewarder.submit({"answer": reference}, response_with(answer)).result()
+            seconds = time.perf_counter() - began
+            stopped = grade.verdict in (Verdict.TIMEOUT, Verdict.MEMORY)
+            found.append(
+                {
+                    "name": name,
+                    "bomb": stopped or seconds > DEADLINE / 2,
+                    "verdict": str(grade.verdict),
+                    "seconds": round(seconds, 3),
+                }
+            )
+            # A worker that died of the bomb is started anew outside of what is timed.
+            for pair in islice(ready, 4):
+                _submit(rewarder, _case(pair)).result()
+    return found
+
+
+def _stream(
+    workers: int, exact: Iterator[Pair], others: Sequence[Case], least_bursts: int
+) -> Stream:
+    """Hand over the others at once, then bursts of plain answers until all others are graded."""
+    latencies: list[float] = []
+    ends: list[float] = []
+    with _rewarder(workers) as rewarder:
+        began = time.perf_counter()
+        futures = [_submit(rewarder, case) for case in others]
+        for future in futures:
+            future.add_done_callback(lambda _: ends.append(time.perf_counter()))
+        bursts = 0
+        while bursts < least_bursts or len(ends) < len(others):
+            cases = [_case(pair) for pair in islice(exact, BURST)]
+            start = time.perf_counter()
+            for case in cases:
+                before = time.perf_counter()
+                _submit(rewarder, case).result()
+                latencies.append(time.perf_counter() - before)
+            bursts += 1
+            time.sleep(max(0.0, start + BURST_SECONDS - time.perf_counter()))
+        verdicts = Counter(str(f.result().verdict) for f in futures)
+    return Stream(latencies, verdicts, max(ends) - began)
+
+
+def _bombs(names: Sequence[str], count: int) -> list[Case]:
+    """So many different bombs: each is one of the named plus a number of its own."""
+    cases = []
+    for number in range(count):
+        reference, answer = CANDIDATES[names[number % len(names)]]
+        cases.append(({"answer": reference}, response_with(f"{answer}+{number + 2}")))
+    return cases
+
+
+@contextlib.contextmanager
+def _rewarder(workers: int) -> Iterator[Rewarder]:
+    """A rewarder whose workers have done something already."""
+    rewarder = make_rewarder("math", Verifier(workers=workers, math_seconds=DEADLINE))
+    first = generated_pairs(4 * workers, seed=1, lane="symbolic")
+    for future in [_submit(rewarder, _case(pair)) for pair in first]:
+        future.result()
+    try:
+        yield rewarder
+    finally:
+        rewarder.close()
+
+
+def _submit(rewarder: Rewarder, case: Case) -> "Future[Grade]":
+    return rewarder.submit(*case)
+
+
+def _case(pair: Pair) -> Case:
+    return {"answer": pair.reference}, pair.response
