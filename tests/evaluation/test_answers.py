@@ -12,7 +12,7 @@ import pytest
 from acereason_trainer.config.common import Telemetry, Verifier
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.dataset import Row
-from acereason_trainer.evaluation.answers import Examiner, Question, Rewarders, in_batches
+from acereason_trainer.evaluation.answers import Examined, Examiner, Question, Rewarders, in_batches
 from acereason_trainer.evaluation.journal import Answer, AnswerJournal, attempt_journal
 from acereason_trainer.evaluation.kept_samples import kept_samples
 from acereason_trainer.evaluation.results import SetTally
@@ -77,6 +77,13 @@ def examine(
     work_dir: Path, sampler: ScriptedSampler, size: int = 4, telemetry: Telemetry | None = None
 ) -> list[Answer]:
     """All answers of 5 problems with 2 samples each."""
+    return [a for batch in batches(work_dir, sampler, size, telemetry) for a in batch.answers]
+
+
+def batches(
+    work_dir: Path, sampler: ScriptedSampler, size: int = 4, telemetry: Telemetry | None = None
+) -> list[Examined]:
+    """The same, batch by batch."""
     work_dir.mkdir(parents=True, exist_ok=True)
     settings = telemetry or Telemetry()
     rewarders = Rewarders(lambda domain, verifier: ParityRewarder(), Verifier())
@@ -84,7 +91,7 @@ def examine(
         recorder.start()
         journal = attempt_journal(work_dir)
         examiner = Examiner(sampler, rewarders, PARAMS, journal, recorder, StopFlag(), 30)
-        return [a for batch in examiner.answers(in_batches(asked(5, 2), size)) for a in batch]
+        return list(examiner.examined(in_batches(asked(5, 2), size)))
 
 
 def test_answers_come_in_the_order_they_were_asked_for(tmp_path: Path) -> None:
@@ -104,6 +111,16 @@ def test_a_stopped_measurement_goes_on_without_drawing_a_finished_batch_again(
     answers = examine(tmp_path / "2", second)
     assert len(second.drawn) == 2
     assert answers == examine(tmp_path / "straight", ScriptedSampler(), 4)
+
+
+def test_the_speed_of_generation_is_that_of_what_this_attempt_drew(tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        batches(tmp_path / "1", ScriptedSampler(stop_after=8))
+    found, _, drawn = batches(tmp_path / "2", ScriptedSampler())
+    speed = "generated_tokens_per_second"
+    assert found.metrics().keys() == drawn.metrics().keys() - {speed}
+    assert drawn.seconds is not None
+    assert drawn.metrics()[speed] == pytest.approx(4 / drawn.seconds)
 
 
 @dataclass
@@ -155,7 +172,7 @@ def test_a_stop_is_seen_while_verdicts_are_waited_for(
         recorder.start()
         examiner = Examiner(LetsVerdictsCome(), rewarders, PARAMS, journal, recorder, stop, 0.2)
         with pytest.raises(Stopped):
-            list(examiner.answers(in_batches(asked(5, 2), 4)))
+            list(examiner.examined(in_batches(asked(5, 2), 4)))
     assert len(list(tmp_path.glob("answers/*.json"))) == kept
 
 

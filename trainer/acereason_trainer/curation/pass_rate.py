@@ -5,7 +5,6 @@ solved more than 6 times before the 24K stage: what is always solved, or never, 
 without spread, which teaches nothing.
 """
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -17,7 +16,6 @@ from acereason_trainer.evaluation.answers import (
     Batch,
     Examiner,
     Rewarders,
-    batch_metrics,
     in_batches,
     questions,
 )
@@ -65,13 +63,10 @@ def attempt(
 ) -> dict[str, Tally]:
     """Right and checked attempts by prompt; progress counts prompts."""
     tally = SetTally("pass rate", (row.id for row in prompts), samples)
-    recorder, began = examiner.recorder, time.monotonic()
-    for answers in examiner.answers(batches):
-        tally.add(answers)
-        now = time.monotonic()
-        step = recorder.step + len(answers) // samples
-        recorder.record(step, batch_metrics(answers, now - began))
-        began = now
+    recorder = examiner.recorder
+    for batch in examiner.examined(batches):
+        tally.add(batch.answers)
+        recorder.record(recorder.step + len(batch.answers) // samples, batch.metrics())
     return tally.result(pass_at=[]).tallies()
 
 
@@ -90,7 +85,10 @@ def in_band(rows: Iterable[Row], settings: PassRate, step: Step) -> Iterator[Row
 
 
 def _what_is_attempted(row: Row) -> Row:
-    columns = ("problem", "answer", "tests", "starter", "domain")
+    columns = (
+        *("problem", "answer", "domain"),
+        *("tests", "starter", "time_limit", "memory_limit", "tolerance"),
+    )
     return replace(row, data={name: row.data[name] for name in columns if name in row.data})
 
 

@@ -4,7 +4,8 @@ Batches are drawn one after the other; while one is drawn, the verdicts of the o
 for, so that slow checks (programs) hide behind generation.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -57,6 +58,31 @@ def in_batches(asked: Sequence[Question], size: int) -> list[Batch]:
 
 
 @dataclass(frozen=True)
+class Examined:
+    """A batch that was drawn and checked."""
+
+    answers: Sequence[Answer]
+    """In the order in which they were asked for."""
+    seconds: float | None
+    """Of drawing; None where an earlier attempt had drawn it."""
+
+    def metrics(self) -> dict[str, float]:
+        """Its row of curves."""
+        answers = self.answers
+        checked = [a for a in answers if a.checked]
+        tokens = sum(a.tokens for a in answers)
+        row = {
+            "accuracy": sum(a.correct for a in checked) / max(len(checked), 1),
+            "response_tokens": tokens / len(answers),
+            "truncated_share": sum(a.truncated for a in answers) / len(answers),
+            "infra_error_share": 1 - len(checked) / len(answers),
+        }
+        if self.seconds is not None:
+            row["generated_tokens_per_second"] = tokens / max(self.seconds, 1e-9)
+        return row
+
+
+@dataclass(frozen=True)
 class Examiner:
     """Draws and checks batches; finished ones are journalled and found again."""
 
@@ -70,13 +96,13 @@ class Examiner:
     """From a stop to the end by force. Half of it is given to verdicts that are still open, so that
     what was drawn is not lost to a slow check."""
 
-    def answers(self, batches: Sequence[Batch]) -> Iterator[list[Answer]]:
-        """The checked answers of each batch, in order.
+    def examined(self, batches: Sequence[Batch]) -> Iterator[Examined]:
+        """Each batch with its checked answers, in order.
 
         Raises stage.Stopped; the batch before the one that was being drawn is kept then, too, if
         its verdicts come in time.
         """
-        pending: Callable[[], list[Answer]] | None = None
+        pending: Callable[[], Examined] | None = None
         for number, batch in enumerate(batches, 1):
             try:
                 begun = self._begin(number, batch)
@@ -90,12 +116,12 @@ class Examiner:
         if pending is not None:
             yield pending()
 
-    def _begin(self, number: int, batch: Batch) -> Callable[[], list[Answer]]:
+    def _begin(self, number: int, batch: Batch) -> Callable[[], Examined]:
         """Draw a batch and hand its answers to the checker; the result waits for verdicts."""
         requests = [q.request for q in batch]
         found = self.journal.find(requests, self.params)
         if found is not None:
-            return lambda: found
+            return lambda: Examined(found, None)
         rows = {q.row.id: q.row for q in batch}
         grades: dict[tuple[str, int], Future[Grade]] = {}
 
@@ -104,10 +130,12 @@ class Examiner:
                 row = rows[c.request.prompt_id]
                 grades[_asked(c)] = self.rewarders.submit(row, c.text)
 
+        began = time.monotonic()
         with self.recorder.phase("generate"):
             drawn = self.sampler.generate(requests, self.params, check)
+        seconds = time.monotonic() - began
 
-        def finish() -> list[Answer]:
+        def finish() -> Examined:
             with self.recorder.phase("verify"):
                 graded = [
                     (c, verdict_of(grades[_asked(c)], self._stop_waiting_in_time)) for c in drawn
@@ -115,7 +143,7 @@ class Examiner:
             self.recorder.dump_rollouts(number, graded)
             answers = [_answer(c, grade) for c, grade in graded]
             self.journal.keep(requests, self.params, answers)
-            return answers
+            return Examined(answers, seconds)
 
         return finish
 
@@ -144,19 +172,6 @@ class Rewarders:
     def close(self) -> None:
         """End all worker processes."""
         self._stack.close()
-
-
-def batch_metrics(answers: Sequence[Answer], seconds: float) -> Mapping[str, float]:
-    """Curves of one batch."""
-    checked = [a for a in answers if a.checked]
-    tokens = sum(a.tokens for a in answers)
-    return {
-        "accuracy": sum(a.correct for a in checked) / max(len(checked), 1),
-        "response_tokens": tokens / len(answers),
-        "truncated_share": sum(a.truncated for a in answers) / len(answers),
-        "infra_error_share": 1 - len(checked) / len(answers),
-        "tokens_per_second": tokens / max(seconds, 1e-9),
-    }
 
 
 def _asked(c: Completion) -> tuple[str, int]:

@@ -7,7 +7,6 @@ alone, so that evaluations of different checkpoints can be compared problem by p
 
 import json
 import shutil
-import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -27,7 +26,6 @@ from acereason_trainer.evaluation.answers import (
     Examiner,
     Question,
     Rewarders,
-    batch_metrics,
     in_batches,
     questions,
 )
@@ -106,13 +104,11 @@ def measure(
     """Draw, check and count the answers of one set; also the first answer to each problem."""
     tally = SetTally(set_.name, (row.id for row in rows), set_.samples)
     firsts: list[Answer] = []
-    recorder, began = examiner.recorder, time.monotonic()
-    for answers in examiner.answers(in_batches(asked, settings.sequences_per_batch)):
-        tally.add(answers)
-        firsts += [a for a in answers if a.sample == 0]
-        now = time.monotonic()
-        recorder.record(recorder.step + len(answers), batch_metrics(answers, now - began))
-        began = now
+    recorder = examiner.recorder
+    for batch in examiner.examined(in_batches(asked, settings.sequences_per_batch)):
+        tally.add(batch.answers)
+        firsts += [a for a in batch.answers if a.sample == 0]
+        recorder.record(recorder.step + len(batch.answers), batch.metrics())
     return tally.result(settings.pass_at), firsts
 
 

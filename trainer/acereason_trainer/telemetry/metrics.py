@@ -85,7 +85,7 @@ _TABLE = (
     Metric(
         "tokens_per_second",
         "tokens/s",
-        "Generated (RL, evaluate) or trained (SFT) tokens by the seconds of the step.",
+        "Trained tokens of SFT by the seconds of the training step.",
     ),
     Metric(
         "generated_tokens_per_second",
@@ -113,6 +113,7 @@ HEADLINES = frozenset(
         "validation_accuracy",
         "rows_kept",
         "tokens_per_second",
+        "generated_tokens_per_second",
     }
 )
 """Few metrics for progress.json and status."""
