@@ -91,9 +91,13 @@ BAD_LINES = [
     ("\xff", "x.jsonl line 2 is not JSON", "not UTF-8"),
     ('{"problem": "p", "answer": [1]}', '"answer" is a list; it must be text or', "answer a list"),
     ('{"problem": "p", "answer": true}', '"answer" is true or false', "answer a boolean"),
-    ('{"problem": "p", "tests": {}}', '"tests" is an object; it must be a list', "tests an object"),
+    (
+        '{"problem": "p", "tests": {}}',
+        "tests are an object; they must be a list",
+        "tests an object",
+    ),
     ('{"problem": "p", "tests": "x"}', '"tests" is text but not JSON', "tests no JSON"),
-    ('{"problem": "p", "tests": [{"input": 1}]}', '"tests"[0] must be an object', "no output"),
+    ('{"problem": "p", "tests": [{"input": 1}]}', "tests[0] must be an object", "no output"),
 ]
 
 

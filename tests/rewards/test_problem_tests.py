@@ -11,10 +11,10 @@ from acereason_trainer.rewards.problem_tests import (
     UNPACKED_BYTES,
     Packer,
     RecentlyUsed,
+    Test,
     unpacked,
 )
 from acereason_trainer.rewards.protocol import Grade, Verdict
-from acereason_trainer.rewards.sandbox import Program
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,17 +27,17 @@ def expecting(output: str, padding: int = 0) -> list[dict[str, object]]:
 
 def test_the_tests_of_a_row_are_packed_once_and_as_they_are() -> None:
     packer = Packer()
-    tests = [{"input": [1, 2.5], "output": {"a": None}, "note": "stays behind"}]
-    packed = packer.packed(tests)
-    assert packer.packed(tests) is packed
-    assert unpacked(packed.content) == ({"input": [1, 2.5], "output": {"a": None}},)
+    tests = [{"input": [1, 2.5], "output": {"a": None}, "note": "stays behind", "seconds": 0.5}]
+    packed = packer.packed(tests, "f")
+    assert packer.packed(tests, "f") is packed
+    assert unpacked(packed.content) == (Test("[1, 2.5]", '{"a": null}', "f", 0.5),)
     assert packer.packed(expecting("1")).digest != packed.digest
     assert packer.packed(expecting("1")).digest == packer.packed(expecting("1")).digest
 
 
 def test_tests_that_come_and_go_in_one_place_in_memory_are_told_apart() -> None:
     packer = Packer(limit=1)
-    outputs = [unpacked(packer.packed(expecting(str(n))).content)[0]["output"] for n in range(50)]
+    outputs = [unpacked(packer.packed(expecting(str(n))).content)[0].expected for n in range(50)]
     assert outputs == [str(n) for n in range(50)]
 
 
@@ -68,7 +68,7 @@ def worker() -> Worker:
 
 def a_job(output: str, padding: int = 0) -> CodeJob:
     packed = Packer().packed(expecting(output, padding))
-    return CodeJob(Program("print(1)"), packed.digest, packed.content)
+    return CodeJob("print(1)", packed.digest, packed.content)
 
 
 def test_a_worker_asks_for_tests_once_and_again_after_it_forgot_them(worker: Worker) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from acereason_trainer.config.common import CodeLimits, Verifier
 from acereason_trainer.rewards import Grade, Rewarder, Verdict, make_rewarder
-from acereason_trainer.rewards.code import entry_point, same_output, same_value
+from acereason_trainer.rewards.outputs import same_output, same_value
+from acereason_trainer.rewards.program import entry_point
 
 LIMITS = CodeLimits(seconds_per_test=1, seconds_per_program=3, memory_mib=256, output_kib=64)
 SUM = [{"input": "3\n1 2 3\n", "output": "6\n"}, {"input": "2\n10 20\n", "output": "30"}]
@@ -121,7 +122,7 @@ BAD = {
     "floods stdout": ("while True: print('x' * 1000)", V.OUTPUT_LIMIT),
     "floods stderr": (
         "import sys\nwhile True: print('x' * 1000, file=sys.stderr)",
-        V.RUNTIME_ERROR,
+        V.OUTPUT_LIMIT,
     ),
     "closes stdout": ("import os\nos.close(1)", V.WRONG),
     "segfaults": ("import ctypes\nctypes.string_at(0)", V.RUNTIME_ERROR),
@@ -262,13 +263,13 @@ def test_outputs_compare_as_judges_do(actual: str, expected: str, same: bool, wh
         (b'"1"', "1", False),
         (b"", "1", False),
         (b"[1, [2]]", "[1, [2]]", True),
-        (b'{"a": 1}', {"a": 1}, True),
-        (b'"abc"', "abc", True),
+        (b'{"a": 1}', '{"a": 1}', True),
+        (b'"abc"', '"abc"', True),
         (b"NaN", "NaN", False),
         (b"null", "null", True),
     ],
 )
-def test_values_compare_by_plain_type(actual: bytes, expected: object, same: bool) -> None:
+def test_values_compare_by_plain_type(actual: bytes, expected: str, same: bool) -> None:
     assert same_value(actual, expected) is same
 
 

@@ -1,7 +1,6 @@
 """What every rewarder promises: once for each answer, killable, masked where it is not to blame."""
 
 import importlib
-import json
 import os
 import resource
 import signal
@@ -38,7 +37,10 @@ def boxed(answer: str, words: str = "") -> str:
 
 def test_a_response_without_an_answer_is_wrong_by_format() -> None:
     with a_rewarder("math", FAST) as math, a_rewarder("code", FAST) as code:
-        for rewarder, row in ((math, {"answer": "1"}), (code, {"tests": [{}]})):
+        for rewarder, row in (
+            (math, {"answer": "1"}),
+            (code, {"tests": [{"stdin": "", "stdout": ""}]}),
+        ):
             grade = rewarder.submit(row, "I do not know").result()
             assert (grade.verdict, grade.reward) == (Verdict.FORMAT, 0.0)
 
@@ -56,7 +58,7 @@ def test_the_same_program_is_checked_once_for_the_same_tests_and_again_for_other
     one = {"tests": [{"input": "", "output": "1"}]}
     same = {"tests": [{"input": "", "output": "1", "note": "not for the checker"}]}
     other = {"tests": [{"input": "", "output": "2"}]}
-    called = {**one, "starter": "def f():"}
+    called = {"tests": [{"input": "[]", "output": "1"}], "starter": "def f():"}
     with a_rewarder("code", FAST) as rewarder:
         first = rewarder.submit(one, program("print(1)"))
         assert rewarder.submit(same, program("print(1)")) is first
@@ -263,51 +265,3 @@ def test_a_reward_that_cannot_be_imported_is_refused_at_the_start(
 
 def program(source: str) -> str:
     return f"</think>\n```python\n{source}\n```"
-
-
-def test_rows_are_graded_from_the_shell_in_their_order() -> None:
-    rows = [
-        {"id": "a", "problem": "p", "answer": "1/2", "response": boxed("0.5")},
-        {
-            "id": "b",
-            "problem": "p",
-            "tests": [{"input": "", "output": "1"}],
-            "response": program("print(1)"),
-        },
-        {"id": "c", "problem": "p", "answer": "1", "response": "no idea"},
-    ]
-    done = grade_verb("\n".join(map(json.dumps, rows)))
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [(x["id"], x["verdict"], x["reward"]) for x in lines] == [
-        ("a", "correct", 1.0),
-        ("b", "correct", 1.0),
-        ("c", "format", 0.0),
-    ]
-    assert done.stderr == "2 of 3 correct (1 format)\n"
-
-
-@pytest.mark.parametrize(
-    ("line", "sentence"),
-    [
-        ("{", "stdin line 1 is not JSON"),
-        ("[1]", "stdin line 1 is a list"),
-        ('{"problem": "p", "answer": "1"}', 'has no "response"'),
-        ('{"problem": "p", "response": "r"}', 'has no "answer" and no "tests"'),
-    ],
-)
-def test_a_row_that_is_none_gets_one_sentence(line: str, sentence: str) -> None:
-    done = grade_verb(line)
-    assert done.returncode == 2
-    assert sentence in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def grade_verb(text: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "acereason_trainer.rewards"],
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )

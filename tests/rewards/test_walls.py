@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from acereason_trainer.config.common import CodeLimits
-from acereason_trainer.rewards.sandbox import Outcome, Program, Sandbox
+from acereason_trainer.rewards.program import Program
+from acereason_trainer.rewards.sandbox import Allowance, Outcome, Sandbox
 
-LIMITS = CodeLimits(seconds_per_test=1, memory_mib=256, output_kib=64)
+LIMITS = Allowance(cpu_seconds=1, wall_seconds=6, memory_mib=256, output_bytes=1 << 16)
 
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    made = Sandbox(LIMITS)
+    made = Sandbox()
     made.start()
     yield made
     made.close()
@@ -41,7 +41,7 @@ def missing() -> str:
 
 
 def run(sandbox: Sandbox, source: str) -> Outcome:
-    return sandbox.run(Program(source), b"", 1)
+    return sandbox.run(Program(source), None, b"", LIMITS)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,10 @@
 """Rows of a dataset: problems with an answer, tests or a worked response.
 
 A data artifact is a directory of JSONL and parquet files. Whatever the source calls its columns,
-a row has ours: `problem` always; `answer` for math; `tests` (and `starter`, where the program is
-called) for code; `response` for SFT; `id`; `domain`, where there are no tests to
-tell code from math. All further columns stay, for `where` and `mix`.
+a row has ours: `problem` always; `answer` for math; `tests` for code (with `starter`, where the
+program is called, and the problem's own `time_limit`, `memory_limit` and `tolerance`); `response`
+for SFT; `id`; `domain`, where there are no tests to tell code from math. All further columns stay,
+for `where` and `mix`.
 """
 
 import hashlib
@@ -19,13 +20,26 @@ from typing import Any, Literal
 from acereason_trainer.config.common import MixPart, Range
 from acereason_trainer.config.curate import Columns
 from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.rewards.problem_limits import BadLimits, read_limits
+from acereason_trainer.rewards.problem_tests import BadTests, require_form
 from acereason_trainer.rollout.seeds import draw_seed
 from acereason_trainer.stage import StageFailure
 
 Domain = Literal["math", "code"]
 
 SUFFIXES = (".jsonl", ".parquet")
-_OURS = ("problem", "answer", "tests", "response", "starter", "id", "domain")
+_OURS = (
+    "problem",
+    "answer",
+    "tests",
+    "response",
+    "starter",
+    "time_limit",
+    "memory_limit",
+    "tolerance",
+    "id",
+    "domain",
+)
 _ROWS_PER_READ = 1024
 
 
@@ -36,7 +50,7 @@ class Row:
     id: str
     """Stable name; 16 hex digits of the problem's sha256 where the source gives none."""
     data: Mapping[str, Any]
-    """All columns, `id` and `problem` among them; `tests` is a list of {input, output}."""
+    """All columns, `id` and `problem` among them; `tests` is a list (rewards/problem_tests.py)."""
     origin: str = ""
     """File and line (or row) it came from, for messages."""
 
@@ -101,6 +115,10 @@ def as_row(raw: Mapping[str, Any], columns: Columns, origin: str) -> Row:
             f'{origin} has no "{columns.problem}"; rows need "problem" and "answer", '
             '"tests" or "response" (map others with columns:)'
         )
+    try:
+        read_limits(data)
+    except BadLimits as e:
+        raise _bad(f"{origin}: {e}; columns: can name other columns") from e
     data.setdefault("id", problem_id(data["problem"]))
     return Row(id=data["id"], data=data, origin=origin)
 
@@ -254,14 +272,15 @@ def _tests(value: Any, what: str) -> list[dict[str, Any]]:
         try:
             value = json.loads(value)
         except json.JSONDecodeError as e:
-            raise _bad(
-                f"{what} is text but not JSON ({e}); it must be a list of {{input, output}}"
-            ) from e
-    if not isinstance(value, list):
-        raise _bad(f"{what} is {_kind(value)}; it must be a list of {{input, output}}")
-    for i, test in enumerate(value):
-        if not isinstance(test, Mapping) or not {"input", "output"} <= test.keys():
-            raise _bad(f'{what}[{i}] must be an object with "input" and "output"')
+            raise _bad(f"{what} is text but not JSON ({e}); it must be a list of tests") from e
+    try:
+        return list(require_form(value))
+    except BadTests as e:
+        raise _bad(f"{what}: {e}") from e
+
+
+def _as_is(value: Any, what: str) -> Any:
+    """Checked with its neighbours, once all columns are there."""
     return value
 
 
@@ -271,6 +290,9 @@ _CHECKS = {
     "tests": _tests,
     "response": _text,
     "starter": _text,
+    "time_limit": _as_is,
+    "memory_limit": _as_is,
+    "tolerance": _as_is,
     "id": _text_or_number,
     "domain": _domain,
 }

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from acereason_trainer.config.forms import COLUMN, IMPORT_PATH
+from acereason_trainer.config.forms import COLUMN, IMPORT_PATH, VERIFIER_SERVICE
 from acereason_trainer.config.model import NOT_IN_KEY, Combination, Model
 from acereason_trainer.config.sources import exactly_one
 
@@ -55,23 +55,38 @@ class CodeLimits(Model):
     """What one run of a model-written program may use."""
 
     seconds_per_test: float = Field(default=6.0, gt=0, le=600)
-    """CPU seconds for one test, rounded up (LiveCodeBench's default; the papers state none). CPU
-    time, so that a busy machine changes no verdict; a program that sleeps is ended after four times
-    as long and 2 s on the wall clock."""
+    """CPU seconds for one test, rounded up (LiveCodeBench's default; the papers state none), where
+    neither the test nor the problem says more. CPU time, so that a busy machine changes no verdict;
+    a program that sleeps is ended after four times as long and 2 s on the wall clock."""
+    reference_factor: float = Field(default=10.0, ge=1, le=1000)
+    """A test that says how many CPU `seconds` the reference solution took may take so many times as
+    long, and 1 s at least. 10 leaves room for a slower right idea in Python and ends a wrong
+    complexity."""
     seconds_per_program: float = Field(default=60.0, gt=0, le=3600)
-    """CPU seconds for all tests of one program together; for a custom reward, wall-clock seconds of
-    one call."""
+    """CPU seconds for all tests of one program together, whatever each may take; for a custom
+    reward, wall-clock seconds of one call."""
     memory_mib: int = Field(default=1024, ge=64, le=65536)
-    """Address space of one program in MiB."""
+    """Address space of one program in MiB beyond the bare interpreter's, where the problem does not
+    give a limit."""
     output_kib: int = Field(default=1024, ge=1, le=1048576)
-    """Largest output of one test in KiB; the program is stopped there."""
+    """Output of one test in KiB beyond four times what is expected; the program is stopped
+    there."""
 
 
 class Verifier(Model):
     """Who checks answers, and within which limits."""
 
+    service: str = Field(
+        default="auto", pattern=VERIFIER_SERVICE, max_length=512, json_schema_extra=NOT_IN_KEY
+    )
+    """`local`: worker processes beside the trainer. An address: the verifier service there, with
+    the limits below; verdicts are the same. `auto`: the service that ACEREASON_VERIFIER_URL names
+    (a cluster's chart sets it), else local."""
+    patience_seconds: float = Field(default=300.0, ge=1, le=86400, json_schema_extra=NOT_IN_KEY)
+    """How long a service may take nothing on and give no verdict before what waits for it is left
+    without one (masked, never a 0). A restart or a move to another node takes about a minute."""
     workers: int = Field(default=2, ge=1, le=4096, json_schema_extra=NOT_IN_KEY)
-    """Processes that check answers at once (the papers: 64)."""
+    """Processes that check answers at once on this machine (the papers: 64)."""
     math_seconds: float = Field(default=5.0, gt=0, le=600)
     """CPU seconds for one symbolic comparison; then the kernel ends the worker and the answer
     counts as wrong by timeout."""

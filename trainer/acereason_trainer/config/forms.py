@@ -10,6 +10,7 @@ DURATION = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"
 QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
 OBJECT_STORE = r"^(s3|gs)://[^/]+(/.*)?$"
 ENVIRONMENT_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+VERIFIER_SERVICE = r"^(auto|local|https?://[A-Za-z0-9.\-\[\]:]+/?)$"
 
 EXPLANATIONS = {
     DNS_LABEL: "use at most 63 lower-case letters, digits and -, with a letter or digit at both "
@@ -25,4 +26,5 @@ EXPLANATIONS = {
     QUANTITY: "write a number, or one with a suffix, as in 500m or 16Gi",
     OBJECT_STORE: "write s3://bucket/prefix or gs://bucket/prefix",
     ENVIRONMENT_NAME: "use letters, digits and _, no digit first",
+    VERIFIER_SERVICE: "write auto, local, or the address of a verifier, as in http://verifier:8321",
 }

@@ -1,7 +1,7 @@
-"""Check answers from the shell: `python -m acereason_trainer.rewards [FILE...]`.
+"""Grade responses from the shell: `acereason grade`, `python -m acereason_trainer.rewards`.
 
-Reads JSON lines with `problem`, `answer` (math) or `tests` (code), and `response`; writes one
-verdict for each, in the same order.
+One JSON line in (cases.py), one JSON line out, in the same order. A line that cannot be graded gets
+an infrastructure error with a sentence, and the rest goes on.
 """
 
 import argparse
@@ -9,77 +9,105 @@ import json
 import logging
 import sys
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any
 
 from pydantic import ValidationError
 
 from acereason_trainer.config.common import CodeLimits, Verifier
-from acereason_trainer.config.curate import Columns
+from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.rl import CustomReward
-from acereason_trainer.dataset import Row, as_row, require_checkable
+from acereason_trainer.rewards.cases import BadCase, Case, Kind, read_case
 from acereason_trainer.rewards.protocol import Grade, Rewarder, Verdict
 from acereason_trainer.rewards.rewarder import make_rewarder
 from acereason_trainer.stage import StageFailure
 
 _AHEAD = 256
-"""Rows that are being checked at once; the file is never held whole."""
+"""Cases that are being checked at once; the file is never held whole."""
 
-Domain = Literal["math", "code"]
-
-
-class BadRow(Exception):
-    """A line is not a row that can be graded; the text says which and why."""
+BAD_DATA = "BadData"
+"""Reason of a StageFailure that is about one row."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Grade every row; 0, or 2 where a row or an option is wrong."""
+    """Grade every line; 0 when each has its verdict, 1 where the checker does not work, 2 for a
+    wrong option or file."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     try:
-        with _Rewarders(options) as rewarders:
-            counts = _grade(_rows(options.files), rewarders)
-    except (BadRow, StageFailure) as e:
-        print(f"error: {e}", file=sys.stderr)
+        with ExitStack() as stack:
+            lines = _opened(options.cases, "rb", sys.stdin.buffer, stack)
+            out = _opened(options.verdicts, "w", sys.stdout, stack)
+            counts = _grade(lines, out, stack.enter_context(_Rewarders(options)))
+    except OSError as e:
+        print(f"error: {e.filename} cannot be opened: {e.strerror}", file=sys.stderr)
         return 2
+    except StageFailure as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 2 if e.code is ExitCode.BAD_CONFIGURATION else 1
     except ValidationError as e:
         for problem in e.errors():
             print(f"error: {problem['loc'][-1]}: {problem['msg']}", file=sys.stderr)
         return 2
-    total = sum(counts.values())
-    right = counts[Verdict.CORRECT]
+    total, right = sum(counts.values()), counts[Verdict.CORRECT]
     other = ", ".join(f"{n} {v}" for v, n in sorted(counts.items()) if v != Verdict.CORRECT)
     print(f"{right} of {total} correct" + (f" ({other})" if other else ""), file=sys.stderr)
     return 0
 
 
-def _grade(rows: Iterator[tuple[Row, str]], rewarders: "_Rewarders") -> Counter[str]:
+def _grade(lines: Iterator[bytes], out: IO[str], rewarders: "_Rewarders") -> Counter[str]:
     counts: Counter[str] = Counter()
-    waiting: deque[tuple[Mapping[str, Any], Future[Grade]]] = deque()
+    waiting: deque[tuple[str | int | float | None, Future[Grade]]] = deque()
 
     def write_first() -> None:
-        row, future = waiting.popleft()
+        name, future = waiting.popleft()
         grade = future.result()
         counts[grade.verdict] += 1
-        print(json.dumps(_line(row, grade), ensure_ascii=False), flush=True)
+        print(json.dumps(_line(name, grade)), file=out, flush=True)
 
-    for row, response in rows:
-        waiting.append((row.data, rewarders.of(row.domain).submit(row.data, response)))
-        if len(waiting) >= _AHEAD:
+    for line in lines:
+        waiting.append(_submitted(line, rewarders))
+        while waiting and (len(waiting) >= _AHEAD or waiting[0][1].done()):
             write_first()
     while waiting:
         write_first()
     return counts
 
 
+def _submitted(
+    line: bytes, rewarders: "_Rewarders"
+) -> tuple[str | int | float | None, "Future[Grade]"]:
+    name = None
+    try:
+        case = read_case(line)
+        name = case.id
+        return name, rewarders.submit(case)
+    except BadCase as e:
+        return e.id, _refused(str(e))
+    except StageFailure as e:
+        if e.reason != BAD_DATA:
+            raise
+        return name, _refused(str(e))
+
+
+def _refused(sentence: str) -> "Future[Grade]":
+    future: Future[Grade] = Future()
+    future.set_result(Grade(Verdict.INFRA_ERROR, None, 0.0, sentence))
+    return future
+
+
 class _Rewarders:
-    """One rewarder per domain, made when the first row of it comes."""
+    """One rewarder per kind, made when the first case of it comes."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
-        self._made: dict[Domain, Rewarder] = {}
+        self._verifier = Verifier(
+            workers=options.workers, code=CodeLimits(seconds_per_test=options.seconds_per_test)
+        )
+        self._made: dict[Kind, Rewarder] = {}
 
     def __enter__(self) -> "_Rewarders":
         return self
@@ -88,52 +116,30 @@ class _Rewarders:
         for rewarder in self._made.values():
             rewarder.close()
 
-    def of(self, domain: Domain) -> Rewarder:
-        if domain not in self._made:
+    def submit(self, case: Case) -> "Future[Grade]":
+        """Have a case checked. Raises StageFailure."""
+        if case.kind not in self._made:
             o = self._options
-            self._made[domain] = make_rewarder(
-                domain,
-                Verifier(workers=o.workers, code=CodeLimits(seconds_per_test=o.seconds_per_test)),
+            self._made[case.kind] = make_rewarder(
+                case.kind,
+                self._verifier,
                 custom=CustomReward(function=o.reward) if o.reward else None,
                 all_tests=o.all_tests,
+                require_think=o.require_think,
             )
-        return self._made[domain]
+        return self._made[case.kind].submit(case.row, case.response)
 
 
-def _rows(files: list[Path]) -> Iterator[tuple[Row, str]]:
-    """Every row with its response."""
-    for file in files or [Path("/dev/stdin")]:
-        name = file.name if files else "stdin"
-        try:
-            lines = file.open("rb")
-        except OSError as e:
-            raise BadRow(f"{file} cannot be read: {e.strerror}") from e
-        with lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _row(f"{name} line {number:,}", line)
+def _opened(path: Path | None, mode: str, default: IO[Any], stack: ExitStack) -> IO[Any]:
+    return default if path is None else stack.enter_context(path.open(mode))
 
 
-def _row(origin: str, line: bytes) -> tuple[Row, str]:
-    try:
-        raw = json.loads(line)
-    except ValueError as e:
-        raise BadRow(f"{origin} is not JSON ({e}); each line must be one object") from e
-    if not isinstance(raw, dict):
-        raise BadRow(f"{origin} is a {type(raw).__name__}; each line must be one object")
-    response = raw.get("response")
-    if not isinstance(response, str):
-        raise BadRow(f'{origin} has no "response"; it must be the text that is graded')
-    row = as_row(raw, Columns(), origin)
-    require_checkable(row)
-    return row, response
-
-
-def _line(row: Mapping[str, Any], grade: Grade) -> dict[str, Any]:
-    line: dict[str, Any] = {"id": row["id"]} if "id" in row else {}
-    line |= {
+def _line(name: str | int | float | None, grade: Grade) -> dict[str, Any]:
+    line = {
+        "id": name,
         "verdict": grade.verdict,
-        "reward": grade.reward,
+        # 1 and 0 are whole; only a reward of the user's own is between them.
+        "reward": int(grade.reward) if grade.reward in (0, 1) else grade.reward,
         "seconds": round(grade.seconds, 6),
         "detail": grade.detail,
     }
@@ -144,16 +150,37 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="acereason grade",
         description="Check responses to math and code problems as training does. Reads JSON lines "
-        'with "problem", "answer" or "tests", and "response"; writes one JSON verdict per line '
-        "and a summary on stderr. Only what follows the last </think> of a response counts.",
+        '{"id", "kind": "math", "response", "answer"} or {"id", "kind": "code", "response", '
+        '"tests", "time_limit"?, "memory_limit"?} (seconds of CPU time, MiB), with tests as '
+        '{"stdin", "stdout"} or {"call", "args", "expected"}; writes a line {"id", "verdict", '
+        '"reward": 1, 0 or null, "seconds", "detail"} for each, in the same order, and a summary '
+        "on stderr. A line that cannot be graded gets infra_error and a sentence.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='example:\n  echo \'{"problem": "2/4?", "answer": "1/2", "response": '
-        '"</think> \\\\boxed{0.5}"}\' | acereason grade\n'
-        "  acereason grade responses.jsonl --workers 8 --all-tests > verdicts.jsonl\n\n"
-        "exit codes: 0 all rows graded, 2 a row, file or option is wrong",
+        epilog='example:\n  echo \'{"id": 1, "kind": "math", "answer": "1/2", '
+        '"response": "So it is \\\\boxed{0.5}."}\' | acereason grade\n'
+        "  acereason grade --in cases.jsonl --out verdicts.jsonl --workers 8 --all-tests\n\n"
+        "exit codes: 0 every line has a verdict, 1 the checker does not work, 2 a file or option "
+        "is wrong",
     )
     parser.add_argument(
-        "files", nargs="*", type=Path, metavar="FILE", help="JSON lines; none: standard input"
+        "--in",
+        dest="cases",
+        type=Path,
+        metavar="FILE",
+        help="cases, one JSON object per line (default: standard input)",
+    )
+    parser.add_argument(
+        "--out",
+        dest="verdicts",
+        type=Path,
+        metavar="FILE",
+        help="verdicts, one JSON object per line (default: standard output)",
+    )
+    parser.add_argument(
+        "--require-think",
+        action="store_true",
+        help="a response without </think> has no answer, as in the training of models that think; "
+        "without this option all of it is graded",
     )
     parser.add_argument(
         "--workers",
@@ -167,17 +194,17 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=6.0,
         metavar="S",
-        help="CPU seconds of one test of a program (default: 6)",
+        help="CPU seconds of one test of a program that has no time_limit (default: 6)",
     )
     parser.add_argument(
         "--all-tests",
         action="store_true",
-        help="go on after a program's first failure and say which tests passed",
+        help='go on after a program\'s first failure and say which tests "passed"',
     )
     parser.add_argument(
         "--reward",
         metavar="PACKAGE.MODULE:FUNCTION",
-        help="a reward of your own instead of the built-in two",
+        help="a reward of your own instead of the built-in two; it gets the whole line",
     )
     return parser
 

@@ -4,132 +4,152 @@ The program runs elsewhere (sandbox.py); here its output is compared, as data: n
 defines or prints can decide its own verdict.
 """
 
-import json
-import re
 import signal
 from collections.abc import Callable
-from decimal import Decimal
-from typing import Any
+from dataclasses import dataclass
 
 from acereason_trainer.config.common import CodeLimits
-from acereason_trainer.rewards.problem_tests import Tests
+from acereason_trainer.rewards.outputs import (
+    Comparator,
+    lcb_same_output,
+    lcb_same_value,
+    same_output,
+    same_value,
+)
+from acereason_trainer.rewards.problem_limits import ProblemLimits
+from acereason_trainer.rewards.problem_tests import Test, Tests
+from acereason_trainer.rewards.program import Program
 from acereason_trainer.rewards.protocol import Grade, Verdict
-from acereason_trainer.rewards.sandbox import Outcome, Program
+from acereason_trainer.rewards.sandbox import Allowance, Outcome
 
-Run = Callable[[Program, bytes, float], Outcome]
-"""Runs a program on one input with so many CPU seconds (Sandbox.run)."""
+Run = Callable[[Program, str | None, bytes, Allowance], Outcome]
+"""Runs a program, or calls a function of it, on one input within limits (Sandbox.run)."""
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
-_DEF = re.compile(r"^([ \t]*)def[ \t]+(\w+)[ \t]*\(", re.M)
-_CLASS = re.compile(r"^class[ \t]+(\w+)", re.M)
+SHORTEST_LIMIT = 1.0
+"""CPU seconds that any test may take, however fast the reference solution is."""
+# The program's CPU seconds are limited, so that a busy machine changes no verdict; the clock on the
+# wall only ends sleepers, and is far behind.
+_WALL_FACTOR, _WALL_EXTRA = 4, 2.0
 _CPU_TOLERANCE = 0.1
+_OUTPUT_FACTOR = 4
+"""How many times as long as the expected output an output may be, beyond the fixed limit."""
+
+
+@dataclass(frozen=True)
+class Grading:
+    """How programs are graded: a stage's settings."""
+
+    limits: CodeLimits
+    comparator: Comparator = "exact"
+    all_tests: bool = False
+    """Go on after the first failure."""
+
+
+def wall_seconds(limits: CodeLimits) -> float:
+    """Seconds on the wall within which all tests of a program end."""
+    return _wall(limits.seconds_per_program)
 
 
 def grade_program(
-    program: Program, tests: Tests, limits: CodeLimits, run: Run, all_tests: bool
+    program: Program, tests: Tests, own: ProblemLimits, grading: Grading, run: Run
 ) -> Grade:
-    """Run the tests in order, up to the first failure unless `all_tests`.
+    """Run the tests, cheapest first, up to the first failure unless all are asked for.
 
     CPU seconds are limited for each test and for all of them together. Raises SandboxLost where a
     run says nothing about the program.
     """
-    if not tests:
-        return Grade(Verdict.INFRA_ERROR, None, 0.0, "the problem has no tests")
-    verdicts: list[Verdict] = []
+    limits = grading.limits
+    passed = dict.fromkeys(range(len(tests)), False)
+    first_bad: Verdict | None = None
     seconds, cpu, detail = 0.0, 0.0, ""
-    for number, test in enumerate(tests, 1):
-        allowed = min(limits.seconds_per_test, limits.seconds_per_program - cpu)
-        if allowed <= 0:
-            verdict, why = Verdict.TIMEOUT, "all tests together took too long"
+    for number in sorted(passed, key=lambda n: _cost(tests[n])):
+        test = tests[number]
+        allowed = min(seconds_allowed(test, own, limits), limits.seconds_per_program - cpu)
+        wall_left = wall_seconds(limits) - seconds
+        if allowed <= 0 or wall_left <= 0:
+            verdict = Verdict.TIMEOUT
+            why = f"all tests together took more than {limits.seconds_per_program:g} s"
         else:
-            outcome = run(program, _stdin(test["input"], program), allowed)
+            allowance = Allowance(
+                cpu_seconds=allowed,
+                wall_seconds=min(_wall(allowed), wall_left),
+                memory_mib=own.memory_mib or limits.memory_mib,
+                output_bytes=limits.output_kib * 1024 + _OUTPUT_FACTOR * len(test.expected),
+            )
+            outcome = run(program, test.call, _encoded(test.stdin), allowance)
             seconds += outcome.wall_seconds
             cpu += outcome.cpu_seconds
-            verdict, why = judge(outcome, test["output"], program, limits, allowed)
-        verdicts.append(verdict)
+            verdict, why = judge(outcome, test, allowance, own.tolerance, grading.comparator)
+        passed[number] = verdict is Verdict.CORRECT
         if verdict is not Verdict.CORRECT:
-            detail = detail or f"test {number} of {len(tests)}: {why}"
-            if not all_tests:
+            first_bad = first_bad or verdict
+            detail = detail or f"test {number + 1} of {len(tests)}: {why}"
+            if not grading.all_tests:
                 break
-    first_bad = next((v for v in verdicts if v is not Verdict.CORRECT), Verdict.CORRECT)
     return Grade(
-        verdict=first_bad,
-        reward=float(first_bad is Verdict.CORRECT),
+        verdict=first_bad or Verdict.CORRECT,
+        reward=float(first_bad is None),
         seconds=seconds,
         detail=detail,
-        passed=tuple(v is Verdict.CORRECT for v in verdicts) if all_tests else None,
+        passed=tuple(passed.values()) if grading.all_tests else None,
     )
 
 
-def judge(
-    outcome: Outcome, expected: Any, program: Program, limits: CodeLimits, allowed: float
+def seconds_allowed(test: Test, own: ProblemLimits, limits: CodeLimits) -> float:
+    """CPU seconds of one test: from the reference solution's time, else the problem's limit, else
+    the stage's."""
+    if test.seconds is not None:
+        return max(SHORTEST_LIMIT, limits.reference_factor * test.seconds)
+    return own.seconds or limits.seconds_per_test
+
+
+def judge(  # noqa: PLR0911 - one for each verdict
+    outcome: Outcome,
+    test: Test,
+    allowance: Allowance,
+    tolerance: float | None,
+    comparator: Comparator,
 ) -> tuple[Verdict, str]:
     """Verdict of one test and a few words why."""
-    if len(outcome.stdout) > limits.output_kib * 1024:
-        return Verdict.OUTPUT_LIMIT, f"more than {limits.output_kib} KiB of output"
-    if outcome.late or outcome.cpu_seconds > allowed + _CPU_TOLERANCE or _out_of_cpu(outcome):
-        return Verdict.TIMEOUT, f"more than {allowed:g} s"
+    if outcome.flooded:
+        return Verdict.OUTPUT_LIMIT, f"more than {allowance.output_bytes >> 10} KiB of output"
+    if (
+        outcome.late
+        or outcome.cpu_seconds > allowance.cpu_seconds + _CPU_TOLERANCE
+        or _out_of_cpu(outcome)
+    ):
+        return Verdict.TIMEOUT, f"more than {allowance.cpu_seconds:g} s"
+    if outcome.peak_mib > allowance.memory_mib:
+        return Verdict.MEMORY, f"more than {allowance.memory_mib} MiB"
+    if outcome.crowded:
+        return Verdict.RUNTIME_ERROR, "too many threads"
     if outcome.exit_status != 0:
         return _crash(outcome)
-    if program.entry is not None:
-        right = same_value(outcome.result, expected)
+    if test.call is not None:
+        if comparator == "lcb":
+            right = lcb_same_value(outcome.result, test.expected)
+        else:
+            right = same_value(outcome.result, test.expected, tolerance)
         return (Verdict.CORRECT, "") if right else (Verdict.WRONG, "another result was expected")
-    right = same_output(outcome.stdout.decode("utf-8", "replace"), str(expected))
+    output = outcome.stdout.decode("utf-8", "replace")
+    if comparator == "lcb":
+        right = lcb_same_output(output, test.expected)
+    else:
+        right = same_output(output, test.expected, tolerance)
     return (Verdict.CORRECT, "") if right else (Verdict.WRONG, "another output was expected")
 
 
-def same_output(actual: str, expected: str) -> bool:
-    """Equal lines without trailing blanks; else equal tokens, where spaces carry no meaning.
-
-    Two tokens are also equal as decimals, exactly, when one of them is written with a point or an
-    exponent (2.50 and 2.5; never 007 and 7).
-    """
-    got, want = _lines(actual), _lines(expected)
-    if got == want:
-        return True
-    if any(not line or line != " ".join(line.split()) for line in want):
-        return False
-    left, right = actual.split(), expected.split()
-    return len(left) == len(right) and all(map(_same_token, left, right))
+def _cost(test: Test) -> tuple[float, int]:
+    """What comes first costs least: by the reference solution's time, then by size."""
+    return test.seconds or 0.0, len(test.stdin) + len(test.expected)
 
 
-def same_value(actual: bytes, expected: Any) -> bool:
-    """Compare the JSON that a call returned with the expected value (JSON text, or the value).
-
-    By plain types: true is not 1, a list is not its text; an integer equals the float of the same
-    number. Floats compare exactly, as LiveCodeBench does.
-    """
-    try:
-        value = json.loads(actual)
-    except ValueError:
-        return False
-    if isinstance(expected, str):
-        try:
-            return _same_plain(value, json.loads(expected))
-        except ValueError:
-            return bool(value == expected)
-    return _same_plain(value, expected)
+def _wall(cpu_seconds: float) -> float:
+    return _WALL_FACTOR * cpu_seconds + _WALL_EXTRA
 
 
-def entry_point(starter: str) -> str:
-    """`Class.method` or `function` named by a header; the last function is the asked one.
-
-    Raises ValueError where the header defines no function.
-    """
-    functions = [m for m in _DEF.finditer(starter) if m[2] != "__init__"]
-    if not functions:
-        raise ValueError(f"the starter {starter[:60]!r} defines no function; give its header")
-    last = functions[-1]
-    classes = [m[1] for m in _CLASS.finditer(starter, 0, last.start())]
-    return f"{classes[-1]}.{last[2]}" if last[1] and classes else last[2]
-
-
-def _stdin(value: Any, program: Program) -> bytes:
-    if isinstance(value, str):
-        return value.encode()
-    if program.entry is None:
-        return str(value).encode()
-    return json.dumps(value).encode()
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _out_of_cpu(outcome: Outcome) -> bool:
@@ -138,38 +158,8 @@ def _out_of_cpu(outcome: Outcome) -> bool:
 
 def _crash(outcome: Outcome) -> tuple[Verdict, str]:
     last_line = outcome.stderr.rstrip().rpartition("\n")[2]
-    if last_line.startswith("MemoryError"):
+    if last_line.partition(":")[0].endswith("MemoryError"):
         return Verdict.MEMORY, "out of memory"
     if outcome.signal is not None:
-        return Verdict.RUNTIME_ERROR, signal.Signals(outcome.signal).name
+        return Verdict.RUNTIME_ERROR, f"ended by {signal.strsignal(outcome.signal)}"
     return Verdict.RUNTIME_ERROR, last_line[:200] or f"exit status {outcome.exit_status}"
-
-
-def _lines(text: str) -> list[str]:
-    lines = [line.rstrip() for line in text.splitlines()]
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
-
-
-def _same_token(left: str, right: str) -> bool:
-    if left == right:
-        return True
-    if not (_NUMBER.fullmatch(left) and _NUMBER.fullmatch(right)):
-        return False
-    as_decimals = any(c in ".eE" for c in left + right)
-    return as_decimals and Decimal(left) == Decimal(right)
-
-
-def _same_plain(left: Any, right: Any) -> bool:
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if isinstance(left, int | float) and isinstance(right, int | float):
-        return left == right
-    if type(left) is not type(right):
-        return False
-    if isinstance(left, list):
-        return len(left) == len(right) and all(map(_same_plain, left, right))
-    if isinstance(left, dict):
-        return left.keys() == right.keys() and all(_same_plain(left[k], right[k]) for k in left)
-    return bool(left == right)

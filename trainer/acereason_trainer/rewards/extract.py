@@ -8,14 +8,17 @@ import re
 
 THINK_END = "</think>"
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_OPENING_FENCE = re.compile(r"^[ \t]*```[ \t]*(?:python3?|py)[ \t]*\r?\n", re.M | re.I)
-_CLOSING_FENCE = re.compile(r"^[ \t]*```(?!\w)", re.M)
 
 
 def after_thinking(response: str) -> str | None:
     """What follows the last `</think>`; None if the reasoning never ended."""
     _, tag, tail = response.rpartition(THINK_END)
     return tail if tag else None
+
+
+def with_all_as_answer(response: str) -> str:
+    """The response of a model that does not think, or did not: without a tag all of it counts."""
+    return response if THINK_END in response else THINK_END + response
 
 
 def boxed_answer(response: str) -> str | None:
@@ -29,19 +32,6 @@ def boxed_answer(response: str) -> str | None:
         return None
     boxes = list(_BOX.finditer(text))
     return _balanced(text, boxes[-1].end()) if boxes else None
-
-
-def python_program(response: str) -> str | None:
-    """The last ```python block after the reasoning; None if there is none or it is open."""
-    text = after_thinking(response)
-    if text is None:
-        return None
-    openings = list(_OPENING_FENCE.finditer(text))
-    if not openings:
-        return None
-    start = openings[-1].end()
-    closing = _CLOSING_FENCE.search(text, start)
-    return text[start : closing.start()] if closing else None
 
 
 def _balanced(text: str, start: int) -> str | None:

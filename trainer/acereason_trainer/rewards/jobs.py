@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from acereason_trainer.config.common import Verifier
+from acereason_trainer.rewards.outputs import Comparator
+from acereason_trainer.rewards.problem_limits import NO_LIMITS, ProblemLimits
 from acereason_trainer.rewards.protocol import Grade
-from acereason_trainer.rewards.sandbox import Program
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,9 @@ class Setup:
     kind: Literal["math", "code", "custom"]
     verifier: Verifier
     all_tests: bool = False
+    """Code: go on after the first failure and say which tests passed."""
+    comparator: Comparator = "exact"
+    """Code: who decides whether two outputs are the same."""
     function: str | None = None
     """Import path of a custom reward."""
     path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
@@ -50,11 +54,15 @@ class MathJob:
 class CodeJob:
     """A program and what it must do."""
 
-    program: Program
+    source: str
     digest: bytes
     """Names the tests."""
     tests: bytes | None
     """Packed; None where the worker should know them by their digest."""
+    limits: ProblemLimits = NO_LIMITS
+    """The problem's own."""
+    before: tuple[str, ...] = ()
+    """Blocks whose definitions the source may use (program.py)."""
 
 
 @dataclass(frozen=True)

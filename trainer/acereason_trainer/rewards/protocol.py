@@ -35,6 +35,8 @@ class Grade:
     """For a human: the extracted answer, or the first failing test. Never fed back."""
     passed: tuple[bool, ...] | None = None
     """Code, with `all_tests`: outcome of each test."""
+    missing_walls: tuple[str, ...] = ()
+    """Code: walls around the program (`landlock`, `seccomp`) that the checker's kernel lacks."""
 
 
 class Rewarder(Protocol):

@@ -11,60 +11,71 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from acereason_trainer.config.common import Verifier
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.rl import CustomReward
-from acereason_trainer.rewards.code import entry_point
-from acereason_trainer.rewards.extract import boxed_answer, python_program
+from acereason_trainer.rewards.extract import boxed_answer, with_all_as_answer
 from acereason_trainer.rewards.jobs import CodeJob, CustomJob, Job, MathJob, Setup, in_brief
 from acereason_trainer.rewards.math import Undecided, exactly_same, is_same_answer
-from acereason_trainer.rewards.pool import WorkerPool
+from acereason_trainer.rewards.outputs import Comparator
+from acereason_trainer.rewards.placement import pool_for
+from acereason_trainer.rewards.problem_limits import read_limits
 from acereason_trainer.rewards.problem_tests import Packer
+from acereason_trainer.rewards.program import entry_point, python_program
 from acereason_trainer.rewards.protocol import Grade, Rewarder, Verdict
-from acereason_trainer.rewards.sandbox import Program
 from acereason_trainer.stage import StageFailure
+
+if TYPE_CHECKING:
+    from acereason_trainer.rewards.pool import WorkerPool
+    from acereason_trainer.rewards.remote import RemotePool
 
 MAX_ANSWER_CHARACTERS = 2000
 """A longer boxed answer is not read at all: no problem has one, and reading costs time."""
 _REMEMBERED = 65_536
-_BACKSTOP_FACTOR, _BACKSTOP_SECONDS = 8, 60.0
-"""Wall-clock limit of a whole job: the limits inside count CPU time and end it long before."""
 
 
 def make_rewarder(
     domain: Literal["math", "code"],
     verifier: Verifier,
     custom: CustomReward | None = None,
+    *,
     all_tests: bool = False,
+    comparator: Comparator = "exact",
+    require_think: bool = True,
 ) -> Rewarder:
     """The checker of a domain's answers, or of a custom reward where one is given.
 
-    `all_tests`: go on after a program's first failure and fill `Grade.passed`. Worker processes
-    start when they are first needed. Raises StageFailure for a custom reward that cannot be
-    imported; one that raises or leaves [0, 1] makes the grade's future raise StageFailure.
+    `all_tests`: go on after a program's first failure and fill `Grade.passed`. `comparator`: how
+    outputs of programs are compared. `require_think`: a response without `</think>` has no answer,
+    because its reasoning never ended; else all of it is the answer. Worker processes start when
+    they are first needed. Raises StageFailure for a custom reward that cannot be imported; one that
+    raises or leaves [0, 1] makes the grade's future raise StageFailure.
     """
     if custom is not None:
         setup = Setup("custom", verifier, function=custom.function)
-        seconds = verifier.code.seconds_per_program
-        rewarder = _Pooled(_custom_job, WorkerPool(setup, seconds))
+        rewarder = _Pooled(_custom_job, pool_for(setup))
         rewarder.open()
         return rewarder
     if domain == "math":
-        seconds = _BACKSTOP_FACTOR * verifier.math_seconds + _BACKSTOP_SECONDS
-        return _Pooled(_math_job, WorkerPool(Setup("math", verifier), seconds))
-    setup = Setup("code", verifier, all_tests=all_tests)
-    seconds = _BACKSTOP_FACTOR * verifier.code.seconds_per_program + _BACKSTOP_SECONDS
-    return _Pooled(partial(_code_job, Packer()), WorkerPool(setup, seconds))
+        make_job: MakeJob = _math_job
+        setup = Setup("math", verifier)
+    else:
+        make_job = partial(_code_job, Packer())
+        setup = Setup("code", verifier, all_tests=all_tests, comparator=comparator)
+    if not require_think:
+        make_job = partial(_of_all, make_job)
+    return _Pooled(make_job, pool_for(setup))
+
+
+MakeJob = Callable[[Mapping[str, Any], str], Job | Grade]
 
 
 class _Pooled:
     """A Rewarder: same job, same future."""
 
-    def __init__(
-        self, make_job: Callable[[Mapping[str, Any], str], Job | Grade], pool: WorkerPool
-    ) -> None:
+    def __init__(self, make_job: MakeJob, pool: "WorkerPool | RemotePool") -> None:
         self._make_job = make_job
         self._pool = pool
         self._lock = threading.Lock()
@@ -122,20 +133,21 @@ def _math_job(row: Mapping[str, Any], response: str) -> Job | Grade:
 
 
 def _code_job(packer: Packer, row: Mapping[str, Any], response: str) -> Job | Grade:
-    source = python_program(response)
-    if source is None:
-        return Grade(Verdict.FORMAT, 0.0)
-    tests = packer.packed(_column(row, "tests", "code"))
-    return CodeJob(Program(source, _entry(row)), tests.digest, tests.content)
-
-
-def _entry(row: Mapping[str, Any]) -> str | None:
-    if not row.get("starter"):
-        return None
+    starter = row.get("starter") or None
     try:
-        return entry_point(row["starter"])
-    except ValueError as e:
-        raise StageFailure(ExitCode.BAD_CONFIGURATION, "BadData", f"{_name(row)}: {e}") from e
+        entry = None if starter is None else entry_point(starter)
+        tests = packer.packed(_column(row, "tests", "code"), entry)
+        limits = read_limits(row)
+    except ValueError as e:  # BadTests, BadLimits, or a starter without a function
+        raise _bad_row(f"{_name(row)}: {e}") from e
+    program = python_program(response, starter)
+    if program is None:
+        return Grade(Verdict.FORMAT, 0.0)
+    return CodeJob(program.source, tests.digest, tests.content, limits, program.before)
+
+
+def _of_all(make_job: MakeJob, row: Mapping[str, Any], response: str) -> Job | Grade:
+    return make_job(row, with_all_as_answer(response))
 
 
 def _custom_job(row: Mapping[str, Any], response: str) -> Job | Grade:
@@ -144,13 +156,15 @@ def _custom_job(row: Mapping[str, Any], response: str) -> Job | Grade:
 
 def _column(row: Mapping[str, Any], column: str, domain: str) -> Any:
     if row.get(column) in (None, "", []):
-        raise StageFailure(
-            ExitCode.BAD_CONFIGURATION,
-            "BadData",
+        raise _bad_row(
             f'{_name(row)} has no "{column}"; the {domain} reward checks against it '
-            "(a curate stage can drop such rows)",
+            "(a curate stage can drop such rows)"
         )
     return row[column]
+
+
+def _bad_row(sentence: str) -> StageFailure:
+    return StageFailure(ExitCode.BAD_CONFIGURATION, "BadData", sentence)
 
 
 def _name(row: Mapping[str, Any]) -> str:

@@ -18,14 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from acereason_trainer.config.common import CodeLimits
+from acereason_trainer.rewards.program import Program
 
 _ZYGOTE = Path(__file__).with_name("zygote.py")
 _MAIN_STACK = 256 << 20
 _STDERR_TAIL = 4096
-# The program's CPU seconds are limited, so that a busy machine changes no verdict; the clock on the
-# wall only ends sleepers, and is far behind.
-_WALL_FACTOR, _WALL_EXTRA = 4, 2.0
 _ANSWER_SLACK = 30.0
 """Seconds beyond the wall limit after which the zygote itself counts as lost."""
 
@@ -35,13 +32,15 @@ class SandboxLost(Exception):
 
 
 @dataclass(frozen=True)
-class Program:
-    """What is run."""
+class Allowance:
+    """What one run may use."""
 
-    source: str
-    entry: str | None = None
-    """`function` or `Class.method` to call with the JSON arguments on stdin; None: a program that
-    reads stdin and writes stdout."""
+    cpu_seconds: float
+    """The kernel ends the program at the next whole second."""
+    wall_seconds: float
+    memory_mib: int
+    output_bytes: int
+    """Of stdout, of stderr and of a call's result, each."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,13 @@ class Outcome:
     wall_seconds: float
     late: bool
     """Killed at the wall limit."""
+    crowded: bool
+    """Killed for its many threads."""
+    peak_mib: float
+    """Most memory that it held, beyond what the bare interpreter does."""
+    flooded: bool
+    """Wrote more than it may; `stdout` and `result` are empty then."""
     stdout: bytes
-    """At most one byte more than the limit."""
     stderr: str
     """Its end."""
     result: bytes
@@ -66,8 +70,7 @@ class Outcome:
 class Sandbox:
     """One zygote, started at the first run and again after it was lost. Not thread-safe."""
 
-    def __init__(self, limits: CodeLimits) -> None:
-        self._limits = limits
+    def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
 
@@ -100,45 +103,50 @@ class Sandbox:
         self._channel = ours
         return dict(self._receive()["walls"])
 
-    def run(self, program: Program, stdin: bytes, cpu_seconds: float) -> Outcome:
-        """Run once with this much CPU time (whole seconds, rounded up).
+    def run(
+        self, program: Program, call: str | None, stdin: bytes, allowance: Allowance
+    ) -> Outcome:
+        """Run once. `call`: `function` or `Class.method` to call with the JSON arguments on stdin;
+        None: the program reads stdin and writes stdout.
 
         Raises SandboxLost when the zygote died or could not fork; the next run starts a new one.
         """
         if self._process is None:
             self.start()
-        cpu = math.ceil(cpu_seconds)
-        wall = _WALL_FACTOR * cpu_seconds + _WALL_EXTRA
-        output_limit = self._limits.output_kib * 1024
         with contextlib.ExitStack() as files:
-            names = ["stdin", "stdout", "stderr"] + ["result"] * (program.entry is not None)
+            names = ["stdin", "stdout", "stderr"] + ["result"] * (call is not None)
             fds = {name: _memory_file(name, files) for name in names}
             _write_all(fds["stdin"], stdin)
             os.lseek(fds["stdin"], 0, os.SEEK_SET)
             answer = self._ask(
                 {
                     "source": program.source,
-                    "entry": program.entry,
-                    "cpuSeconds": cpu,
-                    "wallSeconds": wall,
-                    "memoryBytes": self._limits.memory_mib << 20,
-                    "outputBytes": output_limit + 1,
+                    "before": program.before,
+                    "entry": call,
+                    "cpuSeconds": math.ceil(allowance.cpu_seconds),
+                    "wallSeconds": allowance.wall_seconds,
+                    "memoryBytes": allowance.memory_mib << 20,
+                    "outputBytes": allowance.output_bytes + 1,
                 },
                 list(fds.values()),
-                wall + _ANSWER_SLACK,
+                allowance.wall_seconds + _ANSWER_SLACK,
             )
-            size = os.fstat(fds["stderr"]).st_size
+            sizes = {name: os.fstat(fd).st_size for name, fd in fds.items() if name != "stdin"}
+            flooded = max(sizes.values()) > allowance.output_bytes
             return Outcome(
                 exit_status=answer["exit"],
                 signal=answer["signal"],
                 cpu_seconds=answer["cpuSeconds"],
                 wall_seconds=answer["wallSeconds"],
                 late=answer["late"],
-                stdout=_content(fds["stdout"]),
-                stderr=os.pread(fds["stderr"], _STDERR_TAIL, max(0, size - _STDERR_TAIL)).decode(
-                    "utf-8", "replace"
-                ),
-                result=_content(fds["result"]) if program.entry is not None else b"",
+                crowded=answer["crowded"],
+                peak_mib=answer["peakBytes"] / (1 << 20),
+                flooded=flooded,
+                stdout=b"" if flooded else _content(fds["stdout"]),
+                stderr=os.pread(
+                    fds["stderr"], _STDERR_TAIL, max(0, sizes["stderr"] - _STDERR_TAIL)
+                ).decode("utf-8", "replace"),
+                result=_content(fds["result"]) if "result" in fds and not flooded else b"",
             )
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ path but the interpreter's libraries (read only). Neither can be taken down agai
 Runs inside the zygote, which has no site-packages: the standard library only.
 """
 
-# ruff: noqa: PTH112 - no pathlib in a sandbox
+# ruff: noqa: PTH110 - no pathlib in a sandbox
 
 import ctypes
 import errno
@@ -56,15 +56,12 @@ _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "getcwd": (79, 17),
     "chdir": (80, 49),
     "umask": (95, 166),
-    "fcntl": (72, 25),
-    "ioctl": (16, 29),
     "dup": (32, 23),
     "dup2": (33, None),
     "dup3": (292, 24),
     "pipe": (22, None),
     "pipe2": (293, 59),
     "socketpair": (53, 199),
-    "sendto": (44, 206),
     "recvfrom": (45, 207),
     "shutdown": (48, 210),
     "poll": (7, None),
@@ -133,12 +130,18 @@ _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "exit": (60, 93),
     "exit_group": (231, 94),
 }
-# Calls that are allowed when an argument says that they stay inside the process:
-# (x86_64, aarch64, index of the argument).
-_OF_ITSELF = {
-    "kill": (62, 129, 0),
-    "tgkill": (234, 131, 0),
-    "prlimit64": (302, 261, 0),
+# Calls that are allowed for some values of an argument: (x86_64, aarch64, index of the argument,
+# values). What is left out of fcntl and ioctl can name a process that gets signals (F_SETOWN,
+# F_SETSIG, FIOSETOWN): any process of the same user could be killed that way.
+_SELF, _NULL = -1, -2
+_OF_ITSELF: dict[str, tuple[int, int, int, tuple[int, ...]]] = {
+    "kill": (62, 129, 0, (_SELF, 0)),
+    "tgkill": (234, 131, 0, (_SELF,)),
+    "prlimit64": (302, 261, 0, (_SELF, 0)),
+    "fcntl": (72, 25, 1, (0, 1, 2, 3, 4, 1030)),  # F_DUPFD ... F_SETFL, F_DUPFD_CLOEXEC
+    # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
+    "ioctl": (16, 29, 1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),
+    "sendto": (44, 206, 4, (_NULL,)),  # no address: to the other end of a pair
 }
 _CLONE = (56, 220)
 _CLONE_THREAD = 0x00010000
@@ -152,7 +155,9 @@ _NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
 
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
 _PATH_BENEATH = 1
-_READ_FILE, _READ_DIR = 1 << 2, 1 << 3
+_WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 1, 1 << 2, 1 << 3
+_CONNECT_AND_BIND = 3
+_SIGNALS_AND_ABSTRACT_SOCKETS = 3
 # Rights that each version of landlock can refuse; a kernel rejects bits it does not know.
 _RIGHTS_BY_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
 _RIGHTS_NEWEST = (1 << 16) - 1
@@ -177,14 +182,7 @@ def system_call_filter(own_pid: int) -> bytes:
         if (number := numbers[column]) is not None:
             program += [_op(_JUMP_EQUAL, number, 0, 1), _op(_RETURN, _RET_ALLOW)]
     for entry in _OF_ITSELF.values():
-        program += [
-            _op(_JUMP_EQUAL, entry[column], 0, 5),
-            _op(_LOAD, _ARGUMENTS_AT + 8 * entry[2]),
-            _op(_JUMP_EQUAL, own_pid, 1, 0),
-            _op(_JUMP_EQUAL, 0, 0, 1),
-            _op(_RETURN, _RET_ALLOW),
-            _op(_RETURN, _RET_ERRNO | errno.EPERM),
-        ]
+        program += _guarded(entry[column], entry[2], entry[3], own_pid)
     program += [
         _op(_JUMP_EQUAL, _CLONE[column], 0, 4),
         _op(_LOAD, _ARGUMENTS_AT),
@@ -194,6 +192,30 @@ def system_call_filter(own_pid: int) -> bytes:
         _op(_RETURN, _RET_ERRNO | errno.ENOSYS),
     ]
     return b"".join(program)
+
+
+def _guarded(number: int, argument: int, values: tuple[int, ...], own_pid: int) -> list[bytes]:
+    """Allow a call where the argument is one of the values (as 32 bits; a pointer as 64)."""
+    low = _ARGUMENTS_AT + 8 * argument
+    tests = []
+    for value in values:
+        if value == _NULL:
+            tests += [
+                _op(_LOAD, low),
+                _op(_JUMP_EQUAL, 0, 0, 3),
+                _op(_LOAD, low + 4),
+                _op(_JUMP_EQUAL, 0, 0, 1),
+                _op(_RETURN, _RET_ALLOW),
+            ]
+        else:
+            wanted = own_pid if value == _SELF else value
+            tests += [
+                _op(_LOAD, low),
+                _op(_JUMP_EQUAL, wanted, 0, 1),
+                _op(_RETURN, _RET_ALLOW),
+            ]
+    refused = _op(_RETURN, _RET_ERRNO | errno.EPERM)
+    return [_op(_JUMP_EQUAL, number, 0, len(tests) + 1), *tests, refused]
 
 
 def forbid_new_privileges() -> bool:
@@ -222,7 +244,8 @@ def restrict_system_calls(program: bytes) -> bool:
 
 
 def read_only_ruleset(directories: list[str]) -> int | None:
-    """A landlock ruleset (descriptor) that lets nothing through but reading these directories.
+    """A landlock ruleset (descriptor) that lets nothing through but reading these directories and
+    /dev/null; where the kernel can, it also refuses TCP and signals to others.
 
     None where the kernel has no landlock. Directories that do not exist are left out.
     """
@@ -231,14 +254,19 @@ def read_only_ruleset(directories: list[str]) -> int | None:
         return None
     rights = _RIGHTS_BY_ABI.get(abi, _RIGHTS_NEWEST)
     attributes = struct.pack("Q", rights)
+    if abi >= 4:
+        attributes += struct.pack("Q", _CONNECT_AND_BIND)
+    if abi >= 6:
+        attributes += struct.pack("Q", _SIGNALS_AND_ABSTRACT_SOCKETS)
     ruleset = int(_LIBC.syscall(_LANDLOCK_CREATE, attributes, len(attributes), 0))
     if ruleset < 0:
         return None
-    for directory in directories:
-        if not os.path.isdir(directory):
+    granted = dict.fromkeys(directories, _READ_FILE | _READ_DIR)
+    for path, right in {**granted, os.devnull: _READ_FILE | _WRITE_FILE}.items():
+        if not os.path.exists(path):
             continue
-        descriptor = os.open(directory, os.O_PATH | os.O_CLOEXEC)
-        rule = struct.pack("=Qi", _READ_FILE | _READ_DIR, descriptor)
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        rule = struct.pack("=Qi", right, descriptor)
         refused = _LIBC.syscall(_LANDLOCK_ADD, ruleset, _PATH_BENEATH, rule, 0)
         os.close(descriptor)
         if refused:

@@ -13,12 +13,13 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
 from acereason_trainer.processes import die_with_parent
 from acereason_trainer.rewards import walls
-from acereason_trainer.rewards.code import grade_program
+from acereason_trainer.rewards.code import Grading, grade_program
 from acereason_trainer.rewards.jobs import (
     CodeJob,
     CustomJob,
@@ -32,6 +33,7 @@ from acereason_trainer.rewards.jobs import (
 )
 from acereason_trainer.rewards.math import is_same_answer
 from acereason_trainer.rewards.problem_tests import UNPACKED_BYTES, RecentlyUsed, Tests, unpacked
+from acereason_trainer.rewards.program import Program
 from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.rewards.sandbox import Sandbox, SandboxLost
 
@@ -101,12 +103,13 @@ def _math(setup: Setup) -> tuple[Grader, Ready]:
 
 
 def _code(setup: Setup) -> tuple[Grader, Ready]:
-    sandbox = Sandbox(setup.verifier.code)
-    standing = sandbox.start()
-    limits = setup.verifier.code
+    sandbox = Sandbox()
+    missing = tuple(wall for wall, stands in sandbox.start().items() if not stands)
+    grading = Grading(setup.verifier.code, setup.comparator, setup.all_tests)
     known: RecentlyUsed[bytes, Tests] = RecentlyUsed(UNPACKED_BYTES)
 
     def grade(job: CodeJob) -> Reply:
+        program = Program(job.source, job.before)
         tests = known.get(job.digest)
         if tests is None:
             if job.tests is None:
@@ -115,15 +118,15 @@ def _code(setup: Setup) -> tuple[Grader, Ready]:
             known.put(job.digest, tests, len(job.tests))
         for last in (False, True):
             try:
-                return grade_program(job.program, tests, limits, sandbox.run, setup.all_tests)
+                found = grade_program(program, tests, job.limits, grading, sandbox.run)
             except SandboxLost as e:
                 if last:
                     return Grade(Verdict.INFRA_ERROR, None, 0.0, str(e))
+            else:
+                return replace(found, missing_walls=missing)
         raise AssertionError("the second failure returns")
 
-    return grade, Ready(
-        tuple(_MISSING_WALL[wall] for wall, stands in standing.items() if not stands)
-    )
+    return grade, Ready(tuple(_MISSING_WALL[wall] for wall in missing))
 
 
 _MISSING_WALL = {

@@ -5,15 +5,16 @@ stealing: it is told the program and the limits, and handed descriptors for the 
 output; the expected output stays with the process that compares (sandbox.py).
 
 Started as `python -S -s -P zygote.py SOCKET_FD`, so the standard library is all there is. Each
-request is one JSON line {source, entry, cpuSeconds, wallSeconds, memoryBytes, outputBytes} that
-carries three or four descriptors (stdin, stdout, stderr; the result of a call); each answer is one
-JSON line, see `_run`.
+request is one JSON line {source, before, entry, cpuSeconds, wallSeconds, memoryBytes, outputBytes}
+that carries three or four descriptors (stdin, stdout, stderr; the result of a call); each answer is
+one JSON line, see `_run`.
 """
 
-# ruff: noqa: PTH100, PTH102, PTH106, PTH118, PTH120, SIM115, BLE001 - no pathlib in a sandbox; it
+# ruff: noqa: PTH100, PTH102, PTH106, PTH118, PTH120, PTH123, SIM115, BLE001 - no pathlib in a sandbox; it
 # stands in for the interpreter, which handles whatever a program raises
 
 import array
+import ast
 
 # What contest programs import: loaded once here, shared by every fork.
 import bisect
@@ -50,10 +51,29 @@ import walls  # type: ignore[import-not-found]  # noqa: E402
 del sys.path[-2:]
 
 _RESULT_FD = 3
+_RULESET_FD, _STARTED_FD = 100, 101
+"""Above the numbers that a program's own descriptors get."""
 _MAX_OPEN_FILES = 64
+_MAX_THREADS = 512
+_MAX_PROCESSES = 1024
+_LOOK_EVERY = 0.1
 _THREAD_STACK = 16 << 20
+_UNTOUCHED = _THREAD_STACK
+"""Address space beyond the memory limit: a thread's stack is asked for and hardly used. What a
+program touches is measured when it has ended."""
+_NO_MEMORY = b"MemoryError\n"
 _MAX_INT_DIGITS = 50_000  # LiveCodeBench's; the interpreter's 4,300 fails right programs
 _LIBRARIES = [os.path.dirname(os.__file__), "/lib", "/lib64", "/usr/lib", "/usr/lib64"]
+
+_DEFINITIONS = (
+    ast.Import,
+    ast.ImportFrom,
+    ast.Assign,
+    ast.AnnAssign,
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+)
 
 # Call-based problems come from a site that imports these for the solver.
 _PRESET = {
@@ -95,14 +115,20 @@ def main() -> None:
     _enter_a_directory_that_is_gone()
     _make_like_a_terminal_start()
     ruleset = walls.read_only_ruleset(_LIBRARIES)
+    if ruleset is not None:
+        os.dup2(ruleset, _RULESET_FD)
+        os.close(ruleset)
+        ruleset = _RULESET_FD
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _answer(channel, {"walls": _walls_that_stand(ruleset)})
+    standing = _walls_that_stand(ruleset)
+    _address_space(), _own_memory()
+    _answer(channel, {"walls": standing})
     gc.freeze()
     while request := _receive(channel):
         line, descriptors = request
         try:
-            answer = _run(json.loads(line), descriptors, ruleset)
+            answer = _run(json.loads(line), descriptors, ruleset, standing)
         except OSError as e:
             answer = {"failed": str(e)}
         for descriptor in descriptors:
@@ -164,19 +190,27 @@ def _answer(channel: socket.socket, answer: dict[str, object]) -> None:
     channel.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def _run(request: dict[str, typing.Any], fds: list[int], ruleset: int | None) -> dict[str, object]:
-    """One test in one fork: {exit, signal, cpuSeconds, wallSeconds, late}, or {failed: why}."""
+def _run(
+    request: dict[str, typing.Any], fds: list[int], ruleset: int | None, standing: dict[str, bool]
+) -> dict[str, object]:
+    """One test in one fork: {exit, signal, cpuSeconds, wallSeconds, late, crowded, peakBytes}, or
+    {failed: why}."""
     started_r, started_w = os.pipe()
+    os.dup2(started_w, _STARTED_FD)
+    os.close(started_w)
     start = time.monotonic()
     pid = os.fork()
     if pid == 0:
         try:
-            _be_the_program(request, fds, ruleset, started_w)
+            _be_the_program(request, fds, ruleset, standing)
         finally:
             os._exit(1)
-    os.close(started_w)
-    status, usage, late = _wait(pid, start + request["wallSeconds"])
-    _kill_what_is_left(pid)
+    os.close(_STARTED_FD)
+    ended_by = _wait(pid, start + request["wallSeconds"])
+    # Not reaped yet, so that nobody else can have its number.
+    _kill_session(pid)
+    _, status, usage = os.wait4(pid, 0)
+    processes.end_children()
     started = os.read(started_r, 1)
     os.close(started_r)
     if not started:
@@ -186,68 +220,95 @@ def _run(request: dict[str, typing.Any], fds: list[int], ruleset: int | None) ->
         "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
         "cpuSeconds": usage.ru_utime + usage.ru_stime,
         "wallSeconds": time.monotonic() - start,
-        "late": late,
+        "late": ended_by == "late",
+        "crowded": ended_by == "crowded",
+        "peakBytes": max(0, usage.ru_maxrss * 1024 - _own_memory()),
     }
 
 
-def _wait(pid: int, deadline: float) -> tuple[int, resource.struct_rusage, bool]:
-    """Reap the child, killing it at the deadline."""
+def _wait(pid: int, deadline: float) -> str:
+    """Wait for the child's end, but not for ever, nor for one that fills the machine with threads.
+
+    Returns "" where it ended by itself; it is not reaped.
+    """
     while True:
-        done, status, usage = os.wait4(pid, os.WNOHANG)
-        if done:
-            return status, usage, False
+        if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return ""
         left = deadline - time.monotonic()
         if left <= 0:
-            os.kill(pid, signal.SIGKILL)
-            _, status, usage = os.wait4(pid, 0)
-            return status, usage, True
-        signal.sigtimedwait({signal.SIGCHLD}, left)
+            return "late"
+        if _threads(pid) > _MAX_THREADS:
+            return "crowded"
+        signal.sigtimedwait({signal.SIGCHLD}, min(left, _LOOK_EVERY))
 
 
-def _kill_what_is_left(session: int) -> None:
-    """End every process that the program left behind, in its session or in one of its own."""
-    with contextlib.suppress(ProcessLookupError):
+def _threads(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", "rb") as stat:
+        return int(stat.read().rpartition(b")")[2].split()[17])
+
+
+def _kill_session(session: int) -> None:
+    """End the program, and every process of its session that it left behind."""
+    os.kill(session, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # it died before it had a session
         os.killpg(session, signal.SIGKILL)
-    processes.end_children()
 
 
 def _be_the_program(
-    request: dict[str, typing.Any], fds: list[int], ruleset: int | None, started: int
+    request: dict[str, typing.Any],
+    fds: list[int],
+    ruleset: int | None,
+    standing: dict[str, bool],
 ) -> None:
     """From here on this fork is the model's program: no way back, no return."""
     os.setsid()
     processes.die_with_parent()
     for target, descriptor in enumerate(fds):
         os.dup2(descriptor, target)
-    _limit(request)
+    _limit(request, may_fork=not standing["seccomp"])
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     walls.set_inspectable(1)
-    first_unused = len(fds)
-    walls.drop_capabilities()
-    walls.forbid_new_privileges()
-    if ruleset is not None:
-        walls.restrict_paths(ruleset)
-    os.write(started, b"1")
-    os.closerange(first_unused, 1024)
-    walls.restrict_system_calls(walls.system_call_filter(os.getpid()))
+    paths, calls = _put_up_walls(ruleset)
+    if {"landlock": paths, "seccomp": calls} != standing:
+        os._exit(1)
+    os.write(_STARTED_FD, b"1")
+    os.closerange(len(fds), 1024)
     _open_streams()
     random.seed(0)  # so that a randomised program has the same verdict in every run
     threading.stack_size(_THREAD_STACK)
-    os._exit(_execute(request["source"], request["entry"]))
+    os._exit(_execute(request["source"], request["before"], request["entry"]))
 
 
-def _limit(request: dict[str, typing.Any]) -> None:
+def _limit(request: dict[str, typing.Any], *, may_fork: bool) -> None:
     cpu, output = request["cpuSeconds"], request["outputBytes"]
-    for what, wanted in (
+    limits = [
         (resource.RLIMIT_CPU, cpu),
-        (resource.RLIMIT_AS, request["memoryBytes"]),
+        (resource.RLIMIT_AS, _address_space() + request["memoryBytes"] + _UNTOUCHED),
         (resource.RLIMIT_FSIZE, output),
         (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
         (resource.RLIMIT_CORE, 0),
-    ):
+    ]
+    if may_fork:
+        # Counts all processes of the user, so it is set only where nothing better holds them.
+        limits.append((resource.RLIMIT_NPROC, _MAX_PROCESSES))
+    for what, wanted in limits:
         hard = resource.getrlimit(what)[1]
         limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(what, (limit, limit))
+
+
+@functools.cache
+def _address_space() -> int:
+    """Bytes of address space of the bare interpreter."""
+    with open("/proc/self/statm", "rb") as pages:
+        return int(pages.read().split()[0]) * resource.getpagesize()
+
+
+@functools.cache
+def _own_memory() -> int:
+    """Bytes that the bare interpreter holds, and each fork shares."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _open_streams() -> None:
@@ -259,7 +320,7 @@ def _open_streams() -> None:
     )
 
 
-def _execute(source: str, entry: str | None) -> int:
+def _execute(source: str, before: list[str], entry: str | None) -> int:
     """Run the program as `__main__`; returns its exit status."""
     module = types.ModuleType("__main__")
     module.__dict__["__builtins__"] = builtins
@@ -270,14 +331,19 @@ def _execute(source: str, entry: str | None) -> int:
         module.__name__ = "solution"
     status = 0
     try:
+        for block in before:
+            _define(block, module)
         exec(compile(source, "solution.py", "exec", dont_inherit=True), module.__dict__)
         if entry is not None:
             _call(module, entry, arguments)
     except SystemExit as e:
         status = _exit_status(e)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
+    except BaseException as e:
         status = 1
+        with contextlib.suppress(MemoryError):
+            sys.excepthook(*sys.exc_info())
+        if isinstance(e, MemoryError):
+            os.write(2, _NO_MEMORY)  # printing the traceback may have had no memory itself
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         if "atexit" in sys.modules:
@@ -289,16 +355,37 @@ def _execute(source: str, entry: str | None) -> int:
     return status
 
 
+def _define(block: str, module: types.ModuleType) -> None:
+    """Run what an earlier block defines, as far as that goes; a draft need not be whole."""
+    with contextlib.suppress(Exception):
+        for node in ast.parse(block).body:
+            if isinstance(node, _DEFINITIONS):
+                alone = ast.Module([node], [])
+                with contextlib.suppress(Exception):
+                    exec(compile(alone, "solution.py", "exec", dont_inherit=True), module.__dict__)
+
+
 def _call(module: types.ModuleType, entry: str, arguments: list[object]) -> None:
-    """Call `function` or `Class.method` and write its result as JSON on the result descriptor."""
-    target: typing.Any = module
-    for name in entry.split("."):
-        target = getattr(target, name)
-        if isinstance(target, type):
-            target = target()
+    """Call `function` or `Class.method` and write its result as JSON on the result descriptor.
+
+    As LiveCodeBench does, a function is also looked for in a class `Solution`, and a method outside
+    of its class: problems are given in both forms, and models answer in both.
+    """
+    target = _found(module, entry)
     result = json.dumps(target(*arguments)).encode()
     while result:
         result = result[os.write(_RESULT_FD, result) :]
+
+
+def _found(module: types.ModuleType, entry: str) -> typing.Any:
+    owner, _, name = entry.rpartition(".")
+    scope = module.__dict__
+    made_of = scope.get(owner or "Solution")
+    if isinstance(made_of, type) and hasattr(made_of, name) and (owner or name not in scope):
+        return getattr(made_of(), name)
+    if name not in scope:
+        raise NameError(f"name {entry!r} is not defined")
+    return scope[name]
 
 
 def _exit_status(end: SystemExit) -> int:

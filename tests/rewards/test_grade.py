@@ -1,0 +1,153 @@
+"""`acereason grade`: one line in, one line out, in the same order, whatever the lines are."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def grade(*cases: object, options: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """Verdicts of the cases; text stands for itself."""
+    lines = [case if isinstance(case, str) else json.dumps(case) for case in cases]
+    done = verb(*options, given="".join(line + "\n" for line in lines))
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def verb(*options: str, given: str = "") -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "acereason_operator.cli.main", "grade", *options],
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def math(response: str, answer: object = "1/2", **more: object) -> dict[str, object]:
+    return {"id": "m", "kind": "math", "response": response, "answer": answer, **more}
+
+
+def code(source: str, *tests: object, **more: object) -> dict[str, object]:
+    response = f"```python\n{source}\n```"
+    return {"id": "c", "kind": "code", "response": response, "tests": list(tests), **more}
+
+
+ECHO = {"stdin": "x", "stdout": "x"}
+
+
+def test_each_line_gets_its_line_in_the_same_order() -> None:
+    found = grade(
+        math(r"\boxed{0.5}") | {"id": "a"},
+        code("import time\ntime.sleep(0.5)\nprint(input())", ECHO) | {"id": 2},
+        math("no idea") | {"id": "c"},
+        code("print(1)", ECHO) | {"id": "d"},
+        code("def f(a, b):\n    return a + b", {"call": "f", "args": [1, [2]], "expected": 3}),
+        code("def f(a, b):\n    return a + b", {"call": "f", "args": [1, 2], "expected": 3}),
+    )
+    assert [(line["id"], line["verdict"], line["reward"]) for line in found] == [
+        ("a", "correct", 1),
+        (2, "correct", 1),
+        ("c", "format", 0),
+        ("d", "wrong", 0),
+        ("c", "runtime_error", 0),
+        ("c", "correct", 1),
+    ]
+    assert [type(line["reward"]) for line in found] == [int] * 6
+    assert list(found[0]) == ["id", "verdict", "reward", "seconds", "detail"]
+    assert found[1]["seconds"] >= 0.5
+
+
+BAD_LINES = [
+    ("nope", None, "is not JSON"),
+    ("", None, "is not JSON"),
+    ("[1]", None, "is a list; it must be one object"),
+    ("[" * 100_000, None, "is not JSON"),
+    ({"kind": "math", "response": "r", "answer": "1"}, None, 'there is no "id"'),
+    (math("r") | {"kind": "prose"}, "m", "\"kind\" is 'prose'"),
+    (math("r") | {"response": 5}, "m", '"response" is a number'),
+    (math("r", answer=None), "m", '"answer" is missing'),
+    (code("1"), "c", "tests"),
+    (code("1") | {"tests": "x"}, "c", "tests are text"),
+    (code("1", {"stdin": "x"}), "c", "tests[0] must be an object of one of the forms"),
+    (code("1", {"call": "f", "args": 3, "expected": 1}), "c", "tests[0].args is a number"),
+    (code("1", {"call": "f g", "args": [], "expected": 1}), "c", "name of a function"),
+    (code("1", {"stdin": ["x"], "stdout": "x"}), "c", "tests[0].stdin is a list"),
+    (code("1", ECHO, time_limit="2 s"), "c", "\"time_limit\" is '2 s'"),
+    (code("1", ECHO, time_limit=0), "c", '"time_limit" is 0'),
+    (code("1", ECHO, memory_limit=True), "c", '"memory_limit" is True'),
+    (code("1", ECHO, starter=5), "c", "starter"),
+]
+
+
+def test_a_malformed_line_gets_a_sentence_and_the_rest_goes_on() -> None:
+    found = grade(*(line for line, _, _ in BAD_LINES), math(r"\boxed{0.5}"))
+    assert len(found) == len(BAD_LINES) + 1
+    for (_, name, sentence), line in zip(BAD_LINES, found, strict=False):
+        assert (line["id"], line["verdict"], line["reward"]) == (name, "infra_error", None)
+        assert sentence in line["detail"]
+    assert found[-1]["verdict"] == "correct"
+
+
+def test_limits_are_the_cases_own() -> None:
+    burn = "import time\nwhile time.process_time() < 1.3: pass\nprint(input())"
+    hold = "x = bytearray(200 << 20)\nprint(input())"
+    found = grade(
+        code(burn, ECHO, time_limit=1),
+        code(burn, ECHO, time_limit=3),
+        code(hold, ECHO, memory_limit=100),
+        code(hold, ECHO, memory_limit=400),
+    )
+    assert [line["verdict"] for line in found] == ["timeout", "correct", "memory", "correct"]
+
+
+@pytest.mark.parametrize(
+    ("response", "options", "verdict"),
+    [
+        (r"So \boxed{0.5}", (), "correct"),
+        (r"So \boxed{0.5}", ("--require-think",), "format"),
+        (r"\boxed{1}</think> \boxed{0.5}", ("--require-think",), "correct"),
+        (r"\boxed{0.5}</think> \boxed{1}", (), "wrong"),
+        (r"\boxed{0.5}</think> so", (), "format"),
+    ],
+)
+def test_without_the_tag_all_of_a_response_counts_unless_it_is_asked_for(
+    response: str, options: tuple[str, ...], verdict: str
+) -> None:
+    assert grade(math(response), options=options)[0]["verdict"] == verdict
+
+
+def test_files_are_read_and_written(tmp_path: Path) -> None:
+    cases, verdicts = tmp_path / "cases.jsonl", tmp_path / "verdicts.jsonl"
+    cases.write_text(json.dumps(math(r"\boxed{0.5}")))
+    done = verb("--in", str(cases), "--out", str(verdicts))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "1 of 1 correct\n"
+    assert json.loads(verdicts.read_text())["reward"] == 1
+
+
+def test_every_test_is_run_where_all_are_asked_for() -> None:
+    case = code("print('x')", ECHO, {"stdin": "y", "stdout": "y"}, ECHO)
+    found = grade(case, options=("--all-tests",))
+    assert found[0]["passed"] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--in", "/no/such/file"), "/no/such/file cannot be opened"),
+        (("--out", "/no/such/directory/file"), "cannot be opened"),
+        (("--workers", "0"), "workers"),
+        (("--seconds-per-test", "0"), "seconds"),
+        (("cases.jsonl",), "unrecognized arguments"),
+    ],
+)
+def test_a_wrong_option_is_a_sentence(options: tuple[str, ...], sentence: str) -> None:
+    done = verb(*options)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
