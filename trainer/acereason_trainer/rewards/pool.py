@@ -56,6 +56,7 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self.notes: tuple[str, ...] = ()
+        self.times_lost = 0
 
     def start(self) -> None:
         """Start the process if it does not run.
@@ -130,6 +131,7 @@ class Worker:
             code = self._process.wait()
             lost = WorkerLost(f"the checking process ended with {code}", code)
         self.stop()
+        self.times_lost += 1
         raise lost
 
 
@@ -146,6 +148,11 @@ class WorkerPool:
             threading.Thread(target=self._serve, args=(worker,), daemon=True, name="verifier")
             for worker in self._workers
         ]
+
+    @property
+    def workers_lost(self) -> int:
+        """How often a worker ended or had to be killed while it checked something."""
+        return sum(worker.times_lost for worker in self._workers)
 
     def open(self) -> None:
         """Take jobs from here on; one worker starts now, so that wrong settings are told at once.

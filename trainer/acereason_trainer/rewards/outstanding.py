@@ -1,0 +1,179 @@
+"""The jobs that a verifier service has not answered: which are asked for next, again, or no more.
+
+No clock and no network of its own: whoever uses it says what happened and when.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from acereason_trainer.rewards.jobs import CodeJob, Job
+from acereason_trainer.rewards.protocol import Grade, Verdict
+
+INFRA_TRIES = 2
+"""An infrastructure error of the service's is believed when it says so this often."""
+STRAGGLES = 4
+"""A job is a straggler when it takes so many times as long as 95 of 100 jobs."""
+SOONEST_HEDGE = 5.0
+"""Seconds before which nothing is a straggler."""
+UNKNOWING_HEDGE = 30.0
+"""The same while too few jobs were answered to know what is long."""
+_KNOWING = 20
+_DURATIONS = 512
+_HEDGED_SHARE = 0.05
+
+
+@dataclass(eq=False)
+class Asked:
+    """A job and who waits for it."""
+
+    name: str
+    job: Job
+    alive: float
+    """When it was submitted, or when the service last showed that it works on it."""
+    future: "Future[Grade]" = field(default_factory=Future)
+    sent: float = 0.0
+    """When it was last sent while nothing else asked for it."""
+    requests: int = 0
+    """In how many requests it is just now."""
+    hedged: bool = False
+    alone: bool = False
+    infra_errors: int = 0
+
+    @property
+    def group(self) -> bytes:
+        """Jobs with the same tests go together."""
+        if self.alone:
+            return self.name.encode()
+        return self.job.digest if isinstance(self.job, CodeJob) else b""
+
+
+class Outstanding:
+    """Not thread-safe."""
+
+    def __init__(self, patience: float) -> None:
+        """`patience`: seconds without a sign of life after which a job is given up."""
+        self._patience = patience
+        self._open: dict[str, Asked] = {}
+        self._waiting: OrderedDict[bytes, deque[Asked]] = OrderedDict()
+        self._last_verdict = float("-inf")
+        self._durations: deque[float] = deque(maxlen=_DURATIONS)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, asked: Asked) -> None:
+        """A new job."""
+        self._open[asked.name] = asked
+        self._wait(asked)
+
+    def batch(self, most: int, now: float) -> list[Asked]:
+        """The jobs of the next request: of one group, the groups in turn. Empty: nothing waits."""
+        chosen: list[Asked] = []
+        while self._waiting and not chosen:
+            group, jobs = self._waiting.popitem(last=False)
+            while jobs and len(chosen) < most:
+                asked = jobs.popleft()
+                if not asked.future.done():
+                    chosen.append(asked)
+            if jobs:
+                self._waiting[group] = jobs
+        for asked in chosen:
+            if not asked.requests:
+                asked.sent = now
+            asked.requests += 1
+        return chosen
+
+    def shows_life(self, batch: Sequence[Asked], now: float) -> None:
+        """The service works on them."""
+        for asked in batch:
+            asked.alive = now
+
+    def answered(self, name: str, grade: Grade, now: float) -> None:
+        """A verdict came. Of two for one job the first counts; a name unknown is a late one."""
+        asked = self._open.get(name)
+        if asked is None:
+            return
+        if grade.verdict is Verdict.INFRA_ERROR:
+            asked.infra_errors += 1
+            if asked.infra_errors < INFRA_TRIES:
+                return
+        else:
+            self._last_verdict = now
+            self._durations.append(now - asked.sent)
+        self._settle(asked, grade)
+
+    def ended(self, batch: Sequence[Asked]) -> None:
+        """A request is over, whatever became of it: what nobody answers now waits again."""
+        for asked in batch:
+            asked.requests -= 1
+            if not asked.future.done() and not asked.requests:
+                self._wait(asked, first=True)
+
+    def refused(self, batch: Sequence[Asked], sentence: str) -> None:
+        """The service will not take a request: its jobs go alone, and one that is alone is left
+        without a verdict."""
+        for asked in batch:
+            if asked.future.done():
+                continue
+            if len(batch) > 1:
+                asked.alone = True
+            else:
+                self._settle(asked, Grade(Verdict.INFRA_ERROR, None, 0.0, sentence))
+
+    def give_up(self, now: float, sentence: str) -> int:
+        """Leave those without a verdict for which there was no sign of life for too long.
+
+        A verdict for any job is a sign of life for all: the others wait for their turn. Returns
+        how many.
+        """
+        hopeless = [
+            asked
+            for asked in self._open.values()
+            if now - max(asked.alive, self._last_verdict) > self._patience
+        ]
+        for asked in hopeless:
+            self._settle(asked, Grade(Verdict.INFRA_ERROR, None, 0.0, sentence))
+        return len(hopeless)
+
+    def end(self, grade: Grade) -> None:
+        """No more is asked: all get this grade."""
+        for asked in list(self._open.values()):
+            self._settle(asked, grade)
+
+    def fail(self, error: BaseException) -> None:
+        """No more is asked: the error is raised where a verdict is waited for."""
+        for asked in list(self._open.values()):
+            del self._open[asked.name]
+            asked.future.set_exception(error)
+
+    def hedge(self, now: float) -> int:
+        """Have stragglers asked for a second time, each once, few at a time; returns how many."""
+        long = self._long()
+        flying = [asked for asked in self._open.values() if asked.requests]
+        room = max(1, int(_HEDGED_SHARE * len(flying)))
+        room -= sum(asked.requests > 1 for asked in flying)
+        late = [a for a in flying if not a.hedged and now - a.sent > long]
+        for asked in late[: max(0, room)]:
+            asked.hedged = True
+            self._wait(asked, first=True)
+        return len(late[: max(0, room)])
+
+    def _long(self) -> float:
+        if len(self._durations) < _KNOWING:
+            return UNKNOWING_HEDGE
+        ordered = sorted(self._durations)
+        return max(SOONEST_HEDGE, STRAGGLES * ordered[int(0.95 * len(ordered))])
+
+    def _wait(self, asked: Asked, first: bool = False) -> None:
+        jobs = self._waiting.setdefault(asked.group, deque())
+        if first:
+            jobs.appendleft(asked)
+            self._waiting.move_to_end(asked.group, last=False)
+        else:
+            jobs.append(asked)
+
+    def _settle(self, asked: Asked, grade: Grade) -> None:
+        del self._open[asked.name]
+        asked.future.set_result(grade)
