@@ -13,7 +13,7 @@ QUICKSTART_DATA := build/quickstart/data
 SMOLLM2 := build/smollm2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint lock generate kubectl-yaml chaos bench-quickstart bench-rewards smollm2 bench-smollm2
+.PHONY: help setup quickstart test lint lock generate kubectl-yaml controlplane chaos bench-quickstart bench-rewards smollm2 bench-smollm2
 
 help:  ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -51,12 +51,15 @@ lock: | $(UV)  ## Compile requirements.lock from pyproject.toml
 	$(UV) pip compile pyproject.toml --extra trainer --extra dev --universal --python-version 3.11 \
 	  --no-header --no-emit-index-url --quiet --upgrade --output-file requirements.lock
 
-generate: setup  ## Write what is derived: JSON Schema, reference, figures in the README
+generate: setup  ## Write what is derived: JSON Schema, reference, CRD, figures in the README
 	$(BIN)/python -m acereason_operator.api.schema
 	$(BIN)/python -m benchmarks.readme
 
 kubectl-yaml:  ## Ask kubectl's YAML package again what the corpus means (needs Go 1.26)
 	cd tests/api/kubectl_yaml && go run . corpus.json > expected.json
+
+controlplane: setup  ## A real API server to play with, until Ctrl-C (the first time builds it)
+	$(BIN)/python -m tests.controlplane
 
 chaos: setup $(QUICKSTART_DATA)  ## Kill runner and stage at 20 random moments; the metrics must not change
 	$(BIN)/python -m benchmarks.chaos --mean-life 20

@@ -1,8 +1,15 @@
-"""Rules for the whole suite: on continuous integration a skipped test is a failed one."""
+"""Rules for the whole suite: on continuous integration a skipped test is a failed one.
+
+Tests that need a real API server ask for the fixture `control_plane`.
+"""
 
 import os
 
 import pytest
+
+from tests.controlplane.fixtures import control_plane
+
+__all__ = ["control_plane"]  # fixtures of every test
 
 _skipped: list[str] = []
 

@@ -4,11 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from acereason_operator.api.checks import findings
+from acereason_operator.api.empty_keys import EMPTY, empty_keys
 from acereason_operator.api.facts import facts_of
 from acereason_operator.api.faults import faults_of
 from acereason_operator.api.overrides import apply_overrides
 from acereason_operator.api.problems import Problem
-from acereason_operator.api.run import GROUP, KIND, VERSION, AceReasonRun, StagesDoNotFit
+from acereason_operator.api.run import (
+    GROUP,
+    KIND,
+    VERSION,
+    AceReasonRun,
+    AceReasonRunSpec,
+    StagesDoNotFit,
+)
 from acereason_operator.api.yaml_loader import Document, load_documents
 
 
@@ -57,8 +65,11 @@ def read_run(document: Document) -> LoadedRun:
     if not isinstance(data, dict) or data.get("kind") != KIND:
         why = f"is no {KIND}; a run file starts with apiVersion: {GROUP}/{VERSION}, kind: {KIND}"
         return LoadedRun(None, document, [*problems, document.problem((), why)])
+    empty = [("spec", *path) for path in empty_keys(AceReasonRunSpec, data.get("spec"))]
+    problems += [document.problem(path, EMPTY) for path in empty]
+    follows = {path[:-1] for path in empty}  # a union of which the one member is empty has none
     faults = faults_of(AceReasonRun, data, left_out=StagesDoNotFit)
-    problems += [document.problem(path, what) for path, what in faults]
+    problems += [document.problem(path, what) for path, what in faults if path not in follows]
     unfit = findings(facts_of(data.get("spec")))
     problems += [document.problem(("spec", *path), what) for path, what in unfit]
     problems.sort(key=lambda problem: (problem.file != document.name, problem.line or 0))

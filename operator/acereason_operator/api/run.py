@@ -44,12 +44,18 @@ def _an_amount(value: Any) -> Any:
     if not isinstance(value, (str, int)):
         raise ValueError(f"{value!r} is not an amount; write a number or text, as in 4 or 16Gi")
     amount(value)
+    if len(str(value)) > LONGEST_AMOUNT:
+        raise ValueError(f"has {len(str(value))} characters; give at most {LONGEST_AMOUNT}")
     return value
 
 
+LONGEST_AMOUNT = 32
 Duration = Annotated[str, Field(pattern=DURATION, max_length=32)]
 """A Go duration: `90s`, `1h30m`."""
-Amount = Annotated[str | int, BeforeValidator(_an_amount)]
+Amount = Annotated[
+    Annotated[str, Field(pattern=QUANTITY, max_length=LONGEST_AMOUNT)] | int,
+    BeforeValidator(_an_amount),
+]
 """A Kubernetes quantity: int-or-string, as in a container."""
 
 
@@ -58,10 +64,10 @@ class ClaimTemplate(Model):
 
     name: str = Field(pattern=DNS_LABEL)
     """Name of the claim, in the run's namespace; runs that name the same one share its store."""
-    storage: str = Field(pattern=QUANTITY)
+    storage: str = Field(pattern=QUANTITY, max_length=LONGEST_AMOUNT)
     """Size. A 7B checkpoint is 15 GB in bfloat16, a trainer state of it about 90 GB: allow for
     `saving.keep` states and one artifact of each stage."""
-    storage_class_name: str | None = None
+    storage_class_name: str | None = Field(default=None, max_length=253)
     """Storage class; unset: the cluster's default."""
     access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = "ReadWriteMany"
     """ReadWriteMany, since the stages of a run rarely land on one node; ReadWriteOnce is enough
@@ -77,7 +83,7 @@ class Storage(OneOf):
     """A claim to be made where it does not exist."""
     directory: str | None = Field(default=None, min_length=1, max_length=1024)
     """A directory, relative to the run file: runs on one machine."""
-    object_store: str | None = Field(default=None, pattern=OBJECT_STORE)
+    object_store: str | None = Field(default=None, pattern=OBJECT_STORE, max_length=1024)
     """An object-store prefix, `s3://bucket/prefix`; the stages' service account may read and write
     it."""
 
@@ -106,7 +112,7 @@ class Resources(Model):
 class EnvVar(Model):
     """An environment variable of the stage's container."""
 
-    name: str = Field(pattern=ENVIRONMENT_NAME)
+    name: str = Field(pattern=ENVIRONMENT_NAME, max_length=256)
     """Name of the variable; one of the defaults' variables with the same name is replaced."""
     value: str | None = Field(default=None, max_length=32768)
     """Literal value."""
@@ -225,7 +231,7 @@ class Queue(Model):
 
     name: str = Field(pattern=DNS_LABEL)
     """LocalQueue of the stage Jobs, in the run's namespace."""
-    priority_class: str | None = None
+    priority_class: str | None = Field(default=None, max_length=253)
     """WorkloadPriorityClass of the Jobs; unset: the queue's own order."""
 
 

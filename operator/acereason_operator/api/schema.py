@@ -1,6 +1,6 @@
-"""What is derived from the models: the JSON Schema of a run file and its reference page.
+"""What is derived from the models: JSON Schema of a run file, its reference page, the CRD.
 
-python -m acereason_operator.api.schema      # writes both, from the root of the repository
+python -m acereason_operator.api.schema      # writes them, from the root of the repository
 """
 
 import json
@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from acereason_operator.api.crd import CRD_FILE, crd_text
 from acereason_operator.api.reference import reference
 from acereason_operator.api.run import GROUP, KIND, VERSION, AceReasonRun
 
@@ -29,7 +30,7 @@ def json_schema() -> dict[str, Any]:
 def generated() -> dict[Path, str]:
     """The text of each generated file, by its path below the root of the repository."""
     schema = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
-    return {SCHEMA_FILE: schema, REFERENCE_FILE: reference()}
+    return {SCHEMA_FILE: schema, REFERENCE_FILE: reference(), CRD_FILE: crd_text()}
 
 
 def write(root: Path) -> None:

@@ -167,6 +167,12 @@ class RunStatus(Model):
     """Running stage or stages, for the eye."""
     progress: str = ""
     """For the eye: `3/7` stages, step of the running one."""
+    attempt: str = ""
+    """For the eye: number of the attempt of each running stage."""
+    reward: str = ""
+    """For the eye: last mean reward, of the lowest stage that has one."""
+    message: str = ""
+    """For the eye: what a person should know; empty while all goes well."""
     conditions: list[Condition] = Field(default_factory=list)
     """Complete, Failed, Suspended, Stalled."""
     stages: list[StageStatus] = Field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The run's own part of status: conditions for programs, three words for the eye.
+"""The run's own part of status: conditions for programs, a few words for the eye.
 
 Everything here is derived from the stages; nothing of it is read back, except the times at which
 conditions changed.
@@ -21,6 +21,8 @@ from acereason_operator.planner.times import rfc3339
 Holds = tuple[bool, str, str]
 """(whether it holds, CamelCase reason, sentence)."""
 
+_TROUBLES: tuple[ConditionType, ...] = ("Failed", "Suspended", "Stalled")
+
 
 def run_status(
     before: RunStatus, statuses: Mapping[str, StageStatus], scenes: Mapping[str, Scene],
@@ -41,6 +43,9 @@ def run_status(
         state=_state(found, entries),
         stage=", ".join(s.name for s in entries if s.attempt is not None),
         progress=_progress(entries),
+        attempt=", ".join(str(s.attempt.number) for s in entries if s.attempt is not None),
+        reward=_reward(entries),
+        message=_message(found, entries),
         conditions=[
             _condition(type_, holds, old.get(type_), run.metadata.generation, now)
             for type_, holds in found.items()
@@ -51,9 +56,54 @@ def run_status(
     )
 
 
+def worth_writing(before: RunStatus, after: RunStatus) -> bool:
+    """Whether a status differs from the written one in more than that a claimed Job was seen.
+
+    That alone waits for the next write. What it guards against, a Job that is gone being made
+    again, is harmless while nothing else was written since the claim: it is the same Job under the
+    same name, and what an earlier one published under its key is found again.
+    """
+    return _all_seen(before) != _all_seen(after)
+
+
+def refused(before: RunStatus, generation: int, reason: str, sentence: str, now: datetime) -> (
+    RunStatus
+):  # fmt: skip
+    """The status of a run that nothing can be planned for until its spec is edited: it can't be
+    read, or this cluster can't serve it. What its stages had reached stands."""
+    old = {c.type: c for c in before.conditions}
+    found: dict[ConditionType, Holds] = {
+        "Complete": (False, reason, ""),
+        "Failed": (True, reason, sentence),
+        "Suspended": (False, "NotSuspended", ""),
+        "Stalled": (False, "NotStalled", ""),
+    }
+    return before.model_copy(
+        update={
+            "observed_generation": generation,
+            "state": "Failed",
+            "conditions": [
+                _condition(type_, holds, old.get(type_), generation, now)
+                for type_, holds in found.items()
+            ],
+            "started_at": before.started_at or rfc3339(now),
+        }
+    )
+
+
 def is_true(status: RunStatus, type_: ConditionType) -> bool:
     """Whether a condition holds."""
     return any(c.type == type_ and c.status == "True" for c in status.conditions)
+
+
+def _all_seen(status: RunStatus) -> RunStatus:
+    stages = [
+        s.model_copy(update={"attempt": s.attempt.model_copy(update={"seen": True})})
+        if s.attempt
+        else s
+        for s in status.stages
+    ]
+    return status.model_copy(update={"stages": stages})
 
 
 def _complete(entries: list[StageStatus]) -> Holds:
@@ -131,3 +181,18 @@ def _progress(entries: list[StageStatus]) -> str:
         if s.state == "Running"
     ]
     return f"{done}/{len(entries)}" + (f" ({', '.join(steps)})" if steps else "")
+
+
+def _reward(entries: list[StageStatus]) -> str:
+    rewards = [s.metrics["reward"] for s in entries if "reward" in s.metrics]
+    return f"{rewards[-1]:.3f}" if rewards else ""
+
+
+def _message(found: Mapping[ConditionType, Holds], entries: list[StageStatus]) -> str:
+    """Why the run does not go on, else why a stage in work does not."""
+    for type_ in _TROUBLES:
+        holds, _, message = found[type_]
+        if holds:
+            return message
+    at_work = [s for s in entries if s.attempt is not None or s.state == "BackingOff"]
+    return next((s.message for s in at_work if s.message), "")

@@ -1,0 +1,357 @@
+"""What the API server checks beyond types and bounds, in CEL.
+
+The same rules stand in the models as validators, which also read files without a server; a test
+holds the two together over a corpus. What CEL cannot say (a walk along `needs` of any length) is
+left to `acereason validate` and the planner.
+
+Single values inside a written object are there, since they have defaults; objects may be absent.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from acereason_trainer.config.common import Range
+from acereason_trainer.config.curate import PassRate
+from acereason_trainer.config.evaluate import Evaluate
+from acereason_trainer.config.forms import EXPLANATIONS, SHORT_NAME
+from acereason_trainer.config.rl import (
+    RL,
+    CodeRL,
+    GroupSize,
+    MathRL,
+    Overlong,
+    RLStop,
+    Temperature,
+)
+from acereason_trainer.config.sft import SFT, SFTBudget
+from acereason_trainer.config.sources import ModelSource, Source
+from acereason_trainer.config.stage_file import StageSettings
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from acereason_operator.api.annotations import model_in
+from acereason_operator.api.crd_schema import Rule, Schema
+from acereason_operator.api.run import (
+    AceReasonRunSpec,
+    Deadlines,
+    EnvVar,
+    Overrides,
+    Resources,
+    Stage,
+    Storage,
+)
+
+UNIONS: tuple[type[BaseModel], ...] = (
+    ModelSource, Source, Storage, Temperature, GroupSize, RLStop, SFTBudget,
+)  # fmt: skip
+"""Models of which exactly one member is set."""
+
+_NAMES = "self.stages.map(t, t.name)"
+_SOURCES = ("model", "data", "validation")
+
+
+def _one_of(union: type[BaseModel]) -> Rule:
+    members = [info.alias or name for name, info in union.model_fields.items()]
+    given = ", ".join(f"has(self.{member})" for member in members)
+    return Rule(f"[{given}].exists_one(given, given)", f"needs exactly one of {', '.join(members)}")
+
+
+def _keyed(key: str) -> Schema:
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+
+
+def _default(model: type[BaseModel], field: str) -> Any:
+    return model.model_fields[field].default
+
+
+def _warm_up(model: type[BaseModel], steps: str) -> Rule:
+    """Warm-up must end before the stage does; `steps` is the CEL of when that is."""
+    warm_up = _default(model, "optimizer").warmup_steps
+    return Rule(
+        f"(has(self.optimizer) ? self.optimizer.warmupSteps : {warm_up}) < ({steps})",
+        "optimizer.warmupSteps: the stage ends before the warm-up does; warm up for fewer",
+    )
+
+
+def _rl(model: type[RL]) -> list[Rule]:
+    never = 2**53
+    steps = (
+        f"!has(self.stop) ? {_default(model, 'stop').steps} : has(self.stop.steps) ? "
+        f"self.stop.steps : has(self.stop.plateau) ? self.stop.plateau.maxSteps : {never}"
+    )
+    return [
+        Rule(
+            "!has(self.stop) || !has(self.stop.plateau) || has(self.validation)",
+            "stop.plateau: a plateau is seen by validation, which is not set; add validation: "
+            "{everySteps: 50} beside stop",
+        ),
+        _warm_up(model, steps),
+    ]
+
+
+def _stage() -> Iterator[Rule]:
+    yield _one_of(StageSettings)
+    yield Rule(
+        "has(self.curate) || !has(self.inputs) || !has(self.inputs.heldOut) || "
+        "self.inputs.heldOut.size() == 0",
+        "only a curate stage drops what overlaps with held-out sets; remove it, or move it to the "
+        "curate stage",
+        field=".inputs.heldOut",
+    )
+    yield Rule(
+        "has(self.mathRL) || has(self.codeRL) || !has(self.inputs) || !has(self.inputs.validation)",
+        "only mathRL and codeRL validate while they train; remove it, or add an evaluate stage",
+        field=".inputs.validation",
+    )
+    yield Rule(
+        "!has(self.curate) || has(self.curate.passRate) || !has(self.inputs) || "
+        "!has(self.inputs.model)",
+        "a curate stage asks a model only for passRate, which is not set; remove it, or set "
+        "curate.passRate",
+        field=".inputs.model",
+    )
+    for kind in ("mathRL", "codeRL"):
+        yield Rule(
+            f"!has(self.{kind}) || has(self.{kind}.validation) == "
+            "(has(self.inputs) && has(self.inputs.validation))",
+            f"{kind}.validation and inputs.validation belong together: how often, and on which "
+            "problems; add the other one or remove both",
+        )
+    yield Rule(
+        "!has(self.curate) || !has(self.curate.decontamination) || "
+        "dyn(self.curate.decontamination) == null || "
+        "(has(self.inputs) && has(self.inputs.heldOut) && self.inputs.heldOut.size() > 0)",
+        "curate.decontamination has nothing to compare with; add the evaluation sets: inputs: "
+        "{heldOut: [...]}",
+    )
+
+
+def _spec() -> Iterator[Rule]:
+    yield Rule(
+        "self.stages.all(s, !has(s.needs) || s.needs.all(n, n != s.name))",
+        "stages: a stage cannot need itself; remove it from its needs",
+    )
+    yield Rule(
+        f"[{_NAMES}].all(names, self.stages.all(s, !has(s.needs) || s.needs.all(n, n in names)))",
+        "stages: needs names a stage that does not exist; correct the name",
+    )
+    yield Rule(
+        f"[{_NAMES}].all(names, self.stages.all(s, !has(s.needs) || s.needs.all(n, "
+        "names.indexOf(n) <= names.indexOf(s.name))))",
+        "stages: a stage can need only what is above it; move one of them",
+    )
+    for name, kinds in (("model", ("sft", "mathRL", "codeRL")), ("data", ("curate",)),
+                        ("validation", ("curate",))):  # fmt: skip
+        yield _from_stage(name, kinds)
+    yield Rule(
+        "self.stages.all(s, !has(s.inputs) || !has(s.inputs.heldOut) || s.inputs.heldOut.all(h, "
+        "!has(h.stage) || self.stages.exists(t, t.name == h.stage && has(t.curate))))",
+        "stages: inputs.heldOut[].stage must name a curate stage",
+    )
+    yield Rule(
+        "[self.stages.map(t, has(t.curate)).indexOf(true)].all(first, "
+        f"[{_NAMES}].all(names, self.stages.all(s, (has(s.inputs) && has(s.inputs.data)) || "
+        "((!has(s.needs) || s.needs.size() > 0) && first >= 0 && "
+        "names.indexOf(s.name) > first))))",
+        "stages: every stage reads data, and one has no curate stage along its needs; add inputs: "
+        "{data: {path: ...}} to it, or let it need a curate stage",
+    )
+    paths = ["self.model.path", "self.model.fromConfig.config", "self.model.fromConfig.tokenizer"]
+    absolute = " && ".join(_absolute(path, "self.model") for path in paths)
+    of_stages = " && ".join(_absolute(f"s.inputs.{name}.path", "s.inputs") for name in _SOURCES)
+    yield Rule(
+        f"!has(self.storage.objectStore) || ({absolute} && self.stages.all(s, !has(s.inputs) || "
+        f"({of_stages} && (!has(s.inputs.heldOut) || s.inputs.heldOut.all(h, !has(h.path) || "
+        "h.path.startsWith('/'))))))",
+        "a path is relative to the run file, which stages on an object store do not see; use hub, "
+        "artifact or the absolute path of a mounted volume",
+    )
+    yield Rule(
+        "!has(self.storage.claimTemplate) || "
+        "self.storage.claimTemplate.accessMode != 'ReadWriteOnce' || self.stages.all(s, "
+        "(has(s.nodes) ? s.nodes : has(self.defaults) && has(self.defaults.nodes) ? "
+        "self.defaults.nodes : 1) == 1)",
+        "several nodes cannot share a claim that is ReadWriteOnce; set "
+        "storage.claimTemplate.accessMode: ReadWriteMany",
+    )
+
+
+def _from_stage(name: str, kinds: Sequence[str]) -> Rule:
+    """An input that names a stage names one above, of a kind that makes what is wanted."""
+    asked = f"s.inputs.{name}"
+    makes = " || ".join(f"has(t.{kind})" for kind in kinds)
+    return Rule(
+        f"[{_NAMES}].all(names, self.stages.all(s, !has(s.inputs) || !has({asked}) || "
+        f"!has({asked}.stage) || (names.indexOf({asked}.stage) < names.indexOf(s.name) && "
+        f"self.stages.exists(t, t.name == {asked}.stage && ({makes})))))",
+        f"stages: inputs.{name}.stage must name a stage above of kind {' or '.join(kinds)}",
+    )
+
+
+def _absolute(path: str, top: str) -> str:
+    """A path that is set starts with a slash; what holds it, below `top`, may be absent."""
+    parts = path.removeprefix(f"{top}.").split(".")
+    absent = [f"!has({top}.{'.'.join(parts[: n + 1])})" for n in range(len(parts))]
+    return f"({' || '.join(absent)} || {path}.startsWith('/'))"
+
+
+_ZERO = "'^(0+([.]0+)?(ms|s|m|h))+$'"
+
+RULES: dict[type[BaseModel], Sequence[Rule]] = {
+    **{union: [_one_of(union)] for union in UNIONS},
+    Range: [
+        Rule(
+            "has(self.min) || has(self.max)",
+            "has neither min nor max and matches everything; give one of them",
+        ),
+        Rule(
+            "!has(self.min) || !has(self.max) || self.min <= self.max",
+            "min is above max; swap them",
+        ),
+    ],
+    PassRate: [
+        Rule(
+            "self.maxCorrect <= self.samples",
+            "maxCorrect is above samples, which would keep everything; use less than samples",
+            "string(self.maxCorrect) + ' is above samples ' + string(self.samples) + "
+            "', which would keep everything; use ' + string(self.samples - 1) + ' or less'",
+            field=".maxCorrect",
+        ),
+        Rule(
+            "self.minCorrect <= self.maxCorrect",
+            "minCorrect is above maxCorrect, which would drop everything; swap them",
+            field=".minCorrect",
+        ),
+    ],
+    GroupSize: [
+        _one_of(GroupSize),
+        Rule(
+            "(!has(self.fixed) || self.fixed > 1) && "
+            "(!has(self.perEpoch) || self.perEpoch.all(size, size > 1))",
+            "1 gives no spread to learn from; use 2 or more (the papers: 8 or 16)",
+        ),
+    ],
+    Overlong: [
+        Rule(
+            "self.mode == 'mask' || (self.inStatistics && self.inDenominator)",
+            "inStatistics and inDenominator mean something only with mode: mask; leave them out or "
+            "set mode: mask",
+        )
+    ],
+    MathRL: _rl(MathRL),
+    CodeRL: _rl(CodeRL),
+    SFT: [
+        Rule(
+            "self.tokensPerMicroBatch >= self.rowTokens",
+            "tokensPerMicroBatch is below rowTokens; one packed row must fit",
+            "string(self.tokensPerMicroBatch) + ' is below rowTokens ' + string(self.rowTokens) + "
+            "'; one packed row must fit'",
+            field=".tokensPerMicroBatch",
+        ),
+        _warm_up(SFT, f"has(self.budget) && has(self.budget.steps) ? self.budget.steps : {2**53}"),
+    ],
+    Evaluate: [
+        Rule(
+            "!has(self.passAt) || self.passAt.all(k, self.sets.all(s, s.samples >= k))",
+            "pass@k needs at least k samples per problem; raise samples of each set or leave the k "
+            "out",
+            field=".passAt",
+        )
+    ],
+    EnvVar: [
+        Rule("has(self.value) != has(self.valueFrom)", "needs exactly one of value, valueFrom")
+    ],
+    Resources: [
+        Rule(
+            f"!has(self.{where}) || !('cpu' in self.{where}) || "
+            f"!string(self.{where}['cpu']).matches('^[0.]+[A-Za-z]*$')",
+            f"{where}.cpu: 0 CPUs cannot run anything; ask for more, as in 1 or 500m",
+        )
+        for where in ("requests", "limits")
+    ],
+    Deadlines: [
+        Rule(
+            f"!has(self.{name}) || !self.{name}.matches({_ZERO})",
+            "would end every attempt at once; use more, or leave it out",
+            field=f".{name}",
+        )
+        for name in ("pending", "noProgress", "active")
+    ],
+    Stage: list(_stage()),
+    AceReasonRunSpec: list(_spec()),
+}
+"""Rules of each model's objects."""
+
+LISTS: dict[tuple[type[BaseModel], str], Schema] = {
+    (AceReasonRunSpec, "stages"): _keyed("name"),
+    (Stage, "needs"): {"x-kubernetes-list-type": "set"},
+    (Stage, "env"): _keyed("name"),
+    (Overrides, "env"): _keyed("name"),
+    (Evaluate, "sets"): _keyed("name"),
+}
+"""Lists in which nothing may stand twice."""
+
+
+def run_rules() -> list[Rule]:
+    """Rules of the whole object: its name, and what can't be edited any more."""
+    return [
+        Rule(f"self.metadata.name.matches('{SHORT_NAME}')",
+             f"metadata.name: {EXPLANATIONS[SHORT_NAME]}"),
+        *_finished(),
+    ]  # fmt: skip
+
+
+def _finished() -> Iterator[Rule]:
+    """What a finished stage was made from stays as it is.
+
+    The planner checks the same by digests and more exactly: what the stage read by default, too.
+    """
+    begun = "!has(oldSelf.status) || !has(oldSelf.status.stages) || "
+    done = "oldSelf.status.stages.filter(d, d.state in ['Complete', 'Reused']).map(d, d.name)"
+    advice = "undo the edit, or give the changed stage another name to run it"
+    yield Rule(
+        f"{begun}[{done}].all(done, done.size() == 0 || self.spec.seed == oldSelf.spec.seed)",
+        "spec.seed: stages have finished with the old one; undo the edit, or start another run",
+    )
+    pairs = (
+        f"{begun}[{done}].all(done, oldSelf.spec.stages.all(o, !(o.name in done) || "
+        "self.spec.stages.all(n, n.name != o.name || ({same}))))"
+    )
+    yield Rule(
+        pairs.format(same="o.?inputs == n.?inputs"),
+        f"spec.stages: inputs of a stage that has finished cannot be edited; {advice}",
+    )
+    for field, info in StageSettings.model_fields.items():
+        kind = info.alias or field
+        model = model_in(info.annotation)
+        assert model is not None, "every kind has its settings"
+        same = " && ".join(_same(model, f"o.{kind}", f"n.{kind}"))
+        yield Rule(
+            pairs.format(same=f"!has(o.{kind}) || (has(n.{kind}) && {same})"),
+            f"spec.stages: {kind} of a stage that has finished cannot be edited; {advice}",
+        )
+
+
+def _same(model: type[BaseModel], one: str, other: str) -> Iterator[str]:
+    """Comparisons of all that is in the stage key."""
+    for name, info in model.model_fields.items():
+        field, inner = info.alias or name, model_in(info.annotation)
+        if _left_out(info):
+            continue
+        if inner is not None and any(map(_left_out, _fields_below(inner))):
+            yield from _same(inner, f"{one}.?{field}", f"{other}.?{field}")
+        else:
+            yield f"{one}.?{field} == {other}.?{field}"
+
+
+def _fields_below(model: type[BaseModel]) -> Iterator[FieldInfo]:
+    for info in model.model_fields.values():
+        yield info
+        inner = model_in(info.annotation)
+        if inner is not None:
+            yield from _fields_below(inner)
+
+
+def _left_out(info: FieldInfo) -> bool:
+    extra = info.json_schema_extra
+    return isinstance(extra, dict) and extra.get("x-acereason-in-key") is False
