@@ -215,6 +215,17 @@ class RL(Model):
         return self
 
     @model_validator(mode="after")
+    def _own_reward_stays_here(self) -> "RL":
+        if self.reward is not None and self.verifier.service not in ("auto", "local"):
+            raise Combination(
+                "a reward of your own is code of the stage's image, which a verifier service does "
+                "not have; leave service out or set it to local",
+                "verifier.service",
+                "reward",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _overlong_switches(self) -> "RL":
         o = self.overlong
         if o.mode == "penalize" and not (o.in_statistics and o.in_denominator):
