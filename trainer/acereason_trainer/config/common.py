@@ -120,7 +120,13 @@ class Prompting(Model):
     )
     """Stands before a function header, where the problem gives one."""
     think_open: str = Field(default="<think>\n", max_length=64)
-    """Opens the assistant's turn, so that the model reasons first."""
+    """Opens the assistant's turn, so that the model reasons first; then only what follows
+    `</think>` can hold its answer. Empty, for models that do not reason: all of a response can."""
+
+    @property
+    def thinks(self) -> bool:
+        """Whether a response has to end its reasoning before it answers."""
+        return bool(self.think_open.strip())
 
 
 class ModelLoading(Model):

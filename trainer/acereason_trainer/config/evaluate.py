@@ -1,6 +1,6 @@
 """Settings of an `evaluate` stage: avg@k with its standard error, unbiased pass@k."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -45,6 +45,9 @@ class Evaluate(Model):
     """How the weights are held."""
     verifier: Verifier = Verifier()
     """Who checks answers."""
+    code_comparator: Literal["exact", "lcb"] = "exact"
+    """Who decides whether a program's output is right. `exact`: as in training, with a problem's
+    own tolerance. `lcb`: LiveCodeBench's rules, for comparison with published figures."""
     sequences_per_batch: int = Field(default=64, ge=1)
     """Sequences decoded together."""
     keep_samples: int = Field(default=20, ge=0, json_schema_extra=NOT_IN_KEY)

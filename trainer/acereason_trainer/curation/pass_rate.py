@@ -8,6 +8,7 @@ without spread, which teaches nothing.
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 
 from acereason_trainer.config.curate import PassRate
 from acereason_trainer.curation.funnel import Step
@@ -49,7 +50,8 @@ def with_pass_rates(
     recorder.expect(recorder.step + len(prompts))
     asked = questions(prompts, settings.samples, settings.prompting, measured.tokenizer, name)
     batches = in_batches(asked, size)
-    with closing(Rewarders(make_rewarder, settings.verifier)) as rewarders:
+    make = partial(make_rewarder, require_think=settings.prompting.thinks)
+    with closing(Rewarders(make, settings.verifier)) as rewarders:
         journal = attempt_journal(context.work_dir)
         examiner = Examiner(
             sampler, rewarders, params, journal, recorder, context.stop, context.file.grace_seconds

@@ -16,6 +16,7 @@ from acereason_trainer.dataset import Domain, Row
 from acereason_trainer.evaluation.journal import Answer, AnswerJournal
 from acereason_trainer.prompting import render_prompt
 from acereason_trainer.rewards.protocol import Grade, Rewarder
+from acereason_trainer.rewards.verdict_metrics import verdict_shares, walls_missing
 from acereason_trainer.rewards.waiting import verdict_of
 from acereason_trainer.rollout.protocol import Completion, Sampler, SampleRequest, SamplingParams
 from acereason_trainer.rollout.seeds import draw_seed
@@ -65,6 +66,8 @@ class Examined:
     """In the order in which they were asked for."""
     seconds: float | None
     """Of drawing; None where an earlier attempt had drawn it."""
+    grades: Sequence[Grade] = ()
+    """Of the answers, where they were checked now."""
 
     def metrics(self) -> dict[str, float]:
         """Its row of curves."""
@@ -75,7 +78,8 @@ class Examined:
             "accuracy": sum(a.correct for a in checked) / max(len(checked), 1),
             "response_tokens": tokens / len(answers),
             "truncated_share": sum(a.truncated for a in answers) / len(answers),
-            "infra_error_share": 1 - len(checked) / len(answers),
+            **verdict_shares([a.verdict for a in answers]),
+            **walls_missing(self.grades),
         }
         if self.seconds is not None:
             row["generated_tokens_per_second"] = tokens / max(self.seconds, 1e-9)
@@ -143,7 +147,7 @@ class Examiner:
             self.recorder.dump_rollouts(number, graded)
             answers = [_answer(c, grade) for c, grade in graded]
             self.journal.keep(requests, self.params, answers)
-            return Examined(answers, seconds)
+            return Examined(answers, seconds, [grade for _, grade in graded])
 
         return finish
 
@@ -188,4 +192,5 @@ def _answer(c: Completion, grade: Grade) -> Answer:
         truncated=c.finish == "length",
         text=c.text,
         detail=grade.detail,
+        passed=grade.passed,
     )

@@ -38,6 +38,8 @@ class Answer:
     """The response."""
     detail: str
     """The extracted answer or the first failing test."""
+    passed: tuple[bool, ...] | None = None
+    """Code: outcome of each test, where all were run."""
 
     @property
     def checked(self) -> bool:
@@ -88,4 +90,11 @@ def attempt_journal(work_dir: Path) -> AnswerJournal:
 
 
 def _answer(request: SampleRequest, row: dict[str, Any]) -> Answer:
-    return Answer(**{**row, "verdict": Verdict(row["verdict"])})
+    passed = row["passed"]
+    return Answer(
+        **{
+            **row,
+            "verdict": Verdict(row["verdict"]),
+            "passed": None if passed is None else tuple(passed),
+        }
+    )

@@ -49,6 +49,7 @@ def _sample(
         "response": answer.text,
         "verdict": answer.verdict,
         "detail": answer.detail,
+        "passed": answer.passed,
         "tokens": answer.tokens,
         "truncated": answer.truncated,
     }

@@ -7,14 +7,17 @@ alone, so that evaluations of different checkpoints can be compared problem by p
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from acereason_trainer.config.common import Verifier
 from acereason_trainer.config.evaluate import Evaluate, EvaluationSet
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.dataset import (
+    Domain,
     Row,
     data_files,
     drawn_positions,
@@ -43,7 +46,7 @@ from acereason_trainer.evaluation.results import (
 from acereason_trainer.policy.loading import check_context
 from acereason_trainer.prompting import prompt_text
 from acereason_trainer.publishing import publish
-from acereason_trainer.rewards import make_rewarder
+from acereason_trainer.rewards import Rewarder, make_rewarder
 from acereason_trainer.rollout.protocol import SamplingParams
 from acereason_trainer.stage import StageContext, StageFailure
 from acereason_trainer.telemetry.recorder import Recorder
@@ -57,7 +60,7 @@ def run(context: StageContext) -> None:
     measured = load_measured_model(context.model_dir, settings.loading)
     sampler = sampler_of(measured, settings.sequences_per_batch, context.stop.check)
     with (
-        closing(Rewarders(make_rewarder, settings.verifier)) as rewarders,
+        closing(Rewarders(rewarders_of(settings), settings.verifier)) as rewarders,
         Recorder(
             context.work_dir,
             total=sum(len(rows) * s.samples for s, rows in sets),
@@ -92,6 +95,17 @@ def run(context: StageContext) -> None:
                 lambda row: prompt_text(row, settings.prompting, measured.tokenizer),
             )
         publish_evaluation(context, EvaluationResult(sets=results), samples, recorder)
+
+
+def rewarders_of(settings: Evaluate) -> Callable[[Domain, Verifier], Rewarder]:
+    """How checkers are made: programs meet all their tests, so that the result says how far each
+    came."""
+    return partial(
+        make_rewarder,
+        all_tests=True,
+        comparator=settings.code_comparator,
+        require_think=settings.prompting.thinks,
+    )
 
 
 def measure(

@@ -61,7 +61,14 @@ def run(context: StageContext) -> None:
     )
     window = stage.health.window if stage.health else None
     with (
-        closing(make_rewarder(domain, stage.verifier, stage.reward)) as rewarder,
+        closing(
+            make_rewarder(
+                domain,
+                stage.verifier,
+                stage.reward,
+                require_think=stage.prompting.thinks,
+            )
+        ) as rewarder,
         Recorder(
             context.work_dir, total=total, unit="steps", settings=stage.telemetry, key=key
         ) as recorder,

@@ -6,7 +6,7 @@ from statistics import fmean
 from torch import Tensor
 
 from acereason_trainer.policy.protocol import Update
-from acereason_trainer.rewards.protocol import Verdict
+from acereason_trainer.rewards.verdict_metrics import verdict_shares, walls_missing
 from acereason_trainer.rl.rollouts import Rollout, Rollouts
 
 
@@ -38,8 +38,8 @@ def measure(
         "no_signal_share": fmean(not bool(row.any()) for row in advantages),
         "all_right_share": fmean(bool(g) and min(g) == 1 for g in groups),
         "all_wrong_share": fmean(bool(g) and max(g) == 0 for g in groups),
-        "format_share": fmean(r.grade.verdict is Verdict.FORMAT for r in flat),
-        "infra_error_share": fmean(not r.counted for r in flat),
+        **verdict_shares([r.grade.verdict for r in flat]),
+        **walls_missing(r.grade for r in flat),
         "masked_share": float(left_out.float().mean()),
         "advantage_std": float(advantages.std()),
         "loss": update.loss,
