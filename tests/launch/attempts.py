@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +21,9 @@ from acereason_trainer.config.stage_file import (
 )
 from acereason_trainer.prepare.key import stage_key
 
+from tests.waiting import PATIENCE, wait_for
+
 FAKE_RANK = Path(__file__).with_name("fake_rank.py")
-PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -112,23 +112,6 @@ def an_attempt(
     path.parent.mkdir(parents=True)
     path.write_text(yaml.safe_dump(file.dump()))
     return Attempt(file, path)
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    """Wait until a condition holds; fails by name."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s for {what}"
-        time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 def ended_by(process: "subprocess.Popen[bytes]", number: signal.Signals) -> int:

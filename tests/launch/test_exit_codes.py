@@ -2,12 +2,15 @@
 
 import json
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
 from acereason_trainer.artifacts.states import write_state
 from acereason_trainer.config.exit_codes import ExitCode
-from attempts import an_attempt, ended_by, is_alive, wait_for
+from attempts import an_attempt, ended_by
+
+from tests.waiting import is_alive, wait_for
 
 
 @pytest.mark.parametrize(
@@ -99,6 +102,14 @@ def test_an_image_that_computes_another_key_refuses(tmp_path: Path) -> None:
     assert attempt.launch("publish").returncode == 78
     assert attempt.record.reason == "KeyMismatch"
     assert "curate-" + "0" * 32 in attempt.record.message
+
+
+def test_a_stage_file_may_lie_anywhere(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path)
+    mounted = attempt.path.rename(tmp_path / "mounted.yaml")
+    command = [word.replace(str(attempt.path), str(mounted)) for word in attempt.command("publish")]
+    assert subprocess.run(command, check=False).returncode == 0
+    assert attempt.record.artifact is not None
 
 
 def test_an_attempt_that_was_not_prepared_is_refused(tmp_path: Path) -> None:

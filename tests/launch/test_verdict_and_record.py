@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from acereason_trainer.config.stage_file import ResultRecord
 from acereason_trainer.launch.ranks import BadEnvironment, placement
-from acereason_trainer.launch.record import LARGEST_RECORD, fitted
+from acereason_trainer.launch.record import fitted
 from acereason_trainer.launch.verdict import Circumstances, RankEnd, verdict
+from acereason_trainer.termination_log import LARGEST_RECORD
 from attempts import an_attempt
 from hypothesis import given
 from hypothesis import strategies as st

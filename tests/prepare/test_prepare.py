@@ -21,9 +21,9 @@ from acereason_trainer.config.stage_file import (
     ResumeState,
     StageFile,
 )
-from acereason_trainer.prepare.__main__ import LARGEST_RECORD
 from acereason_trainer.prepare.answer import answer
 from acereason_trainer.prepare.key import stage_key
+from acereason_trainer.termination_log import LARGEST_RECORD
 from stage_builders import a_dataset, a_model, a_stage_file, written
 
 
@@ -186,11 +186,12 @@ def test_a_source_that_cannot_be_used_ends_with_78_and_a_sentence(world, why):
 def test_a_file_that_is_no_stage_file_ends_with_78_and_a_sentence(world, content, sentence):
     path = world / "stage.yaml"
     path.write_text(content)
-    done = prepare(path)
+    message = world / "termination-log"
+    done = prepare(path, env=os.environ | {"ACEREASON_TERMINATION_LOG": str(message)})
     assert done.returncode == 78
     assert sentence in done.stderr
     assert done.stderr.count("\n") == 1
-    assert record_beside(path).exit_code == 78
+    assert PrepareRecord.parse_json(message.read_bytes()).exit_code == 78
 
 
 def test_an_object_store_is_refused_in_a_sentence(world):
@@ -258,9 +259,47 @@ def until(condition) -> None:
 def test_an_old_answer_never_outlives_the_start_of_a_new_one(world):
     path = written(a_file(world))
     assert prepare(path).returncode == 0
-    path.write_text("{}")
+    (world / "d.jsonl").unlink()
     assert prepare(path).returncode == 78
     assert record_beside(path).key is None
+
+
+def test_a_stage_file_on_a_read_only_mount_leaves_its_records_in_the_attempts_directory(world):
+    """As in a pod: the file is mounted from somewhere, the termination log is a file of its own."""
+    file = a_file(world)
+    mount, message = world / "mount", world / "termination-log"
+    mount.mkdir()
+    (mount / "stage.yaml").write_text(json.dumps(file.dump()))
+    mount.chmod(0o555)
+    message.touch()
+    done = prepare(
+        mount / "stage.yaml", env=os.environ | {"ACEREASON_TERMINATION_LOG": str(message)}
+    )
+    assert (done.returncode, done.stderr) == (0, "starts from the beginning\n")
+    directory = world / "store" / file.work_dir
+    assert [path.name for path in mount.iterdir()] == ["stage.yaml"]
+    assert read_stage_file(directory / "stage.yaml") == file
+    assert message.read_bytes() == (directory / "prepare.json").read_bytes()
+
+
+def test_a_stop_is_told_in_the_termination_log(world):
+    path, message = written(a_file(world)), world / "termination-log"
+    with holding(world / "store" / COLLECTING):  # so it waits inside its work
+        process = subprocess.Popen(
+            [sys.executable, "-m", "acereason_trainer.prepare", str(path)],
+            env=os.environ | {"ACEREASON_TERMINATION_LOG": str(message)},
+        )
+        until(lambda: is_held(path.parent / "prepare.lock") or process.poll() is not None)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143
+    assert PrepareRecord.parse_json(message.read_bytes()).exit_code == 143
+
+
+def test_a_termination_log_that_cannot_be_written_changes_no_end(world):
+    path = written(a_file(world))
+    done = prepare(path, env=os.environ | {"ACEREASON_TERMINATION_LOG": str(world)})
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1].startswith("warning: ACEREASON_TERMINATION_LOG=")
 
 
 def test_as_many_held_out_sets_as_a_run_may_have_fit_into_the_record(world):

@@ -37,11 +37,12 @@ from acereason_trainer.config.stage_file import (
 from acereason_trainer.launch.logs import LogFollower
 from acereason_trainer.launch.memory import memory_kills
 from acereason_trainer.launch.ranks import BadEnvironment, Placement, Ranks, log_path, placement
-from acereason_trainer.launch.record import fitted, tail_of, write_record, write_termination_log
+from acereason_trainer.launch.record import fitted, tail_of, write_record
 from acereason_trainer.launch.verdict import Circumstances, Verdict, verdict
 from acereason_trainer.launch.watchdog import Watchdog, read_progress
 from acereason_trainer.prepare.key import stage_key
 from acereason_trainer.processes import adopt_orphans, end_children
+from acereason_trainer.termination_log import write_termination_log
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
 TICK = 0.5

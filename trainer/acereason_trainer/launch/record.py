@@ -7,30 +7,18 @@ from pathlib import Path
 
 from acereason_trainer.artifacts.flushing import replace_file
 from acereason_trainer.config.stage_file import ResultRecord
+from acereason_trainer.termination_log import LARGEST_RECORD, write_termination_log
 
-LARGEST_RECORD = 4096
-"""Bytes of a Kubernetes termination message."""
 LOG_TAIL = 2048
 """Bytes of the first failed rank's log."""
 _LONGEST_MESSAGE = 1000
-_TERMINATION_LOG = "ACEREASON_TERMINATION_LOG"
 
 
 def write_record(path: Path, record: ResultRecord) -> None:
-    """Replace the record in one step, and give it to Kubernetes where it says where.
-
-    Environment: ACEREASON_TERMINATION_LOG, the pod's terminationMessagePath.
-    """
+    """Replace the record in one step, and give it to Kubernetes (`termination_log.py`)."""
     content = fitted(record)
     replace_file(path, content)
     write_termination_log(content)
-
-
-def write_termination_log(content: bytes) -> None:
-    """Give a record to Kubernetes where ACEREASON_TERMINATION_LOG says where."""
-    if place := os.environ.get(_TERMINATION_LOG):
-        # Not replaced by rename: the file is a mount of its own.
-        Path(place).write_bytes(content)
 
 
 def fitted(record: ResultRecord) -> bytes:
