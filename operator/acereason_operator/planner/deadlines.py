@@ -32,7 +32,13 @@ def due(status: StageStatus, claim: AttemptClaim, job: JobView, scene: Scene) ->
 
 
 def with_clock(status: StageStatus, claim: AttemptClaim, job: JobView, scene: Scene) -> StageStatus:
-    """Start the attempt's clock when all its pods run, stop it while a queue holds them."""
+    """Start the attempt's clock when all its pods run, stop it while a queue holds them.
+
+    Preparing has no clock: it counts for no deadline once its pod runs, and to note that it does
+    would be a write of its own.
+    """
+    if claim.phase == "Prepare":
+        return status
     if job.queued:
         return stopped_clock(status, claim, scene.now)
     if claim.started_at is None and _all_run(job):
@@ -43,12 +49,10 @@ def with_clock(status: StageStatus, claim: AttemptClaim, job: JobView, scene: Sc
 
 
 def stopped_clock(status: StageStatus, claim: AttemptClaim, until: datetime) -> StageStatus:
-    """Add what the attempt ran to the stage's account. Preparing is not counted."""
+    """Add what the attempt ran to the stage's account."""
     if claim.started_at is None:
         return status
     ran = max((until - parse_time(claim.started_at)).total_seconds(), 0.0)
-    if claim.phase == "Prepare":
-        ran = 0.0
     return status.model_copy(
         update={
             "attempt": claim.model_copy(update={"started_at": None}),
@@ -64,7 +68,7 @@ def _all_run(job: JobView) -> bool:
 
 def _pending(claim: AttemptClaim, job: JobView, scene: Scene) -> datetime | None:
     limit = effective.deadlines(scene.run.spec, scene.stage).pending
-    if limit is None or job.queued or job.finished or claim.started_at is not None:
+    if limit is None or job.queued or job.finished or claim.started_at or _all_run(job):
         return None
     return (job.admitted_at or job.created_at) + parse_duration(limit)
 

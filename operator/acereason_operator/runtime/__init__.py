@@ -1,0 +1,1 @@
+"""What carries plans out on a cluster: watches, a cache, a queue, one loop per run, an election."""

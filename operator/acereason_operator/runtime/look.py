@@ -1,0 +1,142 @@
+"""What is seen of one run, good enough to plan on: cached, and read live where that is in doubt."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from acereason_trainer.config.stage_file import Progress
+
+from acereason_operator.api.status import RunStatus
+from acereason_operator.cluster import labels
+from acereason_operator.cluster.protocol import EVENT, JOB, POD, Cluster, Object
+from acereason_operator.cluster.views import job_view
+from acereason_operator.planner.observed import JobView, Observed
+from acereason_operator.planner.times import earliest, parse_time
+from acereason_operator.runtime import doubts
+from acereason_operator.runtime.nodes import Nodes
+from acereason_operator.runtime.rank_zero import address as rank_zero_address
+from acereason_operator.runtime.seen import Seen, controller_of, name_of, uid_of
+
+Value = TypeVar("Value")
+
+UNEXPLAINED = timedelta(seconds=10)
+"""A Job without pods after so long has Events that say why; they are read as often."""
+ASKED = 1024
+"""Jobs whose live reads are remembered."""
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A look at one run."""
+
+    observed: Observed
+    again_at: datetime | None
+    """When to look again even if nothing is seen to change."""
+    rank_zero: dict[str, tuple[str, str]]
+    """By name of a Job in its train phase: its uid, and the address of its running rank 0."""
+
+
+@dataclass
+class Look:
+    """Looks at runs."""
+
+    cluster: Cluster
+    seen: Seen
+    progress: Callable[[str], Progress | None]
+    """What rank 0 of a Job, by its uid, last said."""
+    nodes: Nodes = field(init=False)
+    _pods_read: "OrderedDict[str, str]" = field(default_factory=OrderedDict)
+    """By uid: the version of a Job at which its pods were read live."""
+    _events_read: "OrderedDict[str, tuple[float, tuple[Object, ...]]]" = field(
+        default_factory=OrderedDict
+    )
+
+    def __post_init__(self) -> None:
+        self.nodes = Nodes(self.cluster)
+
+    async def at(self, run: Object, status: RunStatus, now: datetime) -> Sight:
+        """Every Job of a run. Raises ClusterError where it has to be sure and cannot.
+
+        The pods of a Job that is finished and judged say nothing any more and are left out.
+        """
+        claimed = {stage.attempt.job for stage in status.stages if stage.attempt is not None}
+        views: list[JobView] = []
+        again: list[datetime | None] = []
+        rank_zero: dict[str, tuple[str, str]] = {}
+        for job in self.seen.jobs(run):
+            open_ = job["metadata"]["name"] in claimed or not _finished(job)
+            pods = self.seen.pods(name_of(run), job) if open_ else []
+            view = await self._view(job, pods, now)
+            if job["metadata"]["name"] in claimed and await self._pods_were_missing(job, view):
+                pods = self.seen.pods(name_of(run), job)
+                view = await self._view(job, pods, now)
+            views.append(view)
+            if view.phase == "Train" and (address := rank_zero_address(pods)):
+                rank_zero[view.name] = uid_of(job), address
+            again.append(doubts.next_look(pods, now))
+            if open_ and _waits_for_pods(view):
+                again.append(now + UNEXPLAINED)
+        return Sight(Observed(tuple(views)), earliest(*again), rank_zero)
+
+    async def finds(self, run: Object, job: str) -> bool:
+        """Whether the server itself has a Job of this run by that name; if so it is seen now."""
+        namespace, _ = name_of(run)
+        found = await self.cluster.get(JOB, namespace, job)
+        if found is None or controller_of(found) != uid_of(run):
+            return False
+        return self.seen.take(JOB, found) is not None
+
+    async def _view(self, job: Object, pods: list[Object], now: datetime) -> JobView:
+        ready = await self.nodes.ready(doubts.nodes(pods, now))
+        view = job_view(job, pods, lambda node: ready.get(node, True), self.progress(uid_of(job)))
+        created = parse_time(job["metadata"]["creationTimestamp"])
+        if not _waits_for_pods(view) or now < created + UNEXPLAINED:
+            return view
+        events = await self._events_of(job)
+        return job_view(job, pods, lambda _: True, None, events)
+
+    async def _pods_were_missing(self, job: Object, view: JobView) -> bool:
+        """Read the pods of a Job live where the cache cannot hold all that ended, once for each
+        change of the Job. Returns whether that was done."""
+        uid, version = uid_of(job), job["metadata"]["resourceVersion"]
+        if not doubts.lacks_pods(view) or self._pods_read.get(uid) == version:
+            return False
+        namespace, name = name_of(job)
+        found = await self.cluster.list(POD, namespace, {labels.JOB_NAME: name})
+        for pod in found.items:
+            self.seen.take(POD, pod)
+        _remember(self._pods_read, uid, version)
+        return True
+
+    async def _events_of(self, job: Object) -> tuple[Object, ...]:
+        """Events of a Job that has no pods: a quota that refuses them shows nowhere else."""
+        uid, at = uid_of(job), asyncio.get_running_loop().time()
+        known = self._events_read.get(uid)
+        if known is not None and at - known[0] < UNEXPLAINED.total_seconds():
+            return known[1]
+        namespace, name = name_of(job)
+        about = {"regarding.kind": JOB.kind, "regarding.name": name}
+        events = (await self.cluster.list(EVENT, namespace, fields=about)).items
+        _remember(self._events_read, uid, (at, events))
+        return events
+
+
+def _finished(job: Object) -> bool:
+    return any(
+        c["type"] in ("Complete", "Failed") and c["status"] == "True"
+        for c in job["status"].get("conditions", [])
+    )
+
+
+def _waits_for_pods(view: JobView) -> bool:
+    return not (view.pods or view.finished or view.queued or view.stopping)
+
+
+def _remember(known: "OrderedDict[str, Value]", uid: str, value: Value) -> None:
+    known[uid] = value
+    known.move_to_end(uid)
+    while len(known) > ASKED:
+        known.popitem(last=False)

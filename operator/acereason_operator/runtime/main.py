@@ -1,0 +1,135 @@
+"""`acereason-operator`: the process that a cluster runs."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from secrets import token_hex
+
+import kopf
+from kubernetes.aio import client, config
+
+from acereason_operator.cluster.api_server import ApiServer
+from acereason_operator.runtime.metrics import Metrics
+from acereason_operator.runtime.operator import Operator
+from acereason_operator.runtime.settings import Settings, WrongSettings, read_settings
+from acereason_operator.runtime.watching import Login, registry_for, watch
+
+_log = logging.getLogger(__name__)
+
+FAILED = 1
+MISUSED = 2
+OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM; returns the process's exit code."""
+    try:
+        settings = read_settings(sys.argv[1:] if words is None else words, os.environ)
+    except WrongSettings as wrong:
+        print(f"acereason-operator: {wrong}", file=sys.stderr)
+        return MISUSED
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        return asyncio.run(run(settings))
+    except (OSError, config.ConfigException) as error:
+        print(f"acereason-operator: {error}", file=sys.stderr)
+        return FAILED
+
+
+async def run(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT, or until the watches end by themselves, which is a failure."""
+    stop, stop_watching = asyncio.Event(), asyncio.Event()
+    metrics = Metrics()
+    async with (
+        await _api_server(settings, metrics) as api,
+        await _api_server(settings, metrics) as lease_api,
+    ):
+        identity = f"{socket.gethostname()}_{token_hex(4)}"
+        operator = Operator(settings, api, lease_api, identity, _lease_namespace(settings), metrics)
+        _end_on_signals(stop)
+        starting = asyncio.create_task(operator.start())
+        await _first(starting, stop)
+        watching: asyncio.Task[None] | None = None
+        if not stop.is_set():
+            registry = registry_for(
+                operator.seen,
+                operator.relist,
+                operator.queue.add,
+                operator.heard,
+                _login(settings),
+            )
+            ready = asyncio.Event()
+            watching = asyncio.create_task(
+                watch(registry, settings.namespace, stop_watching, ready), name="watches"
+            )
+            await _first(watching, ready)
+            _end_on_signals(stop)  # Kopf has put its own handlers there
+            await _first(watching, stop)
+        _log.info("ends: running reconciles are finished, the Lease is given back")
+        await operator.stop()
+        stop_watching.set()
+        if watching is not None:
+            await watching
+        return 0 if stop.is_set() else FAILED
+
+
+async def _first(task: "asyncio.Task[None]", event: asyncio.Event) -> None:
+    """Return when the task has ended (raising what it raised) or the event is set."""
+    waiting = asyncio.create_task(event.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if task.done():
+        task.result()
+
+
+def _end_on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+async def _api_server(settings: Settings, metrics: Metrics) -> ApiServer:
+    def counted(verb: str, code: str) -> None:
+        metrics.requests.labels(verb, code).inc()
+
+    if settings.kubeconfig is None and OWN_NAMESPACE.exists():
+        return await ApiServer.from_cluster(counted)
+    return await ApiServer.from_kubeconfig(settings.kubeconfig, counted)
+
+
+def _lease_namespace(settings: Settings) -> str:
+    if settings.lease_namespace is not None:
+        return settings.lease_namespace
+    if OWN_NAMESPACE.exists():
+        return OWN_NAMESPACE.read_text(encoding="utf-8").strip()
+    return settings.namespace[0] if len(settings.namespace) == 1 else "default"
+
+
+def _login(settings: Settings) -> Login:
+    """Kopf's credentials, read as those of the operator's own client are."""
+
+    async def login() -> kopf.ConnectionInfo:
+        configuration = client.Configuration()
+        if settings.kubeconfig is None and OWN_NAMESPACE.exists():
+            config.load_incluster_config(client_configuration=configuration)
+        else:
+            file = str(settings.kubeconfig) if settings.kubeconfig else None
+            await config.load_kube_config(file, client_configuration=configuration)
+        bearer = (await configuration.auth_settings()).get("BearerToken")
+        return kopf.ConnectionInfo(
+            server=configuration.host,
+            ca_path=configuration.ssl_ca_cert,
+            insecure=not configuration.verify_ssl,
+            certificate_path=configuration.cert_file,
+            private_key_path=configuration.key_file,
+            token=(bearer["value"] or "").removeprefix("Bearer ") if bearer else None,
+        )
+
+    return login

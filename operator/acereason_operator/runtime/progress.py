@@ -1,0 +1,126 @@
+"""Where running stages are, read from rank 0's own endpoint.
+
+Nothing in the cluster needs credentials for the operator, and a pod can speak for itself only: the
+address is that of a Pod whose owner is the Job, as the API server has it. What answers there is
+the user's code, so it is asked little: seldom, few at a time, a small answer, no redirects, short
+timeouts. A rank that does not answer is no error; the last known step stands.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import aiohttp
+from acereason_trainer.config.stage_file import Progress
+from pydantic import ValidationError
+
+from acereason_operator.runtime.metrics import Metrics
+from acereason_operator.runtime.seen import RunKey
+
+_log = logging.getLogger(__name__)
+
+LARGEST = 16 * 1024
+"""Bytes of an answer: a Progress has few metrics."""
+TIMEOUT = aiohttp.ClientTimeout(total=5.0, connect=2.0)
+AT_ONCE = 32
+"""Reads under way: more runs than that wait for their turn."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rank 0 of a running Job."""
+
+    job: str
+    """uid."""
+    address: str
+    """IP address of its pod."""
+    port: int
+
+
+@dataclass
+class ProgressReader:
+    """Reads the progress of the Jobs that it is told to follow."""
+
+    every: float
+    """Seconds between two reads of a Job, give or take a fifth."""
+    changed: Callable[[RunKey], None]
+    metrics: Metrics
+    _last: dict[str, Progress] = field(default_factory=dict)
+    _tasks: dict[Source, "asyncio.Task[None]"] = field(default_factory=dict)
+    _of_run: dict[RunKey, frozenset[Source]] = field(default_factory=dict)
+    _session: aiohttp.ClientSession | None = None
+    _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+
+    def last(self, job: str) -> Progress | None:
+        """What rank 0 of a Job, by its uid, last said."""
+        return self._last.get(job)
+
+    def follow(self, run: RunKey, sources: frozenset[Source]) -> None:
+        """From now on read these Jobs of a run, and no other ones of it."""
+        before = self._of_run.pop(run, frozenset())
+        if sources:
+            self._of_run[run] = sources
+        for source in before - sources:
+            self._tasks.pop(source).cancel()
+            if source.job not in {s.job for s in sources}:
+                self._last.pop(source.job, None)
+        for source in sources - before:
+            self._tasks[source] = asyncio.create_task(self._read_for_ever(run, source))
+
+    async def stop(self) -> None:
+        """Follow nothing any more."""
+        for run in list(self._of_run):
+            self.follow(run, frozenset())
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _read_for_ever(self, run: RunKey, source: Source) -> None:
+        pause = random.uniform(0.0, min(self.every, 5.0))
+        while True:
+            await asyncio.sleep(pause)
+            async with self._turn:
+                await self._read(run, source)
+            pause = self.every * random.uniform(0.8, 1.2)
+
+    async def _read(self, run: RunKey, source: Source) -> None:
+        try:
+            said = Progress.parse_json(await self._ask(source))
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            self.metrics.progress_reads.labels("unreachable").inc()
+            _log.debug("progress of %s/%s cannot be reached: %r", *run, error)
+            return
+        except (ValidationError, _TooLarge) as error:
+            self.metrics.progress_reads.labels("unreadable").inc()
+            _log.debug("progress of %s/%s cannot be read: %s", *run, error)
+            return
+        self.metrics.progress_reads.labels("read").inc()
+        before = self._last.get(source.job)
+        self._last[source.job] = said
+        if before is None or before.step != said.step or before.total != said.total:
+            self.changed(run)
+
+    async def _ask(self, source: Source) -> bytes:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                timeout=TIMEOUT, connector=aiohttp.TCPConnector(force_close=True)
+            )
+        host = f"[{source.address}]" if ":" in source.address else source.address
+        url = f"http://{host}:{source.port}/progress"
+        async with self._session.get(url, allow_redirects=False) as answer:
+            if answer.status != 200:
+                raise aiohttp.ClientResponseError(
+                    answer.request_info, (), status=answer.status, message="no progress"
+                )
+            body = bytearray()
+            async for part in answer.content.iter_chunked(LARGEST):
+                body += part
+                if len(body) > LARGEST:
+                    raise _TooLarge(f"more than {LARGEST} bytes")
+            return bytes(body)
+
+
+class _TooLarge(Exception):
+    """An answer that is no progress."""

@@ -1,0 +1,95 @@
+"""Lists that correct what the watches told: every few minutes, and where a watch began anew.
+
+A watch can be silently dead (a load balancer dropped it), and one that begins anew after a gap
+tells of all that is there but not of what was deleted meanwhile. The first lists also fill the
+cache, so that nothing waits for a watch.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from acereason_operator.cluster.labels import MANAGED
+from acereason_operator.cluster.protocol import JOB, POD, RUN, Cluster, ClusterError, Kind
+from acereason_operator.runtime.metrics import Metrics
+from acereason_operator.runtime.seen import RunKey, Seen
+
+_log = logging.getLogger(__name__)
+
+KINDS = (RUN, JOB, POD)
+DEBOUNCE = 1.0
+"""Seconds between the sign that a watch began anew and the list: such signs come in hundreds."""
+RETRY = 5.0
+"""Seconds after a list that failed."""
+
+
+@dataclass
+class Relist:
+    """Lists all kinds into the cache."""
+
+    cluster: Cluster
+    seen: Seen
+    namespaces: Sequence[str]
+    """Empty: the whole cluster."""
+    every: float
+    """Seconds between two lists of a kind, give or take a tenth."""
+    changed: Callable[[RunKey], None]
+    """Called for each run for which something new was found."""
+    metrics: Metrics
+    filled: bool = False
+    """Whether every kind was listed once."""
+    _soon: dict[Kind, asyncio.Event] = field(
+        default_factory=lambda: {kind: asyncio.Event() for kind in KINDS}
+    )
+
+    def soon(self, kind: Kind) -> None:
+        """Have a kind listed now: its watch began anew."""
+        self._soon[kind].set()
+
+    async def all(self) -> None:
+        """List every kind now. Runs come last: a run that is known has its children known. Raises
+        ClusterError."""
+        for kind in (POD, JOB, RUN):
+            await self.one(kind)
+        self.filled = True
+
+    async def one(self, kind: Kind) -> None:
+        """List a kind now. Raises ClusterError."""
+        labels = None if kind == RUN else MANAGED
+        self._soon[kind].clear()
+        try:
+            scopes: Sequence[str | None] = self.namespaces or (None,)
+            for namespace in scopes:
+                listing = await self.cluster.list(kind, namespace, labels)
+                now = asyncio.get_running_loop().time()
+                found = self.seen.take_all(kind, namespace, listing, now)
+                if self.filled:
+                    self.metrics.corrected.labels(kind.plural).inc(len(found))
+                for run in found:
+                    self.changed(run)
+        except ClusterError:
+            self.metrics.relists.labels(kind.plural, "error").inc()
+            raise
+        self.metrics.relists.labels(kind.plural, "done").inc()
+
+    async def forever(self, kind: Kind) -> None:
+        """Keep a kind right. Cancel it to stop."""
+        pause = self._pause()
+        while True:
+            try:
+                async with asyncio.timeout(pause):
+                    await self._soon[kind].wait()
+                await asyncio.sleep(DEBOUNCE)
+            except TimeoutError:
+                pass
+            try:
+                await self.one(kind)
+                pause = self._pause()
+            except ClusterError as error:
+                _log.warning("%s cannot be listed: %s", kind.plural, error)
+                pause = RETRY
+
+    def _pause(self) -> float:
+        return self.every * (0.9 + 0.2 * random.random())

@@ -1,0 +1,300 @@
+"""What the operator has seen: runs, their Jobs and their Pods, each in its newest known form.
+
+Three sources feed it, in any order: the watches, the relists that correct them, and the answers to
+our own reads and writes (so that a Job we made is known before any watch tells of it). The one rule
+is that an object never goes back: a form with an older resourceVersion than the known one, or
+than its deletion, is ignored. That something is *not* here proves nothing; whoever would conclude
+from an absence reads the server first (`doubts.py`).
+
+A Pod that is deleted is remembered until its Job is gone: how it ended is evidence for the verdict
+on the attempt, and by the time of the verdict a preempted Pod is often collected.
+
+Objects are kept as compressed JSON, without what no decision looks at.
+"""
+
+import json
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from acereason_operator.cluster.protocol import JOB, POD, RUN, Kind, Listing, Object
+from acereason_operator.planner.times import rfc3339
+from acereason_operator.runtime.remembered import remembered
+
+RunKey = tuple[str, str]
+"""(namespace, name) of a run."""
+
+Name = tuple[str, str]
+"""(namespace, name) of any object."""
+
+TOMBSTONES = 4096
+"""Deletions that are remembered, of each kind: long enough for whatever was read just before."""
+
+SUCCEEDED_OR_FAILED = ("Succeeded", "Failed")
+
+
+@dataclass(slots=True)
+class _Kept:
+    """One object, small."""
+
+    uid: str
+    version: int
+    run: RunKey
+    owner: str
+    """uid of its controller."""
+    packed: bytes
+    gone: bool = False
+    """A Pod that was deleted."""
+    streamed: bool = False
+    """Whether a watch has told of it."""
+    state: str = ""
+    """Of a run: `status.state`."""
+
+
+@dataclass
+class _OfKind:
+    objects: dict[Name, _Kept] = field(default_factory=dict)
+    of_run: dict[RunKey, set[Name]] = field(default_factory=dict)
+    deleted: "OrderedDict[Name, int]" = field(default_factory=OrderedDict)
+    undelivered: dict[Name, tuple[int, float]] = field(default_factory=dict)
+    """What a relist found and the watch has not told of: its version, and when it was found."""
+
+
+class Seen:
+    """The cache. Not for several threads."""
+
+    def __init__(self, run_of: Callable[[Object], RunKey | None]) -> None:
+        """run_of: the run that a Job or Pod belongs to by its labels; None for a stranger."""
+        self._run_of = run_of
+        self._kinds = {kind: _OfKind() for kind in (RUN, JOB, POD)}
+
+    def runs(self) -> Iterator[RunKey]:
+        """Every run."""
+        return iter(list(self._kinds[RUN].objects))
+
+    def states(self) -> Iterator[str]:
+        """`status.state` of every run."""
+        return (kept.state for kept in self._kinds[RUN].objects.values())
+
+    def count(self, kind: Kind) -> int:
+        """Objects of a kind."""
+        return len(self._kinds[kind].objects)
+
+    def run(self, key: RunKey) -> Object | None:
+        """A run."""
+        kept = self._kinds[RUN].objects.get(key)
+        return _unpacked(kept) if kept else None
+
+    def jobs(self, run: Object) -> list[Object]:
+        """The Jobs that a run owns."""
+        return [_unpacked(kept) for kept in self._owned(JOB, name_of(run), uid_of(run))]
+
+    def pods(self, run: RunKey, job: Object) -> list[Object]:
+        """The Pods of a Job. One that was deleted before it ended counts as failed; one that was
+        deleted when a queue took the Job back is no part of what runs now."""
+        pods = []
+        for kept in self._owned(POD, run, uid_of(job)):
+            pod = _unpacked(kept)
+            if not kept.gone:
+                pods.append(pod)
+            elif _of_this_admission(pod, job):
+                if pod["status"].get("phase") not in SUCCEEDED_OR_FAILED:
+                    pod["status"]["phase"] = "Failed"
+                pods.append(pod)
+        return pods
+
+    def take(self, kind: Kind, whole: Object, *, streamed: bool = False) -> RunKey | None:
+        """An object as somebody has read it. `streamed`: a watch delivered it.
+
+        Returns the run that has to be looked at for it; None where it brings nothing new.
+        """
+        run = name_of(whole) if kind == RUN else self._run_of(whole)
+        if run is None:
+            return None
+        version, name, of_kind = _version(whole), name_of(whole), self._kinds[kind]
+        if streamed:
+            _delivered(of_kind, version)
+        known = of_kind.objects.get(name)
+        if known is not None and streamed:
+            known.streamed = True
+        last = max(of_kind.deleted.get(name, 0), known.version if known else 0)
+        if version <= last:
+            return None
+        kept = _packed(kind, whole, version, run)
+        kept.streamed = streamed or (known is not None and known.streamed)
+        if known is not None and (known.uid, known.packed) == (kept.uid, kept.packed):
+            known.version = version
+            return None
+        if known is not None and known.uid != kept.uid:
+            self._drop(kind, name)
+        of_kind.objects[name] = kept
+        of_kind.of_run.setdefault(run, set()).add(name)
+        if kind == JOB and whole["spec"].get("suspend"):
+            self._drop_gone_pods(kept)
+        return run
+
+    def was_streamed(self, kind: Kind, whole: Object) -> bool:
+        """Whether a watch has told of an object before: one that is listed to us again means that a
+        watch began anew, and may have missed deletions."""
+        known = self._kinds[kind].objects.get(name_of(whole))
+        return known is not None and known.uid == uid_of(whole) and known.streamed
+
+    def take_deletion(self, kind: Kind, last: Object) -> RunKey | None:
+        """A watch tells of an object's deletion, with its last form. Returns as `take`."""
+        self.take(kind, last, streamed=True)
+        return self.take_absence(kind, name_of(last), _version(last))
+
+    def take_absence(self, kind: Kind, name: Name, version: int) -> RunKey | None:
+        """There is no object of this name as of a version. Returns as `take`."""
+        of_kind = self._kinds[kind]
+        of_kind.undelivered.pop(name, None)
+        known = of_kind.objects.get(name)
+        if known is not None and known.version > version:
+            return None
+        of_kind.deleted[name] = max(version, of_kind.deleted.get(name, 0))
+        of_kind.deleted.move_to_end(name)
+        while len(of_kind.deleted) > TOMBSTONES:
+            of_kind.deleted.popitem(last=False)
+        if known is None or known.gone:
+            return None
+        known.version = version
+        if kind == POD and self._job_of(known) is not None:
+            known.gone = True
+        else:
+            self._drop(kind, name)
+        return known.run
+
+    def take_all(
+        self, kind: Kind, namespace: str | None, listing: Listing, now: float
+    ) -> set[RunKey]:
+        """All objects of a kind (of one namespace) as a list had them: what is new is taken, what
+        is not in it and not newer than it is gone. Returns the runs that have to be looked at.
+
+        now: the monotonic time at which this is noted, for `undelivered_for`.
+        """
+        of_kind = self._kinds[kind]
+        changed: set[RunKey | None] = set()
+        listed: set[Name] = set()
+        for whole in listing.items:
+            name, version = name_of(whole), _version(whole)
+            listed.add(name)
+            known = of_kind.objects.get(name)
+            if known is None or known.version < version:
+                changed.add(self.take(kind, whole))
+                if name in of_kind.objects and of_kind.objects[name].version == version:
+                    of_kind.undelivered.setdefault(name, (version, now))
+        as_of = int(listing.resource_version)
+        for name, known in list(of_kind.objects.items()):
+            if (
+                name not in listed
+                and not known.gone
+                and (namespace is None or name[0] == namespace)
+            ):
+                changed.add(self.take_absence(kind, name, as_of))
+        return {run for run in changed if run is not None}
+
+    def ask_deleted(self, kind: Kind, name: Name, at: datetime) -> None:
+        """We asked for an object's deletion: it counts as terminating until a watch tells more."""
+        known = self._kinds[kind].objects.get(name)
+        if known is not None:
+            body = _unpacked(known)
+            body["metadata"].setdefault("deletionTimestamp", rfc3339(at))
+            known.packed = _pack(body)
+
+    def undelivered_for(self, now: float) -> float:
+        """How long the oldest change has been known from a relist without a watch telling of it;
+        0 where the watches have told of everything."""
+        found = [at for of in self._kinds.values() for _, at in of.undelivered.values()]
+        return now - min(found) if found else 0.0
+
+    def _owned(self, kind: Kind, run: RunKey, owner: str) -> Iterator[_Kept]:
+        of_kind = self._kinds[kind]
+        for name in sorted(of_kind.of_run.get(run, ())):
+            kept = of_kind.objects[name]
+            if kept.owner == owner:
+                yield kept
+
+    def _job_of(self, pod: _Kept) -> _Kept | None:
+        jobs = self._kinds[JOB]
+        names = jobs.of_run.get(pod.run, set())
+        return next((jobs.objects[n] for n in names if jobs.objects[n].uid == pod.owner), None)
+
+    def _drop(self, kind: Kind, name: Name) -> None:
+        of_kind = self._kinds[kind]
+        kept = of_kind.objects.pop(name)
+        names = of_kind.of_run[kept.run]
+        names.discard(name)
+        if not names:
+            del of_kind.of_run[kept.run]
+        if kind == JOB:
+            self._drop_gone_pods(kept)
+
+    def _drop_gone_pods(self, job: _Kept) -> None:
+        pods = self._kinds[POD]
+        for name in [*pods.of_run.get(job.run, ())]:
+            if pods.objects[name].gone and pods.objects[name].owner == job.uid:
+                self._drop(POD, name)
+
+
+def name_of(whole: Object) -> Name:
+    """(namespace, name)."""
+    metadata = whole["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
+
+
+def uid_of(whole: Object) -> str:
+    """Its uid."""
+    return str(whole["metadata"].get("uid", ""))
+
+
+def controller_of(whole: Object) -> str:
+    """uid of the object that controls it; empty for none."""
+    for owner in whole["metadata"].get("ownerReferences") or []:
+        if owner.get("controller"):
+            return str(owner["uid"])
+    return ""
+
+
+def _delivered(of_kind: _OfKind, version: int) -> None:
+    """A watch tells of changes in their order: what it told of ends the wait for all before."""
+    if of_kind.undelivered:
+        of_kind.undelivered = {n: at for n, at in of_kind.undelivered.items() if at[0] > version}
+
+
+def _of_this_admission(pod: Object, job: Object) -> bool:
+    """Whether a Pod that is gone was deleted since its Job last started. Times are RFC 3339 in UTC
+    and compare as text."""
+    if job["spec"].get("suspend"):
+        return False
+    metadata, started = pod["metadata"], job["status"].get("startTime")
+    ended_by = metadata.get("deletionTimestamp") or metadata.get("creationTimestamp", "")
+    return started is None or str(ended_by) >= str(started)
+
+
+def _version(whole: Object) -> int:
+    return int(whole["metadata"]["resourceVersion"])
+
+
+def _packed(kind: Kind, whole: Object, version: int, run: RunKey) -> _Kept:
+    part = remembered(kind, whole)
+    state = str(part["status"].get("state", "")) if kind == RUN else ""
+    return _Kept(
+        uid=uid_of(whole),
+        version=version,
+        run=run,
+        owner=controller_of(whole),
+        packed=_pack(part),
+        state=state,
+    )
+
+
+def _pack(part: Object) -> bytes:
+    return zlib.compress(json.dumps(part, separators=(",", ":")).encode(), 1)
+
+
+def _unpacked(kept: _Kept) -> Object:
+    whole: Object = json.loads(zlib.decompress(kept.packed))
+    whole["metadata"]["resourceVersion"] = str(kept.version)
+    return whole
