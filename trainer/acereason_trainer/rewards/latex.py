@@ -1,6 +1,6 @@
 r"""Reads the mathematics that stands in a box: a small subset of LaTeX and of plain notation.
 
-    expression := term (("+" | "-" | "\pm") term)*
+    expression := term (("+" | "-") term)*
     term       := factor (("*" | "/" | nothing) factor)*
     factor     := "-" factor | power "!"?
     power      := atom ("^" exponent)?
@@ -8,7 +8,7 @@ r"""Reads the mathematics that stands in a box: a small subset of LaTeX and of p
 
 The result is a tree of tuples. Nothing is evaluated here, and nothing of the text is ever executed;
 length, digits and nesting are bounded before anything else looks at it, since one answer such as
-10^{10^{10}} or a thousand open brackets must not stop a training run (see `Unreadable`).
+10^{10^{10}} or a thousand open brackets must not stop a training run (see `TooLarge`).
 """
 
 import re
@@ -16,76 +16,98 @@ from fractions import Fraction
 from typing import Any
 
 Node = tuple[Any, ...]
-"""("number", Fraction), ("symbol", name), ("constant", name) or (operation, Node, ...)."""
+"""("number", Fraction), ("symbol", name), ("constant", name), (operation, Node, ...), or
+("latex", text) for what only the larger parser may be able to read (sympy_latex.py)."""
 
 MAX_CHARACTERS = 400
 MAX_DIGITS = 200
 MAX_DEPTH = 24
-MAX_EXPONENT = 2000
-MAX_BITS = 20_000
-"""Largest numbers that are computed exactly; anything beyond is no answer to a problem."""
 
 _CONSTANTS = {"pi": "pi", "π": "pi", "e": "e", "i": "i", "infty": "oo", "infinity": "oo", "∞": "oo"}
-_FUNCTIONS = {
+_CIRCULAR = {
     "sin",
     "cos",
     "tan",
     "cot",
     "sec",
     "csc",
-    "arcsin",
-    "arccos",
-    "arctan",
     "sinh",
     "cosh",
     "tanh",
+}
+_OF_ONE = _CIRCULAR | {
+    "arcsin",
+    "arccos",
+    "arctan",
+    "arccot",
+    "arcsec",
+    "arccsc",
+    "arcsinh",
+    "arccosh",
+    "arctanh",
     "ln",
+    "lg",
     "log",
     "exp",
     "abs",
     "floor",
     "ceil",
-    "min",
-    "max",
-    "gcd",
-    "lcm",
 }
-_NAMES = _FUNCTIONS | {"sqrt", "pi", "infinity"}
-_GREEK = {
+_OF_SEVERAL = {"min", "max", "gcd", "lcm"}
+FUNCTIONS = _OF_ONE | _OF_SEVERAL
+_PLAIN_NAMES = FUNCTIONS | {"sqrt", "pi", "infinity"}
+GREEK = {
     "alpha",
     "beta",
     "gamma",
     "delta",
     "epsilon",
     "varepsilon",
+    "zeta",
+    "eta",
     "theta",
+    "vartheta",
+    "kappa",
     "lambda",
     "mu",
     "nu",
+    "xi",
     "rho",
     "sigma",
     "tau",
     "phi",
     "varphi",
+    "chi",
+    "psi",
     "omega",
+    "Gamma",
     "Delta",
+    "Theta",
+    "Lambda",
+    "Sigma",
+    "Phi",
+    "Psi",
     "Omega",
     "ell",
 }
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+(?:\.\d*)?|\.\d+)|\\(?P<command>[A-Za-z]+|[|{}])|(?P<word>[A-Za-z]+|[π∞√])"
-    r"|(?P<mark>\*\*|[-+*/^_!()\[\]{}|,=<>]))"
+    r"|(?P<mark>\*\*|[-+*/^_!()\[\]{}|,=<>']))"
 )
 
 
 class Unreadable(ValueError):
-    """Not an expression of the subset, or beyond its bounds."""
+    """Not an expression of the subset."""
+
+
+class TooLarge(Unreadable):
+    """Beyond the bounds of what an answer to a problem can be; nobody else may try to read it."""
 
 
 def parse(text: str) -> Node:
     """The tree of one expression. Raises Unreadable."""
     if len(text) > MAX_CHARACTERS:
-        raise Unreadable(f"longer than {MAX_CHARACTERS} characters")
+        raise TooLarge(f"longer than {MAX_CHARACTERS} characters")
     parser = _Parser(_tokens(text))
     tree = parser.expression(0)
     if parser.position != len(parser.tokens):
@@ -93,87 +115,8 @@ def parse(text: str) -> Node:
     return tree
 
 
-def rational(node: Node) -> Fraction | None:
-    """The exact value of a tree of rational arithmetic, None where it is anything else.
-
-    Raises Unreadable for a division by zero or a number beyond the bounds.
-    """
-    kind = node[0]
-    if kind == "number":
-        return Fraction(node[1])
-    if kind not in _RATIONAL:
-        return None
-    values = [rational(child) for child in node[1:]]
-    known = [v for v in values if v is not None]
-    if len(known) != len(values):
-        return None
-    result: Fraction | None = _RATIONAL[kind](*known)
-    if (
-        result is not None
-        and max(result.numerator.bit_length(), result.denominator.bit_length()) > MAX_BITS
-    ):
-        raise Unreadable("a number too large to be an answer")
-    return result
-
-
-def _divide(a: Fraction, b: Fraction) -> Fraction:
-    if b == 0:
-        raise Unreadable("division by zero")
-    return a / b
-
-
-def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
-    if exponent.denominator != 1:
-        return None
-    if abs(exponent) > MAX_EXPONENT and abs(base) != 1 and base != 0:
-        raise Unreadable("an exponent too large to be an answer")
-    bits = max(base.numerator.bit_length(), base.denominator.bit_length())
-    if bits * abs(exponent) > MAX_BITS and abs(base) != 1 and base != 0:
-        raise Unreadable("a number too large to be an answer")
-    if base == 0 and exponent < 0:
-        raise Unreadable("division by zero")
-    return base ** int(exponent)
-
-
-def _factorial(n: Fraction) -> Fraction | None:
-    if n.denominator != 1 or n < 0:
-        return None
-    if n > 1000:
-        raise Unreadable("a factorial too large to be an answer")
-    result = 1
-    for factor in range(2, int(n) + 1):
-        result *= factor
-    return Fraction(result)
-
-
-def _binomial(n: Fraction, k: Fraction) -> Fraction | None:
-    if n.denominator != 1 or k.denominator != 1 or n < 0:
-        return None
-    if not 0 <= k <= n:
-        return Fraction(0)
-    if n > 1000:
-        raise Unreadable("a binomial too large to be an answer")
-    result = Fraction(1)
-    for j in range(int(min(k, n - k))):
-        result = result * (n - j) / (j + 1)
-    return result
-
-
-_RATIONAL: dict[str, Any] = {
-    "add": lambda a, b: a + b,
-    "subtract": lambda a, b: a - b,
-    "multiply": lambda a, b: a * b,
-    "divide": _divide,
-    "negate": lambda a: -a,
-    "power": _power,
-    "factorial": _factorial,
-    "binomial": _binomial,
-    "abs": abs,
-}
-
-
 def _tokens(text: str) -> list[tuple[str, str]]:
-    tokens = []
+    tokens: list[tuple[str, str]] = []
     position, end = 0, len(text.rstrip())
     while position < end:
         match = _TOKEN.match(text, position)
@@ -182,16 +125,15 @@ def _tokens(text: str) -> list[tuple[str, str]]:
         kind = match.lastgroup or ""
         value = match[kind]
         if kind == "number" and len(value) > MAX_DIGITS:
-            raise Unreadable(f"a number of more than {MAX_DIGITS} digits")
-        tokens.append(("mark", "^") if value == "**" else (kind, value))
+            raise TooLarge(f"a number of more than {MAX_DIGITS} digits")
+        tokens.extend(_pieces(kind, "^" if value == "**" else value))
         position = match.end()
-    return [piece for token in tokens for piece in _split_word(token)]
+    return tokens
 
 
-def _split_word(token: tuple[str, str]) -> list[tuple[str, str]]:
+def _pieces(kind: str, value: str) -> list[tuple[str, str]]:
     """`xy` is x times y; `pi`, `sqrt`, `sin` are names."""
-    kind, value = token
-    if kind != "word" or len(value) == 1 or value.lower() in _NAMES:
+    if kind != "word" or len(value) == 1 or value.lower() in _PLAIN_NAMES:
         return [(kind, value)]
     return [("word", letter) for letter in value]
 
@@ -200,6 +142,7 @@ class _Parser:
     def __init__(self, tokens: list[tuple[str, str]]) -> None:
         self.tokens = tokens
         self.position = 0
+        self._in_bars = 0
 
     def _peek(self) -> tuple[str, str]:
         return self.tokens[self.position] if self.position < len(self.tokens) else ("end", "")
@@ -223,7 +166,7 @@ class _Parser:
 
     def expression(self, depth: int) -> Node:
         if depth > MAX_DEPTH:
-            raise Unreadable(f"nested deeper than {MAX_DEPTH}")
+            raise TooLarge(f"nested deeper than {MAX_DEPTH}")
         left = self._term(depth)
         while self._peek() in (("mark", "+"), ("mark", "-")):
             operation = "add" if self._take()[1] == "+" else "subtract"
@@ -258,7 +201,7 @@ class _Parser:
 
     def _factor(self, depth: int) -> Node:
         if depth > MAX_DEPTH:
-            raise Unreadable(f"nested deeper than {MAX_DEPTH}")
+            raise TooLarge(f"nested deeper than {MAX_DEPTH}")
         if self._take_if("-"):
             return ("negate", self._signed(depth + 1))
         if self._take_if("+"):
@@ -288,7 +231,7 @@ class _Parser:
         if self._take_if("-"):
             return ("negate", self._exponent(depth + 1))
         if depth > MAX_DEPTH:
-            raise Unreadable(f"nested deeper than {MAX_DEPTH}")
+            raise TooLarge(f"nested deeper than {MAX_DEPTH}")
         return self._power(depth + 1)
 
     def _starts_atom(self) -> bool:
@@ -297,6 +240,8 @@ class _Parser:
             return True
         if kind == "command":
             return value in _ATOM_COMMANDS
+        if (kind, value) == ("mark", "|"):
+            return not self._in_bars
         return (kind, value) in (("mark", "("), ("mark", "{"))
 
     def _group(self, depth: int) -> Node:
@@ -317,7 +262,7 @@ class _Parser:
 
     def _atom(self, depth: int) -> Node:
         if depth > MAX_DEPTH:
-            raise Unreadable(f"nested deeper than {MAX_DEPTH}")
+            raise TooLarge(f"nested deeper than {MAX_DEPTH}")
         kind, value = self._take()
         if kind == "number":
             return ("number", Fraction(value + "0" if value.endswith(".") else value))
@@ -335,48 +280,85 @@ class _Parser:
             self.position -= 1
             return self._group(depth)
         if (kind, value) == ("mark", "|"):
-            inner = self.expression(depth + 1)
-            self._expect("|")
-            return ("abs", inner)
+            return ("abs", self._between_bars(depth))
         raise Unreadable(f"unexpected {value or 'end'!r}")
 
-    def _named(self, kind: str, value: str, depth: int) -> Node:
-        if value in ("frac", "dfrac", "tfrac", "cfrac"):
+    def _between_bars(self, depth: int) -> Node:
+        self._in_bars += 1
+        inner = self.expression(depth + 1)
+        self._in_bars -= 1
+        self._expect("|")
+        return inner
+
+    def _named(self, kind: str, value: str, depth: int) -> Node:  # noqa: PLR0911 - one for each
+        if value in _FRACTIONS:
             top = self._argument(depth)
             return ("divide", top, self._argument(depth))
-        if value in ("binom", "dbinom", "tbinom"):
+        if value in _BINOMIALS:
             top = self._argument(depth)
             return ("binomial", top, self._argument(depth))
         if value in ("sqrt", "√"):
             return self._root(depth)
-        if value.lower() in _FUNCTIONS and len(value) > 1:
+        if value in _ROUNDED:
+            return self._rounded(value, depth)
+        if value.lower() in FUNCTIONS and len(value) > 1:
             return self._function(value.lower(), depth)
         if value in _CONSTANTS:
             return ("constant", _CONSTANTS[value])
-        if kind == "word" or value in _GREEK:
-            return ("symbol", value + self._subscript())
+        if kind == "word" or value in GREEK:
+            return ("symbol", value + self._subscript() + self._primes())
         raise Unreadable(f"\\{value} is not read")
+
+    def _rounded(self, opening: str, depth: int) -> Node:
+        closing, name = _ROUNDED[opening]
+        inner = self.expression(depth + 1)
+        if self._take() != ("command", closing):
+            raise Unreadable(f"\\{opening} without \\{closing}")
+        return (name, inner)
 
     def _root(self, depth: int) -> Node:
         degree: Node = ("number", Fraction(2))
         if self._take_if("["):
             degree = self.expression(depth + 1)
             self._expect("]")
-        return ("power", self._argument(depth), ("divide", ("number", Fraction(1)), degree))
+        return ("root", self._argument(depth), degree)
 
     def _function(self, name: str, depth: int) -> Node:
-        base: Node | None = None
-        if self._take_if("_"):
-            base = self._argument(depth)
+        base = self._argument(depth) if self._take_if("_") else None
         exponent = self._exponent(depth) if self._take_if("^") else None
-        if self._peek() == ("mark", "("):
-            arguments = self._arguments(depth)
-        else:
-            arguments = [self._power(depth + 1)]
+        if exponent == _MINUS_ONE and name in _CIRCULAR:
+            name, exponent = "arc" + name, None
+        arguments = self._arguments_of(name, depth)
         node: Node = (name, *arguments)
-        if name == "log" and base is not None:
+        if base is not None:
+            if name != "log":
+                raise Unreadable(f"{name} with a base")
             node = ("divide", ("ln", *arguments), ("ln", base))
         return node if exponent is None else ("power", node, exponent)
+
+    def _arguments_of(self, name: str, depth: int) -> list[Node]:
+        if self._peek() == ("mark", "("):
+            arguments = self._arguments(depth)
+        elif self._peek() == ("mark", "{"):
+            arguments = [self._group(depth)]
+        else:
+            arguments = [self._unbracketed(depth + 1)]
+        if len(arguments) > 1 and name in _OF_ONE:
+            raise Unreadable(f"{name} of {len(arguments)} values")
+        return arguments
+
+    def _unbracketed(self, depth: int) -> Node:
+        r"""What a function without brackets applies to: \sin 2x is the sine of 2x."""
+        left = self._power(depth)
+        while left[0] in ("number", "divide", "multiply") and self._starts_symbol():
+            left = ("multiply", left, self._power(depth))
+        return left
+
+    def _starts_symbol(self) -> bool:
+        kind, value = self._peek()
+        if kind == "word":
+            return value.lower() not in FUNCTIONS or len(value) == 1
+        return kind == "command" and (value in GREEK or value in _CONSTANTS or value == "sqrt")
 
     def _arguments(self, depth: int) -> list[Node]:
         self._expect("(")
@@ -396,13 +378,20 @@ class _Parser:
             inside += self._take()[1]
         return "_" + inside
 
+    def _primes(self) -> str:
+        primes = ""
+        while self._take_if("'"):
+            primes += "'"
+        return primes
+
 
 _TIMES = {("command", "times"), ("command", "cdot"), ("command", "ast")}
+_FRACTIONS = {"frac", "dfrac", "tfrac", "cfrac"}
+_BINOMIALS = {"binom", "dbinom", "tbinom"}
+_ROUNDED = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil")}
+_MINUS_ONE = ("negate", ("number", Fraction(1)))
 _ATOM_COMMANDS = (
-    {"frac", "dfrac", "tfrac", "cfrac", "binom", "dbinom", "tbinom", "sqrt"}
-    | set(_CONSTANTS)
-    | _FUNCTIONS
-    | _GREEK
+    _FRACTIONS | _BINOMIALS | set(_ROUNDED) | {"sqrt"} | set(_CONSTANTS) | FUNCTIONS | GREEK
 )
 
 

@@ -1,136 +1,289 @@
-"""Equality of expressions that rational arithmetic does not decide, by sympy.
+"""Equality of expressions that rational arithmetic does not decide, by their values.
 
 Not by simplification, which is slow, never certain, and may be asked to solve the problem itself:
-two expressions are equal when they agree to 30 digits at several fixed points of mixed sign (or,
-without variables, to 50 digits). Runs in a worker that is killed when it takes too long.
+two expressions are equal when they agree to 40 digits at several fixed points of mixed sign, or,
+without variables, once. Values are computed with 120 digits, so that what cancels is seen as zero.
+An odd root of a negative number is the real one, as in school.
+
+What only the larger LaTeX parser can read is computed by sympy (sympy_latex.py). Runs in a worker
+that is killed when it takes too long.
 """
 
 import random
+from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
-import sympy  # type: ignore[import-untyped]
+from mpmath import mp, mpc, mpf  # type: ignore[import-untyped]
 
-from acereason_trainer.rewards.latex import MAX_BITS, MAX_EXPONENT, Node, Unreadable, rational
-from acereason_trainer.rewards.math import rounds_to
+from acereason_trainer.rewards.latex import Node, TooLarge
+from acereason_trainer.rewards.math import Undecided, exactly_same
+from acereason_trainer.rewards.rational import MAX_FACTORIAL, rational
 
+_DIGITS = 120
+_EQUAL = mpf(10) ** -40
+"""Relative difference of values that are taken to be equal."""
+_ZERO = mpf(10) ** -90
 _POINTS = 8
 _NEEDED = 3
-_DIGITS = 30
-_CONSTANT_DIGITS = 50
+_MAX_MAGNITUDE = 20_000
+"""Bits before the point of a value; e^(e^100) would have more than a memory."""
 
-_FUNCTIONS: dict[str, Any] = {
-    "add": sympy.Add,
+Value = Any
+"""An mpf or mpc."""
+
+
+class NoValue(Exception):
+    """The expression has none there: a division by zero, a logarithm of zero."""
+
+
+def symbolically_same(answer: Node, reference: Node, within: Fraction | None) -> bool:
+    """`math.Same` for any trees. Raises Unreadable for what is beyond the bounds."""
+    if answer[0] == "proportional":
+        return _proportional(answer[1], reference[1])
+    try:
+        return exactly_same(answer, reference, within)
+    except Undecided:
+        pass
+    if _unevaluated(answer) or _unevaluated(reference):
+        from acereason_trainer.rewards import sympy_latex
+
+        return sympy_latex.same_form(answer, reference)
+    unknown = sorted(_symbols(answer) | _symbols(reference))
+    with mp.workdps(_DIGITS):
+        if not unknown:
+            return _same_constant(answer, reference, within)
+        found = 0
+        for point in map(_point, [unknown] * _POINTS, range(_POINTS)):
+            pair = _values(answer, reference, point)
+            if pair is not None:
+                if not _close(*pair):
+                    return False
+                found += 1
+    return found >= _NEEDED
+
+
+def _same_constant(answer: Node, reference: Node, within: Fraction | None) -> bool:
+    pair = _values(answer, reference, {})
+    if pair is None:
+        return False
+    a, b = pair
+    if _close(a, b):
+        return True
+    if within is None or abs(mp.im(a)) > _ZERO:
+        return False
+    return bool(abs(a - b) <= mpf(within.numerator) / within.denominator)
+
+
+def _proportional(left: Node, right: Node) -> bool:
+    """Whether left = c right with one constant c other than 0."""
+    unknown = sorted(_symbols(left) | _symbols(right))
+    ratios = []
+    with mp.workdps(_DIGITS):
+        for point in map(_point, [unknown] * _POINTS, range(_POINTS)):
+            pair = _values(left, right, point)
+            if pair is None:
+                continue
+            if min(map(abs, pair)) < _ZERO:
+                return False
+            ratios.append(pair[0] / pair[1])
+            if not _close(ratios[-1], ratios[0]):
+                return False
+    return len(ratios) >= _NEEDED and bool(unknown)
+
+
+@cache
+def _drawn(number: int, place: int) -> Fraction:
+    draw = random.Random(f"{number} {place}")
+    return Fraction(draw.randint(11, 97) * draw.choice((1, -1)), draw.randint(7, 23))
+
+
+def _point(unknown: list[str], number: int) -> dict[str, Fraction]:
+    return {name: _drawn(number, place) for place, name in enumerate(unknown)}
+
+
+def _values(a: Node, b: Node, point: Mapping[str, Fraction]) -> tuple[Value, Value] | None:
+    """Both values, None where one has none."""
+    try:
+        return value_of(a, point), value_of(b, point)
+    except NoValue:
+        return None
+
+
+def _close(a: Value, b: Value) -> bool:
+    largest = max(abs(a), abs(b))
+    return bool(largest <= _ZERO or abs(a - b) <= _EQUAL * largest)
+
+
+# --- values --------------------------------------------------------------------------------------
+
+
+def value_of(tree: Node, point: Mapping[str, Fraction]) -> Value:
+    """The value where the unknowns are as in `point`, to the precision that is set.
+
+    Raises NoValue, or TooLarge for a number beyond all answers.
+    """
+    kind, *children = tree
+    if kind == "number":
+        return _number(children[0])
+    if kind == "symbol":
+        return _number(point[children[0]])
+    if kind == "constant":
+        return _constant(children[0])
+    if kind == "latex":
+        from acereason_trainer.rewards import sympy_latex
+
+        return _bounded(sympy_latex.value_of(children[0], point))
+    if kind in ("power", "root"):
+        return _bounded(_power(kind, children, point))
+    values = [value_of(child, point) for child in children]
+    try:
+        return _bounded(_FUNCTIONS[kind](*values))
+    except (ZeroDivisionError, ValueError, TypeError, OverflowError) as e:
+        raise NoValue from e
+
+
+def _number(value: Fraction) -> Value:
+    return mpf(value.numerator) / value.denominator
+
+
+def _constant(name: str) -> Value:
+    if name == "oo":
+        raise NoValue
+    return {"pi": mp.pi, "e": mp.e, "i": mp.j}[name] * 1
+
+
+def _bounded(value: Value) -> Value:
+    if not mp.isfinite(value):
+        raise NoValue
+    if value and mp.mag(value) > _MAX_MAGNITUDE:
+        raise TooLarge("a number too large to be an answer")
+    return value
+
+
+def _power(kind: str, children: list[Node], point: Mapping[str, Fraction]) -> Value:
+    base, exponent = value_of(children[0], point), value_of(children[1], point)
+    if kind == "root":
+        if exponent == 0:
+            raise NoValue
+        exponent = 1 / exponent
+    if base == 0:
+        if mp.re(exponent) <= 0:
+            raise NoValue
+        return mpf(0)
+    if abs(exponent) * (abs(mp.mag(base)) + 1) > _MAX_MAGNITUDE:
+        raise TooLarge("a power too large to be an answer")
+    exact = _exact_exponent(kind, children[1])
+    if exact and exact.denominator % 2 and not isinstance(base, mpc) and base < 0:
+        return (-1) ** (exact.numerator % 2) * mp.power(-base, exponent)
+    return mp.power(base, exponent)
+
+
+def _exact_exponent(kind: str, tree: Node) -> Fraction | None:
+    exact = rational(tree)
+    if exact is None or exact == 0:
+        return None
+    return 1 / exact if kind == "root" else exact
+
+
+def _exponential(x: Value) -> Value:
+    if abs(x) > _MAX_MAGNITUDE:
+        raise TooLarge("a power too large to be an answer")
+    return mp.exp(x)
+
+
+def _of_angle(function: Callable[[Value], Value]) -> Callable[[Value], Value]:
+    """Sines of numbers beyond all answers would be computed with as many digits as they have."""
+
+    def bounded(x: Value) -> Value:
+        if abs(x) > mpf(10) ** 60:
+            raise TooLarge("an angle too large to be an answer")
+        return function(x)
+
+    return bounded
+
+
+def _factorial(n: Value) -> Value:
+    if abs(n) > MAX_FACTORIAL:
+        raise TooLarge("a factorial too large to be an answer")
+    return mp.factorial(n)
+
+
+def _binomial(n: Value, k: Value) -> Value:
+    if max(abs(n), abs(k)) > MAX_FACTORIAL:
+        raise TooLarge("a binomial too large to be an answer")
+    return mp.binomial(n, k)
+
+
+def _of_reals(function: Callable[..., Value]) -> Callable[..., Value]:
+    def real(*values: Value) -> Value:
+        if any(isinstance(v, mpc) for v in values):
+            raise NoValue
+        return function(*values)
+
+    return real
+
+
+def _of_integers(name: str) -> Callable[..., Value]:
+    def integers(*values: Value) -> Value:
+        if any(isinstance(v, mpc) or not mp.isint(v) for v in values):
+            raise NoValue
+        whole = tuple(("number", Fraction(int(v))) for v in values)
+        return _number(rational((name, *whole)) or Fraction(0))
+
+    return integers
+
+
+_FUNCTIONS: dict[str, Callable[..., Value]] = {
+    "add": lambda a, b: a + b,
     "subtract": lambda a, b: a - b,
-    "multiply": sympy.Mul,
+    "multiply": lambda a, b: a * b,
     "divide": lambda a, b: a / b,
     "negate": lambda a: -a,
-    "factorial": sympy.factorial,
-    "binomial": sympy.binomial,
-    "abs": sympy.Abs,
-    "arcsin": sympy.asin,
-    "arccos": sympy.acos,
-    "arctan": sympy.atan,
-    "ln": sympy.log,
-    "log": sympy.log,
-    "floor": sympy.floor,
-    "ceil": sympy.ceiling,
-    "min": sympy.Min,
-    "max": sympy.Max,
+    "abs": abs,
+    "factorial": _factorial,
+    "binomial": _binomial,
+    "exp": _exponential,
+    "ln": mp.log,
+    "log": mp.log,
+    "lg": mp.log10,
+    "floor": _of_reals(mp.floor),
+    "ceil": _of_reals(mp.ceil),
+    "min": _of_reals(min),
+    "max": _of_reals(max),
+    "gcd": _of_integers("gcd"),
+    "lcm": _of_integers("lcm"),
+    "arcsin": mp.asin,
+    "arccos": mp.acos,
+    "arctan": mp.atan,
+    "arccot": mp.acot,
+    "arcsec": mp.asec,
+    "arccsc": mp.acsc,
+    "arcsinh": mp.asinh,
+    "arccosh": mp.acosh,
+    "arctanh": mp.atanh,
+    **{name: _of_angle(getattr(mp, name)) for name in ("sin", "cos", "tan", "cot", "sec", "csc")},
+    **{name: _of_angle(getattr(mp, name)) for name in ("sinh", "cosh", "tanh")},
 }
-_CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I, "oo": sympy.oo}
 
 
-def symbolically_same(answer: Node, reference: Node, places: int | None) -> bool:
-    """`math.Same` for any trees. Raises Unreadable for what is beyond the bounds."""
-    if answer == reference:
-        return True
-    if answer[0] == "proportional":
-        return _proportional(expression(answer[1]), expression(reference[1]))
-    left, right = expression(answer), expression(reference)
-    if left == right:
-        return True
-    symbols = sorted(left.free_symbols | right.free_symbols, key=str)
-    if not symbols:
-        return _same_constant(left, right, places)
-    agreed = [_close(a, b) for a, b in _values(left, right, symbols)]
-    return len(agreed) >= _NEEDED and all(agreed)
-
-
-def expression(tree: Node) -> sympy.Expr:
-    """The sympy expression of a tree; rational parts are computed first, within their bounds."""
-    exact = rational(tree)
-    if exact is not None:
-        return sympy.Rational(exact.numerator, exact.denominator)
+def _symbols(tree: Node) -> set[str]:
     kind, *children = tree
     if kind == "symbol":
-        return sympy.Symbol(children[0])
-    if kind == "constant":
-        return _CONSTANTS[children[0]]
-    parts = [expression(child) for child in children]
-    if kind == "power":
-        return _power(parts[0], parts[1])
-    function = _FUNCTIONS.get(kind) or getattr(sympy, kind)
-    return function(*parts)
+        return {children[0]}
+    if kind == "latex":
+        from acereason_trainer.rewards import sympy_latex
+
+        return sympy_latex.symbols(children[0])
+    if kind in ("number", "constant"):
+        return set()
+    return set().union(*map(_symbols, children))
 
 
-def _power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
-    if exponent.is_Rational and abs(exponent.p) > MAX_EXPONENT:
-        raise Unreadable("an exponent too large to be an answer")
-    if exponent.is_Rational and exponent.q > MAX_BITS:
-        raise Unreadable("a root too deep to be an answer")
-    return sympy.Pow(base, exponent)
-
-
-def _same_constant(left: sympy.Expr, right: sympy.Expr, places: int | None) -> bool:
-    a, b = left.evalf(_CONSTANT_DIGITS), right.evalf(_CONSTANT_DIGITS)
-    if not (_finite(a) and _finite(b)):
-        return bool(a == b) and not a.has(sympy.nan)
-    if _distance(a, b) <= sympy.Float(10) ** (5 - _CONSTANT_DIGITS):
-        return True
-    if places is None or not (a.is_real and b.is_real):
+def _unevaluated(tree: Node) -> bool:
+    if tree[0] != "latex":
         return False
-    return rounds_to(Fraction(str(a)), Fraction(str(b)), places)
+    from acereason_trainer.rewards import sympy_latex
 
-
-def _proportional(left: sympy.Expr, right: sympy.Expr) -> bool:
-    """Whether left = c right with one constant c other than 0."""
-    symbols = sorted(left.free_symbols | right.free_symbols, key=str)
-    values = _values(left, right, symbols)
-    tiny = sympy.Float(10) ** -20
-    ratios = [a / b for a, b in values if abs(a) > tiny and abs(b) > tiny]
-    return (
-        len(ratios) == len(values)
-        and len(ratios) >= min(_NEEDED, _POINTS if symbols else 1)
-        and all(_close(r, ratios[0]) for r in ratios)
-    )
-
-
-def _values(
-    left: sympy.Expr, right: sympy.Expr, symbols: list[sympy.Symbol]
-) -> list[tuple[sympy.Expr, sympy.Expr]]:
-    """Values of both at fixed points, where both are finite."""
-    values = []
-    for number in range(_POINTS):
-        draw = random.Random(number)
-        point = {
-            s: sympy.Rational(draw.randint(11, 97) * draw.choice((1, -1)), draw.randint(7, 23))
-            for s in symbols
-        }
-        a, b = left.subs(point).evalf(_DIGITS), right.subs(point).evalf(_DIGITS)
-        if _finite(a) and _finite(b):
-            values.append((a, b))
-    return values
-
-
-def _finite(value: sympy.Expr) -> bool:
-    return bool(value.is_number and value.is_finite)
-
-
-def _close(a: sympy.Expr, b: sympy.Expr) -> bool:
-    return bool(_distance(a, b) <= sympy.Float(10) ** (10 - _DIGITS))
-
-
-def _distance(a: sympy.Expr, b: sympy.Expr) -> sympy.Expr:
-    """Relative above 1, absolute below."""
-    return abs(a - b) / max(abs(a), abs(b), 1)
+    return sympy_latex.is_unevaluated(tree[1])

@@ -1,0 +1,401 @@
+r"""What kind of thing an answer is: a number, a list, a set, a pair, an interval, words.
+
+Reading is one pass from the outside in. It decides nothing about equality (math.py does), and keeps
+what only one side may carry: the name of `x = 5`, a unit, a choice letter, a written precision.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import accumulate
+from typing import Literal
+
+from acereason_trainer.rewards.latex import MAX_DEPTH, Node, TooLarge, Unreadable, parse
+from acereason_trainer.rewards.normal_form import squeezed
+from acereason_trainer.rewards.units import split_unit
+
+Kind = Literal[
+    "one",
+    "text",
+    "list",
+    "set",
+    "tuple",
+    "interval",
+    "union",
+    "without",
+    "equation",
+    "relation",
+    "matrix",
+    "ratio",
+]
+
+MAX_PARTS = 64
+_LONGEST_PRODUCT = 4
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, read."""
+
+    kind: Kind
+    text: str
+    """Normal form without spaces; the words of a `text`."""
+    parts: tuple["Answer", ...] = ()
+    tree: Node | None = None
+    """Of `one`, where it could be read."""
+    within: Fraction | None = None
+    """How far from it, as a reference, an answer may be: half of its last decimal, or as stated."""
+    unit: str = ""
+    name: str = ""
+    """`x` of `x = 5`."""
+    label: str = ""
+    """`B` of `(B) 42`."""
+    signs: tuple[str, ...] = ()
+    """Brackets of an interval, signs of a relation, connectors of a list, columns of a matrix."""
+
+
+_CHOICE = re.compile(r"\(?([A-J])\)?")
+_LABELLED = re.compile(
+    r"(?:\\text\s*\{\s*\(?([A-J])\)[ .:]*\}|\(([A-J])\)|\\text\s*\{\s*([A-J])[.:]\s*\}|([A-J])[.)])"
+    r"\s*(?![-+*/^=<>\s])(.+)",
+    re.S,
+)
+_BUILDER = re.compile(
+    r"\\\{\s*([A-Za-z])\s*(?:\\in\s*\\mathbb\{R\})?\s*(?:\\mid|:|\|)\s*(.+)\\\}", re.S
+)
+_MEMBER = re.compile(r"(?:[A-Za-z]\s*\\in(?![A-Za-z])\s*)+(.+)", re.S)
+_NAME = re.compile(
+    r"(?:m?\s*\\(?:angle|triangle|Delta)\s*)?\|?(?:\\(?:overline|vec|hat|bar)\s*\{\s*[A-Za-z]+\s*\}|"
+    r"[A-Za-z](?:_(?:\{\s*\w+\s*\}|\w))?'*|[A-Za-z]{2,12}|\\[a-z]+(?:_(?:\{\s*\w+\s*\}|\w))?|"
+    r"\\text\s*\{[^{}]*\})\|?(?:\s*\([^()=]{1,24}\))?"
+)
+_NAMED_TUPLE = re.compile(r"\(\s*[A-Za-z](?:_\w)?(?:\s*,\s*[A-Za-z](?:_\w)?)+\s*\)")
+_RELATION = re.compile(r"!=|<=|>=|<|>")
+_MATRIX = re.compile(
+    r"(?P<scale>.*?)\\begin\s*\{(?P<env>[pbBvV]?matrix|smallmatrix|array)\}(?:\s*\{[lcr|]*\})?"
+    r"(?P<rows>.*)\\end\s*\{(?P=env)\}(?P<turned>\s*\^\s*\{?\s*(?:T|\\top|\\text\{T\})\s*\}?)?\s*[)\]]?",
+    re.S,
+)
+_TRANSPOSED = re.compile(r"\s*\^\s*\{?\s*(?:T|\\top|\\text\{T\})\s*\}?$")
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)")
+_ONE_OR_SEVERAL = re.compile(r"-?\d{1,3}(?:,\d{3})+")
+_SPACED_THOUSANDS = re.compile(r"-?\d{1,3}(?: \d{3})+")
+_MIXED = re.compile(r"(-?)(\d+)\s+(\d+)\s*/\s*(\d+)")
+_RATIO = re.compile(r"[^:]+(?::[^:]+)+")
+_DECIMAL = re.compile(r"[-+]?\d*\.(\d+)")
+_INTEGER = re.compile(r"[-+]?\d+")
+_SCIENTIFIC = re.compile(
+    r"([-+]?\d+(?:\.(\d*))?)(?:[eE]|\s*(?:\\times|\\cdot|\*)\s*10\s*\^)\s*"
+    r"(?:\{\s*([-+]?\d{1,3})\s*\}|([-+]?\d{1,3}))"
+)
+_WHOLE_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_WORDS = re.compile(r"[A-Za-z][A-Za-z' -]*")
+_PLAIN_MATH = {"pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "infinity"}
+_FOR_SYMPY = re.compile(r"\\[A-Za-z]")
+_EMPTY = {"no solution", "no solutions", "none", "empty set", "the empty set", "no real solutions"}
+_SAME_WORDS = {
+    "dne": "does not exist",
+    "all reals": "all real numbers",
+    "all real": "all real numbers",
+    "reals": "all real numbers",
+}
+
+_REALS = r"(-\infty,\infty)"
+_WRITTEN_FROM = 2
+"""References with this many decimals may be rounded values; 0.5 is taken to be exactly 1/2."""
+
+
+def read(text: str) -> Answer:
+    """The structure of a normal form."""
+    if max(_depths(text, "([{", ")]}"), default=0) > MAX_DEPTH:
+        return Answer("one", squeezed(text))
+    if labelled := _LABELLED.fullmatch(text):
+        letter = next(g for g in labelled.groups()[:4] if g)
+        return replace(_unlabelled(labelled[5]), label=letter.casefold())
+    return _unlabelled(text)
+
+
+def _unlabelled(text: str) -> Answer:
+    found = _reals(text) or _bracketed(text) or _several(text) or _with_sign(text)
+    return found or _matrix(text) or _single(text)
+
+
+def as_several(answer: Answer) -> Answer | None:
+    """`100,200` read as two numbers instead of as one; None for anything else."""
+    if answer.kind != "one" or not _ONE_OR_SEVERAL.fullmatch(answer.text):
+        return None
+    return Answer("list", answer.text, tuple(_single(t) for t in answer.text.split(",")))
+
+
+# --- from the outside in -----------------------------------------------------------------------
+
+
+def _reals(text: str) -> Answer | None:  # noqa: PLR0911 - one for each form
+    """Sets of real numbers that are written about, not listed."""
+    if builder := _BUILDER.fullmatch(text):
+        return read(builder[2].strip())
+    if member := _MEMBER.fullmatch(text):
+        return read(member[1].strip())
+    if text in (r"\mathbb{R}", r"\text{all real numbers}", "all real numbers"):
+        return read(_REALS)
+    if text in (r"\emptyset", r"\{\}", r"\{ \}"):
+        return Answer("text", "empty set")
+    whole, *without = split(text, r"\setminus")
+    if len(without) == 1:
+        return Answer("without", squeezed(text), (read(whole), read(without[0])))
+    unions = split(text, r"\cup")
+    if len(unions) > 1:
+        return Answer("union", squeezed(text), tuple(map(read, unions)))
+    return None
+
+
+def _bracketed(text: str) -> Answer | None:
+    text = _TRANSPOSED.sub("", text) if text.startswith("(") else text
+    if text.startswith(r"\{") and text.endswith(r"\}") and _closes_at_end(text[1:]):
+        return Answer("set", squeezed(text), _parts(text[2:-2]))
+    if text[:1] in ("(", "[") and text[-1:] in (")", "]") and _closes_at_end(text):
+        parts = _parts(text[1:-1])
+        if len(parts) < 2:
+            return None
+        brackets = text[0] + text[-1]
+        if brackets == "()" or len(parts) > 2:
+            return Answer("tuple", squeezed(text), parts)
+        return Answer("interval", squeezed(text), parts, signs=(text[0], text[-1]))
+    return None
+
+
+def _several(text: str) -> Answer | None:
+    """A list without brackets: `1, 2`, `1 or 2`, `3 \\pm 1`."""
+    for connector in (r"\or", r"\and", ","):
+        pieces = split(_without_thousands(text) if connector == "," else text, connector)
+        if len(pieces) > 1:
+            parts = tuple(map(read, pieces[: MAX_PARTS + 1]))
+            return Answer("list", squeezed(text), parts, signs=(connector,))
+    if r"\pm" in text and not _tolerance(text):
+        both = (text.replace(r"\pm", sign) for sign in "+-")
+        return Answer("list", squeezed(text), tuple(read(t.strip().lstrip("+")) for t in both))
+    return None
+
+
+def _matrix(text: str) -> Answer | None:
+    match = _MATRIX.fullmatch(text) if r"\begin" in text else None
+    if match is None or match["env"] in ("vmatrix", "Vmatrix"):
+        return None
+    scale = match["scale"].strip().rstrip("([").strip()
+    rows = [row.split("&") for row in match["rows"].strip().split(r"\\") if row.strip()]
+    if match["turned"] and len({len(row) for row in rows}) == 1:
+        rows = [list(column) for column in zip(*rows, strict=True)]
+    entries = [_single(_scaled(cell.strip(), scale)) for row in rows for cell in row]
+    shape = tuple(str(len(row)) for row in rows)
+    return Answer("matrix", squeezed(text), tuple(entries[: MAX_PARTS + 1]), signs=shape)
+
+
+def _scaled(cell: str, scale: str) -> str:
+    if scale in ("", "-"):
+        return f"{scale}({cell})" if scale else cell
+    return f"({scale})({cell})"
+
+
+def _with_sign(text: str) -> Answer | None:
+    """Relations, equations, and the name in front of a value."""
+    if _RELATION.search(text):
+        signs = tuple(_RELATION.findall(text))
+        parts = tuple(read(p.strip()) for p in _RELATION.split(text)[: MAX_PARTS + 1])
+        return Answer("relation", squeezed(text), parts, signs=signs)
+    sides = [side.strip() for side in split(text, "=")]
+    if len(sides) == 1:
+        return None
+    if _NAME.fullmatch(sides[0]) or _NAMED_TUPLE.fullmatch(sides[0]):
+        name, sides = sides[0], sides[1:]
+    else:
+        name = ""
+    if len(sides) == 1:
+        return replace(read(sides[0]), name=squeezed(name))
+    parts = tuple(read(side) for side in sides[: MAX_PARTS + 1])
+    return Answer("equation", squeezed(text), parts, name=squeezed(name))
+
+
+def _single(text: str) -> Answer:
+    """A value or words."""
+    if (words := _text_of(text)) is not None:
+        return Answer("text", words, tree=_product(text))
+    if stated := _tolerance(text):
+        value, within = stated
+        return replace(_value(value), within=within)
+    if _RATIO.fullmatch(text):
+        return Answer("ratio", squeezed(text), tuple(_value(p.strip()) for p in text.split(":")))
+    return _value(text)
+
+
+def _text_of(text: str) -> str | None:
+    if whole := _WHOLE_TEXT.fullmatch(text):
+        text = whole[1].strip()
+        if any(c.isdigit() for c in text):
+            return None
+        if not text:
+            return ""
+    elif text.lower() in _PLAIN_MATH or (len(text) == 2 and text.lower() != "no"):
+        return None
+    if choice := _CHOICE.fullmatch(text):
+        return choice[1].casefold()
+    if not whole and (len(text) < 2 or not _WORDS.fullmatch(text)):
+        return None
+    words = re.sub(r"[^\w]+", " ", text.casefold()).strip()
+    return "empty set" if words in _EMPTY else _SAME_WORDS.get(words, words)
+
+
+def _product(text: str) -> Node | None:
+    """A short word may be a product of variables: abc is bca."""
+    short = len(text) <= _LONGEST_PRODUCT and text.isalpha() and text.isascii()
+    return _tree(text) if short else None
+
+
+def _value(text: str) -> Answer:
+    whole = _WHOLE_TEXT.fullmatch(text)
+    plain = _without_thousands(whole[1].strip() if whole else text)
+    amount, unit, multiplier = split_unit(plain)
+    if _SPACED_THOUSANDS.fullmatch(amount):
+        amount = squeezed(amount)
+    tree, within = _number(amount)
+    if tree is not None and multiplier != 1:
+        tree, within = ("multiply", tree, ("number", multiplier)), within and within * multiplier
+    return Answer("one", squeezed(text), (), tree, within, unit)
+
+
+def _number(text: str) -> tuple[Node | None, Fraction | None]:
+    """The tree, and half of the last decimal where enough of them are written."""
+    if decimal := _DECIMAL.fullmatch(text):
+        return _tree(text), _half_of_last(len(decimal[1]), 0)
+    if scientific := _SCIENTIFIC.fullmatch(text):
+        exponent = int(scientific[3] or scientific[4])
+        within = _half_of_last(len(scientific[2] or ""), exponent)
+        return _tree(f"{scientific[1]}*10^{{{exponent}}}"), within
+    if mixed := _MIXED.fullmatch(text):
+        return _tree(rf"{mixed[1]}({mixed[2]}+\frac{{{mixed[3]}}}{{{mixed[4]}}})"), None
+    return _tree(text), None
+
+
+def _half_of_last(places: int, exponent: int) -> Fraction | None:
+    return Fraction(10) ** (exponent - places) / 2 if places >= _WRITTEN_FROM else None
+
+
+def _tree(text: str) -> Node | None:
+    try:
+        return parse(text)
+    except TooLarge:
+        return None
+    except Unreadable:
+        return ("latex", text) if _FOR_SYMPY.search(text) and r"\text" not in text else None
+
+
+# --- precision that a reference states -----------------------------------------------------------
+
+_APPROXIMATELY = re.compile(r"\\approx\s*(.+)", re.S)
+_PLUS_MINUS = re.compile(
+    r"(.+?)\s*(?:\(\s*(?:\\pm|tolerance|within)\s*(\d*\.?\d+)\s*\)|\\pm\s*(\d*\.\d+))"
+)
+_STATED = re.compile(
+    r"(.+?)\s*(?:\\text\s*\{\s*)?\(\s*(?:rounded |correct |accurate )?(?:to )?(?:the )?"
+    r"(?:(?P<count>\d{1,2}|one|two|three|four|five|six) ?(?P<what>d\.?p\.?|decimals?"
+    r"|decimal places?|s\.?f\.?|significant (?:figures?|digits?))|"
+    r"nearest (?P<nearest>[a-z]+|\d{0,9}\.?\d{1,9}))\.?\s*\)\s*\}?"
+)
+_COUNTS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
+_NEAREST = {
+    "integer": Fraction(1),
+    "whole": Fraction(1),
+    "unit": Fraction(1),
+    "one": Fraction(1),
+    "ten": Fraction(10),
+    "hundred": Fraction(100),
+    "thousand": Fraction(1000),
+    "tenth": Fraction(1, 10),
+    "hundredth": Fraction(1, 100),
+    "thousandth": Fraction(1, 1000),
+    "cent": Fraction(1, 100),
+}
+
+
+def _tolerance(text: str) -> tuple[str, Fraction] | None:
+    """(value, half width) where a text says how exact it is, and the value alone."""
+    if approximately := _APPROXIMATELY.fullmatch(text):
+        value = approximately[1].strip()
+        return value, _last_place(value) / 2
+    if (match := _PLUS_MINUS.fullmatch(text)) and _DECIMAL.fullmatch(squeezed(match[1])):
+        within = Fraction(match[2] or match[3])
+        if match[2] or within * 10 <= abs(Fraction(squeezed(match[1]))):
+            return match[1], within
+    if stated := _STATED.fullmatch(text):
+        return stated[1], _stated_step(stated) / 2
+    return None
+
+
+def _stated_step(stated: re.Match[str]) -> Fraction:
+    if nearest := stated["nearest"]:
+        if nearest[0].isdigit() or nearest[0] == ".":
+            return Fraction(nearest)
+        return _NEAREST.get(nearest.removesuffix("s"), Fraction(0))
+    count = int(_COUNTS.get(stated["count"], stated["count"]))
+    if stated["what"].startswith("d"):
+        return Fraction(1, 10 ** min(count, 30))
+    return _last_place(stated[1].strip())
+
+
+def _last_place(value: str) -> Fraction:
+    """Value of the last written digit of a plain number; 0 for anything else."""
+    plain = _without_thousands(split_unit(value)[0])
+    if decimal := _DECIMAL.fullmatch(plain):
+        return Fraction(1, 10 ** len(decimal[1]))
+    return Fraction(1) if _INTEGER.fullmatch(plain) else Fraction(0)
+
+
+# --- splitting -----------------------------------------------------------------------------------
+
+
+def _parts(text: str) -> tuple[Answer, ...]:
+    if not text.strip():
+        return ()
+    return tuple(read(part) for part in split(text, ",")[: MAX_PARTS + 1])
+
+
+def _without_thousands(text: str) -> str:
+    """1,000 becomes 1000, but in `(100,200)` the comma separates."""
+    depths = _separating_depths(text)
+    return _THOUSANDS.sub(lambda m: m[0] if depths[m.start()] else m[0].replace(",", ""), text)
+
+
+def _depths(text: str, opening: str, closing: str) -> list[int]:
+    """Of each character: how many brackets stand open around it."""
+    return list(accumulate((c in opening) - (c in closing) for c in text))
+
+
+def _separating_depths(text: str) -> list[int]:
+    r"""As _depths, of those in which a comma separates: ( [ \{, not the { of an argument."""
+    return _depths(text.replace(r"\{", "((").replace(r"\}", "))"), "([", ")]")
+
+
+def split(text: str, separator: str) -> list[str]:
+    """Pieces between separators that stand outside of all brackets."""
+    pieces, depth, start, position = [], 0, 0, 0
+    command = separator.startswith("\\")
+    while position < len(text):
+        if depth == 0 and text.startswith(separator, position):
+            end = position + len(separator)
+            if not command or not text[end : end + 1].isalpha():
+                pieces.append(text[start:position].strip())
+                position = start = end
+                continue
+        character = text[position]
+        depth += (character in "([{") - (character in ")]}")
+        position += 1
+    return [*pieces, text[start:].strip()]
+
+
+def _closes_at_end(text: str) -> bool:
+    """Whether the first bracket is closed by the last character."""
+    depth = 0
+    for position, character in enumerate(text):
+        depth += (character in "([{") - (character in ")]}")
+        if depth == 0:
+            return position == len(text) - 1
+    return False

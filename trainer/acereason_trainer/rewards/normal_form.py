@@ -1,0 +1,103 @@
+r"""One spelling for the many ways to set the same answer: `\dfrac 12 \,` and `\frac{1}{2}`.
+
+Only decoration is removed here (spacing, sizes, dollar signs, degrees, percent signs, synonyms of a
+command); nothing that carries a value or that separates one answer from another.
+"""
+
+import re
+
+MAX_CHARACTERS = 2000
+"""A longer answer is not read at all: no problem has one, and reading costs time."""
+
+_FUNCTION_NAMES = (
+    "sin|cos|tan|cot|sec|csc|sinh|cosh|tanh|arcsin|arccos|arctan|arccot|arcsec|arccsc|arcsinh|"
+    "arccosh|arctanh|ln|lg|log|exp|min|max|gcd|lcm"
+)
+_FONT = (
+    r"mathrm|textrm|textnormal|textbf|mathbf|textit|mathit|textsf|mbox|boldsymbol|operatorname\*?"
+)
+
+_REPLACED: list[tuple[re.Pattern[str], str]] = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (
+            r"\\(?:left|right|middle)(?![A-Za-z])\s*\.?|\\(?:[bB]igg?[lrm]?|displaystyle|textstyle|"
+            r"limits|nolimits)(?![A-Za-z])",
+            "",
+        ),
+        (r"\{,\}|,\\!", ","),
+        (r"\\!", ""),
+        (r"\\[,;: ]|~|\\q?quad(?![A-Za-z])|\\(?:hspace|phantom)\s*\{[^{}]*\}|\u00a0|\u2009", " "),
+        (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|°|\\degrees?(?![A-Za-z])", ""),
+        (r"\\?%|\\percent(?![A-Za-z])", ""),
+        (r"\\?[$£€]", ""),
+        (r"\\[()\[\]]", ""),
+        (r"[\u2212\u2013\u2010\u2011]", "-"),
+        (r"\u00d7", r"\\times "),
+        (r"[·⋅]", r"\\cdot "),
+        (r"÷", "/"),
+        (r"√", r"\\sqrt "),
+        (r"π", r"\\pi "),
+        (r"∞", r"\\infty "),
+        (r"\u222a", r"\\cup "),
+        (r"∩", r"\\cap "),
+        (r"∈", r"\\in "),
+        (r"∅|\\varnothing(?![A-Za-z])", r"\\emptyset "),
+        (r"\u211d", r"\\mathbb{R}"),
+        (r"±|\+/-", r"\\pm "),
+        (r"≈|\\approx(?![A-Za-z])|\\simeq(?![A-Za-z])", r"\\approx "),
+        (r"²", "^2"),
+        (r"³", "^3"),
+        (r"½", r"\\frac{1}{2}"),
+        (r"¼", r"\\frac{1}{4}"),
+        (r"¾", r"\\frac{3}{4}"),
+        (r"≤|\\leq?(?:slant|q)?(?![A-Za-z])", "<="),
+        (r"≥|\\geq?(?:slant|q)?(?![A-Za-z])", ">="),
+        (r"\\lt(?![A-Za-z])", "<"),
+        (r"\\gt(?![A-Za-z])", ">"),
+        (r"≠|\\neq?(?![A-Za-z])|\\not\s*=", "!="),
+        (r"\\equiv(?![A-Za-z])", "="),
+        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
+        (r"\\lbrace(?![A-Za-z])", r"\\{"),
+        (r"\\rbrace(?![A-Za-z])", r"\\}"),
+        (r"\\langle(?![A-Za-z])", "("),
+        (r"\\rangle(?![A-Za-z])", ")"),
+        (r"\\backslash(?![A-Za-z])", r"\\setminus "),
+        (r"\\[lr]?vert(?![A-Za-z])|\\[lr]?Vert(?![A-Za-z])|\\\|", "|"),
+        (r"\\lor(?![A-Za-z])|\\vee(?![A-Za-z])", r"\\text{ or }"),
+        (r"\\land(?![A-Za-z])|\\wedge(?![A-Za-z])", r"\\text{ and }"),
+        (rf"\\(?:{_FONT})\s*\{{\s*({_FUNCTION_NAMES}|[ei])\s*\}}", r" \1 "),
+        (rf"\\(?:{_FONT}|rm|bf|it)\s*\{{", r"\\text{"),
+        (r"\\mathbb\s*(?:\{\s*([A-Z])\s*\}|\s([A-Z]))", r"\\mathbb{\1\2}"),
+    )
+]
+_RECURRING = re.compile(r"(?<![\d.])(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{(\d{1,12})\}")
+_JOINED = re.compile(
+    r"\s*,?\s*(?:\\text\s*\{\s*(?P<text>or|and)\s*\}|(?<![A-Za-z\\])(?P<word>or|and)(?![A-Za-z]))\s*"
+)
+_SPACES = re.compile(r"\s+")
+
+
+def normal_form(text: str) -> str:
+    """The same answer without decoration."""
+    for pattern, replacement in _REPLACED:
+        text = pattern.sub(replacement, text)
+    text = _SPACES.sub(" ", text)
+    text = _RECURRING.sub(_as_fraction, text)
+    text = _JOINED.sub(lambda m: f" \\{m['text'] or m['word']} ", text)
+    text = _SPACES.sub(" ", text).strip()
+    return text.rstrip(".,; ")
+
+
+def squeezed(text: str) -> str:
+    """A normal form without spaces."""
+    return text.replace(" ", "")
+
+
+def _as_fraction(match: re.Match[str]) -> str:
+    r"""0.1\overline{6} is 15/90."""
+    whole, fixed, repeated = match[1] or "0", match[2], match[3]
+    bottom = (10 ** len(repeated) - 1) * 10 ** len(fixed)
+    top = int(whole + fixed + repeated) - int(whole + fixed)
+    return rf"\frac{{{top}}}{{{bottom}}}"

@@ -1,0 +1,148 @@
+"""The exact value of an expression that is rational arithmetic.
+
+Exact, immediate and bounded: this decides most answers where they are submitted. Sizes are looked
+at before anything is computed, because one power tower or factorial can take all the time and
+memory that there is.
+"""
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+from acereason_trainer.rewards.latex import Node, TooLarge, Unreadable
+
+MAX_EXPONENT = 2000
+MAX_BITS = 20_000
+"""Largest numbers that are computed exactly; anything beyond is no answer to a problem."""
+MAX_FACTORIAL = 1000
+MAX_ROOT = 64
+"""Deepest root that is looked for among exact powers."""
+
+
+def rational(node: Node) -> Fraction | None:
+    """The exact value of a tree of rational arithmetic, None where it is anything else.
+
+    Raises Unreadable for a division by zero, TooLarge for a number beyond the bounds.
+    """
+    kind = node[0]
+    if kind == "number":
+        return Fraction(node[1])
+    if kind not in _OPERATIONS:
+        return None
+    values = []
+    for child in node[1:]:
+        value = rational(child)
+        if value is None:
+            return None
+        values.append(value)
+    result = _OPERATIONS[kind](*values)
+    if result is not None and _bits(result) > MAX_BITS:
+        raise TooLarge("a number too large to be an answer")
+    return result
+
+
+def infinite(node: Node) -> int | None:
+    """1 for plus infinity, -1 for minus infinity, None for anything else."""
+    if node == ("constant", "oo"):
+        return 1
+    if node[0] == "negate":
+        sign = infinite(node[1])
+        return None if sign is None else -sign
+    return None
+
+
+def _bits(value: Fraction) -> int:
+    return max(value.numerator.bit_length(), value.denominator.bit_length())
+
+
+def _divide(a: Fraction, b: Fraction) -> Fraction:
+    if b == 0:
+        raise Unreadable("division by zero")
+    return a / b
+
+
+def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
+    if exponent.denominator != 1:
+        root = _root(base, Fraction(exponent.denominator))
+        return None if root is None else _power(root, Fraction(exponent.numerator))
+    if base == 0 and exponent < 0:
+        raise Unreadable("division by zero")
+    if base == 0 or abs(base) == 1:
+        return base ** int(exponent % 2 or 2) if exponent else Fraction(1)
+    if abs(exponent) > MAX_EXPONENT or _bits(base) * abs(exponent) > MAX_BITS:
+        raise TooLarge("a power too large to be an answer")
+    return base ** int(exponent)
+
+
+def _root(value: Fraction, degree: Fraction) -> Fraction | None:
+    """The root that is rational: the real one, also of a negative number where it has one."""
+    if degree.denominator != 1 or not 1 <= degree <= MAX_ROOT:
+        return None
+    n = int(degree)
+    if value < 0:
+        positive = _root(-value, degree) if n % 2 else None
+        return None if positive is None else -positive
+    top, bottom = _whole_root(value.numerator, n), _whole_root(value.denominator, n)
+    return None if top is None or bottom is None else Fraction(top, bottom)
+
+
+def _whole_root(value: int, n: int) -> int | None:
+    if n == 2:
+        root = math.isqrt(value)
+        return root if root * root == value else None
+    low, high = 0, 1 << (value.bit_length() // n + 1)
+    while low < high:
+        middle = (low + high) // 2
+        if middle**n < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low**n == value else None
+
+
+def _factorial(n: Fraction) -> Fraction | None:
+    if n.denominator != 1 or n < 0:
+        return None
+    if n > MAX_FACTORIAL:
+        raise TooLarge("a factorial too large to be an answer")
+    return Fraction(math.factorial(int(n)))
+
+
+def _binomial(n: Fraction, k: Fraction) -> Fraction | None:
+    if n.denominator != 1 or k.denominator != 1 or n < 0:
+        return None
+    if not 0 <= k <= n:
+        return Fraction(0)
+    if n > MAX_FACTORIAL:
+        raise TooLarge("a binomial too large to be an answer")
+    return Fraction(math.comb(int(n), int(k)))
+
+
+def _of_integers(function: Callable[..., int]) -> Callable[..., Fraction | None]:
+    def on_fractions(*values: Fraction) -> Fraction | None:
+        if any(v.denominator != 1 for v in values):
+            return None
+        return Fraction(function(*map(int, values)))
+
+    return on_fractions
+
+
+_OPERATIONS: dict[str, Callable[..., Any]] = {
+    "add": lambda a, b: a + b,
+    "subtract": lambda a, b: a - b,
+    "multiply": lambda a, b: a * b,
+    "divide": _divide,
+    "negate": lambda a: -a,
+    "power": _power,
+    "root": _root,
+    "factorial": _factorial,
+    "binomial": _binomial,
+    "abs": abs,
+    "floor": lambda a: Fraction(math.floor(a)),
+    "ceil": lambda a: Fraction(math.ceil(a)),
+    "min": min,
+    "max": max,
+    "gcd": _of_integers(math.gcd),
+    "lcm": _of_integers(math.lcm),
+}
