@@ -11,7 +11,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from benchmarks import quickstart, smollm2
+from benchmarks import quickstart, rewards_tables, smollm2
 
 README = Path("README.md")
 RESULTS = Path("benchmarks/results")
@@ -81,8 +81,14 @@ FORMS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "quickstart": _quickstart,
     "smollm2": _smollm2,
     "chaos": _chaos,
+    "rewards": rewards_tables.told,
 }
-COMMANDS = {"quickstart": "bench-quickstart", "smollm2": "bench-smollm2", "chaos": "chaos"}
+COMMANDS = {
+    "quickstart": "bench-quickstart",
+    "smollm2": "bench-smollm2",
+    "chaos": "chaos",
+    "rewards": "bench-rewards",
+}
 
 
 if __name__ == "__main__":

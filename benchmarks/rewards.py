@@ -61,7 +61,7 @@ def main() -> int:
     """Measure, write the result; 1 with a sentence for each goal that is missed."""
     args = _arguments()
     sizes = SMALL if args.small else Sizes()
-    result: Result = {"machine": machine(), "small": args.small}
+    result: Result = {"machine": machine(), "rounds": sizes.rounds}
     for name in args.only or SECTIONS:
         print(f"{name} ...", flush=True)
         result[name] = SECTIONS[name](sizes)
@@ -70,10 +70,10 @@ def main() -> int:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(result, indent=1) + "\n")
     print("\n\n".join(tables(result)))
-    return _told(result)
+    return _ended(result)
 
 
-def _told(result: Result) -> int:
+def _ended(result: Result) -> int:
     for found in result.get("math", {}).get("agreement", {}).get("unlisted", []):
         print("unlisted disagreement:", json.dumps(found, ensure_ascii=False))
     missed = [g for g in result["goals"] if not g["met"]]

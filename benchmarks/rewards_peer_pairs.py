@@ -34,7 +34,8 @@ def pairs_of_math_verify(sdist: Path) -> list[Pair]:
     for file in sorted((sdist / "tests").glob("test_*.py")):
         for gold, prediction in _table_rows(ast.parse(file.read_text())):
             reference, response = reference_of(gold), response_of(prediction)
-            pair = Pair(reference, response, None, file.stem, response[-ENDING:], "exact")
+            end = response.rpartition(_THINK_END)[2].strip()[-ENDING:]
+            pair = Pair(reference, response, None, file.stem, end, "exact")
             found.setdefault((reference, response), pair)
     return list(found.values())
 

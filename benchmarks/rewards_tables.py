@@ -1,4 +1,4 @@
-"""The result of `make bench-rewards` as Markdown."""
+"""The result of `make bench-rewards` as Markdown: tables, and sentences for the README."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,9 +7,37 @@ Result = Mapping[str, Any]
 
 
 def tables(result: Result) -> list[str]:
-    """The result as Markdown tables."""
-    made = {"math": _math_table, "code": _code_table, "batch": _batch_table}
+    """A table for each section that was measured."""
+    made = {"math": _math_table, "code": _code_table, "batch": _batch_table, "bombs": _bombs_table}
     return [table(result[name]) for name, table in made.items() if name in result]
+
+
+def told(result: Result) -> list[str]:
+    """The whole result in tables and sentences."""
+    math, code, batch, bombs = tables(result)
+    agreed, limits = result["math"]["agreement"], result["bombs"]
+    worst = max(a["seconds"] for a in limits["alone"])
+    return [
+        "Answers of the same kind, in the same run, on one core each: median of "
+        f"{result['rounds']} rounds, ± half the distance from the least to the largest. p99 is "
+        "over single verdicts, asked for one after another.",
+        math,
+        f"Of these {agreed['pairs']} pairs the two checkers judge {agreed['disagreements']} "
+        "differently; each stands with its reason in "
+        "[a list](benchmarks/peers/math_verify_disagreements.json), and a new one fails the "
+        "command.",
+        code,
+        f"A trivial program with one test takes {result['code']['firstMs']:.1f} ms, each further "
+        f"test, in a process of its own, {result['code']['furtherMs']:.1f} ms. prime_code runs all "
+        "tests inside one process, beside the expected outputs; the subprocesses have no walls.",
+        f"A step's rollouts, {result['batch']['prompts']:,} prompts with "
+        f"{result['batch']['group']} responses each, on {result['batch']['cores']} cores:",
+        batch,
+        f"A batch of {limits['batch']:,} answers with {limits['bombs']} that blow up behind the "
+        f"guards, {limits['workers']} symbolic worker(s), deadline "
+        f"{limits['deadlineSeconds']:g} s (the latest verdict came after {worst:.2f} s):",
+        bombs,
+    ]
 
 
 def _math_table(math: Result) -> str:
@@ -39,7 +67,7 @@ def _code_table(code: Result) -> str:
 
 
 def _batch_table(batch: Result) -> str:
-    rows = [["batch", "rollouts", "ours", "rollouts/s", "peer on the same cores, from a sample"]]
+    rows = [["", "rollouts", "ours", "rollouts/s", "peers on these cores, from a sample"]]
     for domain in ("math", "code"):
         b = batch[domain]
         peers = [f"{name} {p['estimatedSeconds']:,.0f} s" for name, p in b["peers"].items()]
@@ -47,18 +75,31 @@ def _batch_table(batch: Result) -> str:
             [
                 domain,
                 f"{b['rollouts']:,}",
-                f"{b['seconds']:,.0f} s",
-                f"{b['perSecond']:,.0f}",
+                f"{b['seconds']:,.1f} s",
+                _short(b["perSecond"]),
                 ", ".join(peers),
             ]
         )
     return _markdown(rows)
 
 
+def _bombs_table(bombs: Result) -> str:
+    p99, rates = bombs["exact"]["p99Ms"], bombs["exact"]["pairsPerSecond"]
+    rows = [["", "without bombs", "with bombs"]]
+    rows.append(["exact lane, p99", f"{p99['calm']:.2f} ms", f"{p99['bombs']:.2f} ms"])
+    rows.append(["exact lane, pairs/s", f"{rates['calm']:,}", f"{rates['bombs']:,}"])
+    rows.append(["symbolic lane, verdicts/s", "", f"{bombs['symbolic']['perSecond']:.1f}"])
+    return _markdown(rows)
+
+
 def _rate(figures: Mapping[str, float]) -> str:
     """Median with its spread: half the distance from least to largest, in percent."""
     half = 50 * (figures["largest"] - figures["least"]) / figures["median"]
-    return f"{figures['median']:,.0f} ±{half:.0f} %"
+    return f"{_short(figures['median'])} ±{half:.0f} %"
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number >= 20 else f"{number:.1f}"
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:
