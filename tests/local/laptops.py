@@ -8,8 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,9 @@ import yaml
 from acereason_operator.api.status import RunStatus, StageStatus
 from acereason_operator.local.processes import RANK_COMMAND
 
+from tests.waiting import PATIENCE, is_alive, wait_for
+
 RANK = [sys.executable, str(Path(__file__).with_name("stand_in_rank.py"))]
-PATIENCE = 60.0
 
 HELD_OUT = {"path": "eval.jsonl"}
 DATA: dict[str, Any] = {"name": "data", "curate": {}, "inputs": {"data": {"path": "train.jsonl"}}}
@@ -163,20 +162,3 @@ class Laptop:
             pid = int(mark.read_text())
             if is_alive(pid) and str(self.store) in Path(f"/proc/{pid}/cmdline").read_text():
                 os.killpg(pid, signal.SIGKILL)
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    """Wait until a condition holds; fails by name."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s for {what}"
-        time.sleep(0.02)
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"

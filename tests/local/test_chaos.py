@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from acereason_operator.local.processes import RANK_COMMAND
-from laptops import DATA, PATIENCE, RANK, SFT, Laptop, told
+from laptops import DATA, RANK, SFT, Laptop, told
+
+from tests.waiting import PATIENCE
 
 PROJECT = Path(__file__).parents[2]
 

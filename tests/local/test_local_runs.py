@@ -9,7 +9,9 @@ import pytest
 import yaml
 from acereason_operator.api.status import RunStatus
 from acereason_operator.local.cores import machine_cores
-from laptops import DATA, EVAL, SFT, Laptop, is_alive, told, wait_for
+from laptops import DATA, EVAL, SFT, Laptop, told
+
+from tests.waiting import is_alive, wait_for
 
 
 def test_a_run_goes_from_data_to_a_table_and_a_report(laptop: Laptop) -> None:

@@ -9,7 +9,9 @@ import sys
 import termios
 
 from acereason_operator.local.processes import RANK_COMMAND
-from laptops import DATA, EVAL, RANK, SFT, Laptop, told, wait_for
+from laptops import DATA, EVAL, RANK, SFT, Laptop, told
+
+from tests.waiting import wait_for
 
 
 def test_every_line_of_json_output_is_an_event_and_the_last_one_has_the_status(
