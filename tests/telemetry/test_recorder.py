@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from acereason_trainer.config.common import Telemetry
 from acereason_trainer.config.stage_file import Progress
 from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.rollout.protocol import Completion, SampleRequest
+from acereason_trainer.telemetry.exporters import HTTPPort
 from acereason_trainer.telemetry.metrics import HEADLINES, METRICS, PHASES, is_timing
 from acereason_trainer.telemetry.recorder import Recorder, read_metrics
 
@@ -133,6 +135,28 @@ def test_metrics_are_served_while_the_stage_runs(tmp_path: Path) -> None:
     assert f"# HELP acereason_stage_reward {METRICS['reward'].help}" in text
     with socket.socket() as s:
         assert s.connect_ex(("127.0.0.1", port)) != 0, "the port is free again"
+
+
+def test_the_step_that_a_stage_is_at_is_served_beside_its_metrics(tmp_path: Path) -> None:
+    port = free_port()
+    with a_recorder(tmp_path, metrics_port=port) as recorder:
+        recorder.start()
+        recorder.record(3, {"reward": 0.25})
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=5) as answer:
+            assert answer.headers["Content-Type"] == "application/json"
+            served = Progress.parse_json(answer.read())
+    assert (served.step, served.total, served.metrics["reward"]) == (3, 10, 0.25)
+    assert served == Progress.parse_json((tmp_path / "progress.json").read_bytes())
+
+
+def test_a_stage_that_has_written_no_progress_yet_serves_none(tmp_path: Path) -> None:
+    port = free_port()
+    served = HTTPPort(port, "sft-1", tmp_path / "progress.json")
+    try:
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=5)
+    finally:
+        served.close()
 
 
 def test_a_taken_port_is_a_warning_and_no_end_of_the_stage(

@@ -1,16 +1,18 @@
-"""Where a step's metrics go beside metrics.jsonl: gauges on `/metrics`, TensorBoard event files."""
+"""Where a step's metrics go beside metrics.jsonl: an HTTP port, TensorBoard event files."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from prometheus_client import CollectorRegistry, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Gauge, make_wsgi_app, start_http_server
 
 from acereason_trainer.config.common import Telemetry
 from acereason_trainer.telemetry.metrics import METRICS
 
 _log = logging.getLogger(__name__)
+
+WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class Exporter(Protocol):
@@ -26,8 +28,8 @@ class Exporter(Protocol):
 
 
 def exporters(
-    settings: Telemetry, tensorboard_dir: Path, key: str, step: int
-) -> tuple[Exporter, ...]:
+    settings: Telemetry, work_dir: Path, key: str, step: int
+) -> tuple[Exporter, ...]:  # fmt: skip
     """The exporters that the settings ask for, going on after `step`.
 
     A port that cannot be opened is a warning in the log: a stage does not end for its gauges.
@@ -35,7 +37,7 @@ def exporters(
     wanted: list[Exporter] = []
     if settings.metrics_port:
         try:
-            wanted.append(PrometheusGauges(settings.metrics_port, key))
+            wanted.append(HTTPPort(settings.metrics_port, key, work_dir / "progress.json"))
         except OSError as e:
             _log.warning(
                 "telemetry.metricsPort %d cannot be opened (%s); the stage runs without gauges; "
@@ -44,14 +46,15 @@ def exporters(
                 e.strerror,
             )
     if settings.tensorboard:
-        wanted.append(TensorBoardEvents(tensorboard_dir, step))
+        wanted.append(TensorBoardEvents(work_dir / "tensorboard", step))
     return tuple(wanted)
 
 
-class PrometheusGauges:
-    """`/metrics` of a running stage: one gauge per metric, made when it is first recorded."""
+class HTTPPort:
+    """What a running stage serves: `/metrics`, with one gauge per metric, made when it is first
+    recorded, and `/progress`, its progress.json as it is now."""
 
-    def __init__(self, port: int, key: str) -> None:
+    def __init__(self, port: int, key: str, progress: Path) -> None:
         """Serve from here on. Raises OSError where the port cannot be opened."""
         self._registry = CollectorRegistry()
         self._gauges: dict[str, Gauge] = {}
@@ -61,6 +64,7 @@ class PrometheusGauges:
             "acereason_stage_info", "Stage key of this attempt.", ["key"], registry=self._registry
         ).labels(key).set(1)
         self._server, self._thread = start_http_server(port, registry=self._registry)
+        self._server.set_app(_with_progress(make_wsgi_app(self._registry), progress))
 
     def export(self, step: int, total: int | None, row: Mapping[str, float | None]) -> None:
         """Set each metric's gauge; NaN where a metric had no number."""
@@ -83,6 +87,22 @@ class PrometheusGauges:
                 f"acereason_stage_{name}", METRICS[name].help, registry=self._registry
             )
         return self._gauges[name]
+
+
+def _with_progress(metrics: WSGIApp, file: Path) -> WSGIApp:
+    """An app that answers `/progress` with a file (404 where there is none), all else as before."""
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/progress":
+            return metrics(environ, start_response)
+        try:
+            body, status = file.read_bytes(), "200 OK"
+        except FileNotFoundError:
+            body, status = b"{}", "404 Not Found"
+        start_response(status, [("Content-Type", "application/json")])
+        return [body]
+
+    return app
 
 
 class TensorBoardEvents:

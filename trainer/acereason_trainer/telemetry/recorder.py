@@ -61,7 +61,7 @@ class Recorder:
         self._file = self.path.open("w", encoding="utf-8")
         for row in self._rows:
             self._append(row)
-        self._exporters = exporters(self._settings, self._dir / "tensorboard", self._key, step)
+        self._exporters = exporters(self._settings, self._dir, self._key, step)
         self._started = self._last_record = time.monotonic()
         self._write_progress()
 
