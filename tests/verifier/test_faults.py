@@ -1,0 +1,244 @@
+"""Whatever becomes of the service or the way to it: no wrong verdict, none lost, nothing frozen."""
+
+import http.server
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
+
+import pytest
+from acereason_trainer.config.common import Verifier
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.rewards import Grade, Rewarder, Verdict, make_rewarder
+from acereason_trainer.stage import StageFailure
+
+from tests.verifier.services import (
+    ServiceProcess,
+    a_network_before,
+    a_service,
+    children_of,
+)
+from tests.waiting import wait_for
+
+
+@contextmanager
+def a_rewarder(url: str, patience_seconds: float = 60) -> Iterator[Rewarder]:
+    verifier = Verifier(service=url, patience_seconds=patience_seconds)
+    with closing(make_rewarder("code", verifier)) as rewarder:
+        yield rewarder
+
+
+def row(number: int, padding: int = 0) -> dict[str, object]:
+    return {"tests": [{"stdin": "x" * padding, "stdout": str(number)}]}
+
+
+def printing(number: int, seconds: float = 0.0) -> str:
+    return f"</think>\n```python\nimport time\ntime.sleep({seconds})\nprint({number})\n```"
+
+
+def ask(
+    rewarder: Rewarder, number: int, *, seconds: float = 0.0, padding: int = 0
+) -> list[tuple[bool, Future[Grade]]]:
+    """Right and wrong programs for as many problems: (right, verdict to come)."""
+    asked = []
+    for n in range(number):
+        problem = row(n, padding)
+        for answer in (n, n + 1):
+            asked.append((answer == n, rewarder.submit(problem, printing(answer, seconds))))
+    return asked
+
+
+def assert_all_told_apart(asked: Sequence[tuple[bool, "Future[Grade]"]]) -> None:
+    found = [grade.result(90).verdict for _, grade in asked]
+    assert found == [Verdict.CORRECT if right else Verdict.WRONG for right, _ in asked]
+
+
+def wait_for_one(asked: Sequence[tuple[bool, "Future[Grade]"]]) -> None:
+    wait_for(lambda: any(f.done() for _, f in asked), "the first verdict")
+
+
+def test_a_worker_that_is_killed_costs_a_retry_and_no_verdict() -> None:
+    with a_service() as service, a_rewarder(service.url) as rewarder:
+        asked = ask(rewarder, 1)
+        assert_all_told_apart(asked)
+        slow = rewarder.submit(row(5), printing(5, seconds=1))
+        wait_for(lambda: service.metric("running_jobs", kind="code") == 1, "the job's start")
+        (worker,) = service.workers("code")
+        os.kill(worker, signal.SIGKILL)
+        assert slow.result(60).verdict is Verdict.CORRECT
+        assert service.metric("workers_lost", kind="code") == 1
+
+
+def test_a_worker_that_hangs_is_overtaken_by_another() -> None:
+    with a_service(code_workers=2) as service, a_rewarder(service.url) as rewarder:
+        assert_all_told_apart(ask(rewarder, 15))
+        slow = rewarder.submit(row(5), printing(5, seconds=0.5))
+        wait_for(lambda: service.metric("running_jobs", kind="code") == 1, "the job's start")
+        before = service.metric("verdicts_total", kind="code", verdict="correct")
+        hung = busy_worker(service)
+        os.kill(hung, signal.SIGSTOP)
+        # The worker is killed for it only after minutes.
+        assert slow.result(30).verdict is Verdict.CORRECT
+        assert service.metric("verdicts_total", kind="code", verdict="correct") == before + 1
+
+
+def busy_worker(service: ServiceProcess) -> int:
+    """The worker whose sandbox runs a program."""
+
+    def busy() -> list[int]:
+        return [w for w in service.workers("code") if any(map(children_of, children_of(w)))]
+
+    wait_for(lambda: len(busy()) == 1, "one worker to be busy")
+    return busy()[0]
+
+
+def test_a_queue_that_is_full_only_takes_longer() -> None:
+    with a_service(queue=4) as service, a_rewarder(service.url) as rewarder:
+        assert_all_told_apart(ask(rewarder, 60))
+        assert service.metric("rejected_total", status="429") > 0
+
+
+def test_a_service_that_is_killed_and_comes_back_loses_nothing() -> None:
+    """It forgot all tests, too; they are uploaded again."""
+    with a_service(code_workers=2) as service, a_rewarder(service.url) as rewarder:
+        asked = ask(rewarder, 30, seconds=0.05)
+        wait_for_one(asked)
+        service.kill()
+        assert not all(f.done() for _, f in asked)
+        asked += ask(rewarder, 40)
+        service.start()
+        assert_all_told_apart(asked)
+        assert service.metric("test_uploads_total") > 0
+
+
+def test_a_service_that_stays_away_masks_answers_until_it_is_back() -> None:
+    with a_service() as service, a_rewarder(service.url, patience_seconds=2) as rewarder:
+        assert_all_told_apart(ask(rewarder, 1))
+        service.kill()
+        answer = printing(7)
+        grade = rewarder.submit(row(7), answer).result(30)
+        assert (grade.verdict, grade.reward) == (Verdict.INFRA_ERROR, None)
+        assert f"the verifier at {service.url} gave no sign of life for 2 s" in grade.detail
+        service.start()
+        assert rewarder.submit(row(7), answer).result(60).verdict is Verdict.CORRECT
+
+
+def test_a_service_that_is_not_there_yet_is_waited_for() -> None:
+    with a_service() as service:
+        service.kill()
+        with a_rewarder(service.url) as rewarder:
+            asked = ask(rewarder, 2)
+            service.start()
+            assert_all_told_apart(asked)
+
+
+def test_a_slow_network_takes_time_and_no_verdicts() -> None:
+    with (
+        a_service() as service,
+        a_network_before(service) as (url, network),
+        a_rewarder(url) as rewarder,
+    ):
+        network.delay, network.piece = 0.02, 1 << 14
+        assert_all_told_apart(ask(rewarder, 4, padding=100_000))
+
+
+@pytest.mark.parametrize("after", [10, 250, 400], ids=["headers", "first line", "some lines"])
+def test_answers_that_are_cut_off_are_asked_for_again(after: int) -> None:
+    with (
+        a_service() as service,
+        a_network_before(service) as (url, network),
+        a_rewarder(url) as rewarder,
+    ):
+        network.cut_after = after
+        asked = ask(rewarder, 6)
+        wait_for(lambda: network.cuts > 3, "connections to be cut")
+        network.cut_after = None
+        assert_all_told_apart(asked)
+
+
+@pytest.mark.slow
+def test_connections_into_which_everything_vanishes_are_given_up() -> None:
+    """20 s: a stream is silent for 15 s before it counts as dead."""
+    with (
+        a_service() as service,
+        a_network_before(service) as (url, network),
+        a_rewarder(url) as rewarder,
+    ):
+        assert_all_told_apart(ask(rewarder, 1))
+        network.swallow, before = True, network.connections
+        asked = ask(rewarder, 5)
+        wait_for(lambda: network.connections > before, "a connection to vanish")
+        network.swallow = False
+        assert_all_told_apart(asked)
+
+
+def test_a_service_that_is_stopped_finishes_what_it_took() -> None:
+    with a_service(code_workers=2) as service, a_rewarder(service.url) as rewarder:
+        asked = ask(rewarder, 10, seconds=0.1)
+        wait_for_one(asked)
+        wait_for(lambda: service.metric("queue_jobs", kind="code") > 0, "jobs to wait")
+        service.send(signal.SIGTERM)
+        wait_for(lambda: service_is_stopping(service), "the stop to begin")
+        late = ask(rewarder, 12)[20:]
+        assert_all_told_apart(asked)
+        assert service.exit_code() == 0
+        assert not any(f.done() for _, f in late)
+        service.start()
+        assert_all_told_apart(late)
+
+
+def service_is_stopping(service: ServiceProcess) -> bool:
+    status, sentence = service.get("/readyz")
+    return status == 503 and sentence == b"the service is stopping\n"
+
+
+def test_what_the_grace_period_is_too_short_for_is_left_to_the_successor() -> None:
+    with a_service(grace_seconds=0.3) as service, a_rewarder(service.url) as rewarder:
+        asked = ask(rewarder, 4, seconds=0.3)
+        wait_for_one(asked)
+        service.send(signal.SIGTERM)
+        assert service.exit_code() == 0
+        assert not all(f.done() for _, f in asked)
+        service.start()
+        assert_all_told_apart(asked)
+
+
+def test_tests_that_the_service_has_no_room_for_are_uploaded_again_and_again() -> None:
+    with a_service(tests_mib=1) as service, a_rewarder(service.url) as rewarder:
+        for _ in range(2):
+            assert_all_told_apart(ask(rewarder, 4, padding=600_000))
+        assert service.metric("test_uploads_total") >= 4
+        assert service.metric("tests_bytes") <= 1 << 20
+
+
+def test_closing_leaves_nobody_waiting() -> None:
+    with a_service() as service:
+        with a_rewarder(service.url) as rewarder:
+            pending = rewarder.submit(row(1), printing(1, seconds=60))
+            wait_for(lambda: service.metric("running_jobs", kind="code") == 1, "the job's start")
+        assert pending.result(10).verdict is Verdict.INFRA_ERROR
+    assert not [t for t in threading.enumerate() if t.name == "verifier-client"]
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_an_address_where_somebody_else_answers_is_a_wrong_setting(status: int) -> None:
+    class SomebodyElse(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"hello")
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), SomebodyElse) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with (
+            a_rewarder(f"http://127.0.0.1:{server.server_port}") as rewarder,
+            pytest.raises(StageFailure, match="not as acereason-verifier does") as e,
+        ):
+            rewarder.submit(row(1), printing(1))
+        server.shutdown()
+    assert e.value.code == ExitCode.BAD_CONFIGURATION

@@ -1,0 +1,152 @@
+"""Answers get the same verdicts from a service as from workers on this machine."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from typing import Any, Literal, NamedTuple
+
+import pytest
+from acereason_trainer.config.common import CodeLimits, Verifier
+from acereason_trainer.rewards import Grade, Rewarder, Verdict, make_rewarder
+from acereason_trainer.rewards.jobs import Setup
+from acereason_trainer.rewards.placement import SERVICE_VARIABLE, pool_for, service_url
+from acereason_trainer.rewards.pool import WorkerPool
+
+from tests.verifier.services import ServiceProcess, a_service
+
+LIMITS = CodeLimits(seconds_per_test=1, memory_mib=256, output_kib=4)
+Domain = Literal["math", "code"]
+
+
+class Case(NamedTuple):
+    why: str
+    domain: Domain
+    row: Mapping[str, Any]
+    answer: str
+    verdict: Verdict
+    all_tests: bool = False
+
+
+def boxed(text: str) -> str:
+    return rf"so</think> \boxed{{{text}}}"
+
+
+def program(source: str) -> str:
+    return f"so</think>\n```python\n{source}\n```"
+
+
+ECHO = {"tests": [{"stdin": "ü 1\n", "stdout": "ü 1\n"}, {"stdin": "b", "stdout": "b"}]}
+DOUBLE = {"tests": [{"call": "f", "args": [21], "expected": 42}]}
+
+CASES = [
+    Case("equal as text", "math", {"answer": "42"}, boxed("42"), Verdict.CORRECT),
+    Case("equal by sympy", "math", {"answer": r"2\sqrt2"}, boxed(r"\sqrt 8"), Verdict.CORRECT),
+    Case("unequal by sympy", "math", {"answer": r"2\sqrt2"}, boxed(r"\sqrt 7"), Verdict.WRONG),
+    Case("no box", "math", {"answer": "1"}, "so</think> 1", Verdict.FORMAT),
+    Case("never ended its reasoning", "math", {"answer": "1"}, r"\boxed{1}", Verdict.FORMAT),
+    Case(
+        "all tests, all right",
+        "code",
+        ECHO,
+        program("print(input())"),
+        Verdict.CORRECT,
+        all_tests=True,
+    ),
+    Case(
+        "all tests, one right", "code", ECHO, program("print('b')"), Verdict.WRONG, all_tests=True
+    ),
+    Case("right program", "code", ECHO, program("print(input())"), Verdict.CORRECT),
+    Case("wrong program", "code", ECHO, program("print(1)"), Verdict.WRONG),
+    Case("right call", "code", DOUBLE, program("def f(x): return 2 * x"), Verdict.CORRECT),
+    Case("wrong call", "code", DOUBLE, program("def f(x): return 43"), Verdict.WRONG),
+    Case("raises", "code", ECHO, program("1 / 0"), Verdict.RUNTIME_ERROR),
+    Case("never ends", "code", ECHO, program("while True: pass"), Verdict.TIMEOUT),
+    Case("fills memory", "code", ECHO, program("x = 'x' * 10**9"), Verdict.MEMORY),
+    Case("floods", "code", ECHO, program("print('x' * 10**6)"), Verdict.OUTPUT_LIMIT),
+    Case("no program", "code", ECHO, "so</think> print(1)", Verdict.FORMAT),
+    Case(
+        "the problem's own tolerance",
+        "code",
+        {"tests": [{"stdin": "", "stdout": "0.5"}], "tolerance": 0.01},
+        program("print(0.501)"),
+        Verdict.CORRECT,
+    ),
+    Case(
+        "the problem's own time",
+        "code",
+        {"tests": [{"stdin": "", "stdout": ""}], "time_limit": 3},
+        program("import time\nwhile time.process_time() < 1.5: pass"),
+        Verdict.CORRECT,
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[ServiceProcess]:
+    with a_service(code_workers=2) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def rewarders(service: ServiceProcess) -> Iterator[Mapping[tuple[str, bool, Domain], Rewarder]]:
+    """By place, whether all tests are asked for, and domain."""
+    with ExitStack() as stack:
+        yield {
+            (place, all_tests, domain): stack.enter_context(
+                closing(make_rewarder(domain, verifier, all_tests=all_tests))
+            )
+            for place, verifier in (
+                ("local", Verifier(service="local", workers=2, code=LIMITS)),
+                ("remote", Verifier(service=service.url, code=LIMITS)),
+            )
+            for all_tests in (False, True)
+            for domain in ("math", "code")
+        }
+
+
+def compared(grade: Grade) -> Grade:
+    return dataclasses.replace(grade, seconds=0.0)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.why)
+def test_a_service_and_this_machine_agree(
+    rewarders: Mapping[tuple[str, bool, Domain], Rewarder], case: Case
+) -> None:
+    here, there = (
+        rewarders[place, case.all_tests, case.domain].submit(case.row, case.answer)
+        for place in ("local", "remote")
+    )
+    assert here.result(60).verdict is case.verdict
+    assert compared(there.result(60)) == compared(here.result(60))
+
+
+def test_the_same_answer_is_asked_for_once(service: ServiceProcess) -> None:
+    before = service.metric("verdicts_total", kind="code", verdict="correct")
+    with closing(make_rewarder("code", Verifier(service=service.url))) as rewarder:
+        futures = [rewarder.submit(ECHO, f"{n}" + program("print(input())")) for n in range(20)]
+        assert {f.result(60).verdict for f in futures} == {Verdict.CORRECT}
+    assert service.metric("verdicts_total", kind="code", verdict="correct") == before + 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "variable", "expected"),
+    [
+        ("auto", None, None),
+        ("auto", "", None),
+        ("auto", "http://verifier:8321", "http://verifier:8321"),
+        ("local", "http://verifier:8321", None),
+        ("http://mine:1", "http://verifier:8321", "http://mine:1"),
+    ],
+)
+def test_the_stage_file_or_the_cluster_says_who_checks(
+    setting: str, variable: str | None, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(SERVICE_VARIABLE, raising=False)
+    if variable is not None:
+        monkeypatch.setenv(SERVICE_VARIABLE, variable)
+    assert service_url(Verifier(service=setting)) == expected
+
+
+def test_a_reward_of_ones_own_stays_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SERVICE_VARIABLE, "http://verifier:8321")
+    assert isinstance(pool_for(Setup("custom", Verifier(), function="a:b")), WorkerPool)
