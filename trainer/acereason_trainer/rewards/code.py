@@ -111,7 +111,7 @@ def judge(  # noqa: PLR0911 - one for each verdict
     comparator: Comparator,
 ) -> tuple[Verdict, str]:
     """Verdict of one test and a few words why."""
-    if outcome.flooded:
+    if outcome.flooded or outcome.signal == signal.SIGXFSZ:
         return Verdict.OUTPUT_LIMIT, f"more than {allowance.output_bytes >> 10} KiB of output"
     if (
         outcome.late
