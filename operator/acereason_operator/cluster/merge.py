@@ -70,6 +70,8 @@ def _index(elements: list[Any], key: str, like: Any) -> int | None:
 
 
 def _without_nulls(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_nulls(v) for v in value]
     if not isinstance(value, Mapping):
         return value
     return {name: _without_nulls(v) for name, v in value.items() if v is not None}

@@ -9,8 +9,8 @@ this.)
 
 from acereason_operator.api.run import AceReasonRun
 from acereason_operator.cluster import labels
+from acereason_operator.cluster.names import run_object_name
 from acereason_operator.cluster.protocol import Object
-from acereason_operator.cluster.service import service_name
 
 
 def network_policy_for(run: AceReasonRun, owner: Object) -> Object:
@@ -20,7 +20,7 @@ def network_policy_for(run: AceReasonRun, owner: Object) -> Object:
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
         "metadata": {
-            "name": service_name(run),
+            "name": run_object_name(run),
             "namespace": run.metadata.namespace,
             "labels": labels.of_run(run.metadata.name),
             "ownerReferences": [owner],

@@ -1,9 +1,10 @@
 """The pod of a prepare phase: small, on any node, with the run's data and credentials in reach.
 
 A podTemplate is written for GPU pods. Of it, prepare takes what says where data and credentials
-are and who may run (volumes and their mounts, environment, service account, pull secrets,
-tolerations, security), and leaves what says how to train (resources, node choice, host network,
-schedulers, further containers). A container named `prepare` in a podTemplate is merged whole.
+are and who may run (labels, annotations, volumes and their mounts, environment, service account,
+pull secrets, tolerations, the pod's security), and leaves what says how to train (resources, node
+choice, fast networks, schedulers, further containers). A container named `prepare` in a podTemplate
+is merged whole.
 """
 
 from collections.abc import Mapping
@@ -34,8 +35,12 @@ OF_POD = (
 )
 """What prepare takes of a podTemplate's spec."""
 
-OF_CONTAINER = ("env", "envFrom", "volumeMounts", "securityContext")
-"""What prepare takes of a podTemplate's `stage` container."""
+OF_CONTAINER = ("env", "envFrom", "volumeMounts")
+"""What prepare takes of a podTemplate's `stage` container. Not its capabilities: they are for fast
+networks."""
+
+FAST_NETWORKS = "k8s.v1.cni.cncf.io/networks"
+"""Annotation of Multus: further networks, which CPU nodes need not have."""
 
 
 def prepare_pod(
@@ -69,10 +74,10 @@ def for_prepare(partial: Mapping[str, Any]) -> Object:
     ]
     if containers:
         taken["containers"] = containers
-    out: Object = {"spec": taken}
-    if "metadata" in partial:
-        out["metadata"] = partial["metadata"]
-    return out
+    meta = dict(partial.get("metadata") or {})
+    annotations = meta.get("annotations") or {}
+    meta["annotations"] = {n: v for n, v in annotations.items() if n != FAST_NETWORKS}
+    return {"metadata": meta, "spec": taken}
 
 
 def _taken(container: Mapping[str, Any]) -> Object:

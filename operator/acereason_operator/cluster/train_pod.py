@@ -7,11 +7,11 @@ from acereason_trainer.config.stage_file import StageFile
 from acereason_operator.api.quantities import cpu_count
 from acereason_operator.api.run import AceReasonRun, Stage
 from acereason_operator.cluster.merge import merged
+from acereason_operator.cluster.names import run_object_name
 from acereason_operator.cluster.placement import affinity
 from acereason_operator.cluster.pod import environment, phase_container, pod_metadata, pod_spec
 from acereason_operator.cluster.protocol import Object
 from acereason_operator.cluster.rendering import Rendering
-from acereason_operator.cluster.service import service_name
 from acereason_operator.local.cores import thread_environment
 from acereason_operator.planner.actions import CreateJob
 
@@ -39,7 +39,7 @@ def train_pod(
     spec["volumes"].append({"name": "shared-memory", "emptyDir": {"medium": "Memory"}})
     spec |= affinity(action.name, file.nodes, action.avoid_node)
     if file.nodes > 1:
-        spec["subdomain"] = service_name(run)
+        spec["subdomain"] = run_object_name(run)
     ours = pod_metadata(action, run, file)
     template: Object = {"metadata": ours, "spec": spec}
     for partial in (run.spec.defaults.pod_template, stage.pod_template):
@@ -71,7 +71,7 @@ def _environment(action: CreateJob, run: AceReasonRun, stage: Stage) -> dict[str
     env = {"ACEREASON_LOG_STDOUT": "1", **_threads(action.stage_file.ranks, run, stage)}
     if action.stage_file.nodes > 1:
         env |= {
-            "MASTER_ADDR": f"{action.name}-0.{service_name(run)}",
+            "MASTER_ADDR": f"{action.name}-0.{run_object_name(run)}",
             "MASTER_PORT": str(MASTER_PORT),
         }
     return env
