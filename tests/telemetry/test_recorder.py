@@ -203,6 +203,18 @@ def test_rollouts_are_dumped_on_the_steps_that_were_asked_for(tmp_path: Path) ->
     }  # fmt: skip
 
 
+def test_what_is_not_in_the_table_is_refused(tmp_path: Path) -> None:
+    with a_recorder(tmp_path) as recorder:
+        recorder.start()
+        with pytest.raises(ValueError, match="metrics los are not in telemetry"):
+            recorder.record(1, {"los": 1.0})
+        with (
+            pytest.raises(ValueError, match="phase sleep is not in telemetry"),
+            recorder.phase("sleep"),
+        ):
+            pass
+
+
 def test_the_table_is_whole() -> None:
     assert all(f"{phase}_seconds" in METRICS for phase in PHASES)
     assert METRICS.keys() >= HEADLINES

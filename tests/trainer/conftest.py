@@ -8,6 +8,14 @@ from acereason_trainer.policy.amx import make_bfloat16_safe
 make_bfloat16_safe()
 
 
+@pytest.fixture
+def importable_rewards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers of the verifier, too, find `tests.trainer.letters`."""
+    root = str(Path(__file__).parents[2])
+    monkeypatch.setenv("PYTHONPATH", root)
+    monkeypatch.syspath_prepend(root)
+
+
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Directory of a 2-layer Qwen2 with random weights and a character tokenizer."""

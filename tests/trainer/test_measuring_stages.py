@@ -5,11 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from acereason_trainer.__main__ import carry_out
 from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.config.exit_codes import ExitCode
-from acereason_trainer.config.stage_file import StageFile
-from acereason_trainer.stage import StageContext, StopFlag
+
+from tests.stage_attempts import (
+    StopsAtTheNthLook,
+    a_stage,
+    attempt,
+    failure,
+    published,
+    write_rows,
+)
 
 SAMPLED = {
     "prompting": {"template": "plain"},
@@ -40,64 +46,22 @@ CURATE = {
 }  # fmt: skip
 
 
-class StopsAtTheNthLook(StopFlag):
-    """A SIGTERM that arrives at a chosen moment."""
-
-    def __init__(self, looks: int) -> None:
-        super().__init__()
-        self._looks = looks
-
-    def check(self) -> None:
-        self._looks -= 1
-        if self._looks < 0:
-            self._event.set()
-        super().check()
-
-
-def a_stage(store: Path, tiny_model: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """A stage file with its inputs imported, ready for attempt 1."""
+def measured(store: Path, tiny_model: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Attempt 1 of a stage that measures the tiny model."""
     source = store / "rows"
-    source.mkdir(parents=True)
     math = [{"problem": f"How much is {n} + {n}?", "answer": str(2 * n)} for n in range(8)]
     proof = {"problem": "Prove that 1 + 1 is 2.", "answer": "proof"}
     code = [
         {"problem": f"Print {n}.", "tests": [{"input": "", "output": str(n)}]} for n in range(3)
     ]
     curated = [*math, math[0], proof, {"problem": "How much is 50 + 50?", "answer": "100"}]
-    rows = {"math.jsonl": math, "code.jsonl": code}
     if "curate" in settings:
-        rows = {"all.jsonl": curated}
-    for name, some in rows.items():
-        (source / name).write_text("".join(json.dumps(row) + "\n" for row in some))
-    (store / "held-out.jsonl").write_text(json.dumps(curated[-1]))
-    shelves = DirectoryStore(store)
-    inputs: dict[str, Any] = {
-        "model": shelves.import_path(tiny_model, "model").dump(),
-        "data": shelves.import_path(source, "data").dump(),
-    }
-    if "curate" in settings:
-        inputs["heldOut"] = [shelves.import_path(store / "held-out.jsonl", "data").dump()]
-    kind = next(iter(settings))
-    return {
-        "run": "run", "stage": "measure", "attempt": 1, "store": str(store), "settings": settings,
-        "prepared": {"key": f"{kind}-{'0' * 32}", "inputs": inputs},
-    }  # fmt: skip
-
-
-def attempt(stage: dict[str, Any], stop: StopFlag) -> int:
-    file = StageFile.parse(stage)
-    assert file.prepared is not None
-    work_dir = Path(file.store) / file.work_dir
-    work_dir.mkdir(parents=True)
-    return carry_out(StageContext(file, file.prepared, Path(file.store), work_dir, stop))
-
-
-def published(stage: dict[str, Any]) -> tuple[str, Path]:
-    """Digest and directory of the stage's artifact."""
-    store = Path(stage["store"])
-    artifact = DirectoryStore(store).lookup(stage["prepared"]["key"])
-    assert artifact is not None
-    return artifact.digest, store / artifact.uri
+        write_rows(source / "all.jsonl", curated)
+        held_out = write_rows(store / "held-out.jsonl", curated[-1:])
+        return a_stage(store, settings, model=tiny_model, data=source, heldOut=held_out)
+    write_rows(source / "math.jsonl", math)
+    write_rows(source / "code.jsonl", code)
+    return a_stage(store, settings, model=tiny_model, data=source)
 
 
 def until_done(stage: dict[str, Any], looks: int) -> list[int]:
@@ -114,9 +78,9 @@ def until_done(stage: dict[str, Any], looks: int) -> list[int]:
 def test_a_measurement_stopped_again_and_again_ends_with_the_same_digest(
     tmp_path: Path, tiny_model: Path, settings: dict[str, Any], looks: int
 ) -> None:
-    straight = a_stage(tmp_path / "straight", tiny_model, settings)
-    assert attempt(straight, StopFlag()) == ExitCode.DONE
-    stopped = a_stage(tmp_path / "stopped", tiny_model, settings)
+    straight = measured(tmp_path / "straight", tiny_model, settings)
+    assert attempt(straight) == ExitCode.DONE
+    stopped = measured(tmp_path / "stopped", tiny_model, settings)
     codes = until_done(stopped, looks)
     assert codes[-1] == ExitCode.DONE
     assert len(codes) >= 3, "the test needs stops in the middle"
@@ -126,8 +90,8 @@ def test_a_measurement_stopped_again_and_again_ends_with_the_same_digest(
 def test_an_evaluation_publishes_figures_samples_and_curves(
     tmp_path: Path, tiny_model: Path
 ) -> None:
-    stage = a_stage(tmp_path / "store", tiny_model, EVALUATE)
-    assert attempt(stage, StopFlag()) == ExitCode.DONE
+    stage = measured(tmp_path / "store", tiny_model, EVALUATE)
+    assert attempt(stage) == ExitCode.DONE
     _, directory = published(stage)
     math, code = json.loads((directory / "results.json").read_text())["sets"]
     assert (math["problems"], math["samples"], len(math["correct"])) == (4, 3, 4)
@@ -145,8 +109,8 @@ def test_an_evaluation_publishes_figures_samples_and_curves(
 def test_curation_writes_pass_rates_and_counts_that_add_up(
     tmp_path: Path, tiny_model: Path
 ) -> None:
-    stage = a_stage(tmp_path / "store", tiny_model, CURATE)
-    assert attempt(stage, StopFlag()) == ExitCode.DONE
+    stage = measured(tmp_path / "store", tiny_model, CURATE)
+    assert attempt(stage) == ExitCode.DONE
     _, directory = published(stage)
     rows = [json.loads(line) for line in (directory / "data.jsonl").read_text().splitlines()]
     assert len(rows) == 6
@@ -178,18 +142,16 @@ def test_what_cannot_work_is_one_sentence_and_never_retried(
     tmp_path: Path, tiny_model: Path, settings: dict[str, Any], change: dict[str, Any], said: str
 ) -> None:
     kind = next(iter(settings))
-    stage = a_stage(tmp_path / "store", tiny_model, {kind: {**settings[kind], **change}})
-    assert attempt(stage, StopFlag()) == ExitCode.BAD_CONFIGURATION
-    failure = tmp_path / "store" / "work" / "run" / "measure" / "1" / "rank-0.failure.json"
-    assert said in json.loads(failure.read_text())["message"]
+    stage = measured(tmp_path / "store", tiny_model, {kind: {**settings[kind], **change}})
+    assert attempt(stage) == ExitCode.BAD_CONFIGURATION
+    assert said in failure(stage)["message"]
 
 
 def test_a_set_with_one_problem_twice_is_refused(tmp_path: Path, tiny_model: Path) -> None:
     settings = {"evaluate": {"sets": [{"name": "x", "file": "all.jsonl"}], **SAMPLED}}
-    stage = a_stage(tmp_path / "store", tiny_model, CURATE)
+    stage = measured(tmp_path / "store", tiny_model, CURATE)
     stage["settings"] = settings
-    assert attempt(stage, StopFlag()) == ExitCode.BAD_CONFIGURATION
-    failure = tmp_path / "store" / "work" / "run" / "measure" / "1" / "rank-0.failure.json"
-    message = json.loads(failure.read_text())["message"]
+    assert attempt(stage) == ExitCode.BAD_CONFIGURATION
+    message = failure(stage)["message"]
     assert "all.jsonl line 9 has the id" in message
     assert "of all.jsonl line 1; rows need different ids" in message

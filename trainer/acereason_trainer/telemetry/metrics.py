@@ -21,7 +21,6 @@ class Metric:
 
 
 PHASES: dict[str, str] = {
-    "load": "Reading model, data and resume state",
     "generate": "Drawing responses",
     "verify": "Waiting for verdicts after the last response was drawn",
     "train": "Forward, backward and optimizer step",
@@ -29,10 +28,15 @@ PHASES: dict[str, str] = {
     "validate": "Measuring accuracy inside an RL stage",
     "probe": "Choosing the temperature by entropy",
     "save": "Writing resume states",
-    "publish": "Writing the artifact",
     "rules": "Rules, deduplication and decontamination",
 }
 """Phases of a step: what `progress.json` says is going on, and a `<phase>_seconds` metric each."""
+
+AROUND: dict[str, str] = {
+    "load": "Reading model, data and resume state",
+    "publish": "Writing the artifact",
+}
+"""Phases before the first step and after the last one: `progress.json` alone has them."""
 
 _TABLE = (
     Metric("loss", "", "Training loss of the step: SFT in nats per token, RL the objective."),
@@ -59,7 +63,6 @@ _TABLE = (
     Metric("group_size", "responses", "Responses per prompt."),
     Metric("prompts", "prompts", "Prompts of the step."),
     Metric("prompts_left", "prompts", "Prompts that the stage still draws from."),
-    Metric("dropped_prompts", "prompts", "Prompts left out because they are too long."),
     Metric("response_tokens", "tokens", "Mean length of a response."),
     Metric("response_tokens_max", "tokens", "Longest response of the step."),
     Metric("response_tokens_correct", "tokens", "Mean length of right responses."),
@@ -92,7 +95,6 @@ _TABLE = (
     Metric("validation_stderr", "fraction", "Standard error of validation_accuracy."),
     Metric("rows", "rows", "Rows looked at."),
     Metric("rows_kept", "rows", "Rows that are still in."),
-    Metric("samples", "responses", "Responses drawn and checked so far."),
     Metric(
         "tokens_per_second",
         "tokens/s",

@@ -19,7 +19,7 @@ from acereason_trainer.config.stage_file import Progress
 from acereason_trainer.rewards.protocol import Grade
 from acereason_trainer.rollout.protocol import Completion
 from acereason_trainer.telemetry.exporters import Exporter, exporters
-from acereason_trainer.telemetry.metrics import HEADLINES, METRICS, PHASES
+from acereason_trainer.telemetry.metrics import AROUND, HEADLINES, METRICS, PHASES
 
 MetricsRow = dict[str, float | None]
 
@@ -87,7 +87,7 @@ class Recorder:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Count the seconds of a phase of the open step, and show it in progress.json."""
-        if name not in PHASES:
+        if name not in PHASES | AROUND:
             raise ValueError(f"phase {name} is not in telemetry/metrics.py; add it to PHASES")
         outer, began = self._phase, time.monotonic()
         self.heartbeat(name)
