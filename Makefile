@@ -53,6 +53,7 @@ lock: | $(UV)  ## Compile requirements.lock from pyproject.toml
 
 generate: setup  ## Write what is derived: JSON Schema, reference, CRD, figures in the README
 	$(BIN)/python -m acereason_operator.api.schema
+	$(BIN)/python -m acereason_operator.runtime.metrics_page
 	$(BIN)/python -m benchmarks.readme
 
 kubectl-yaml:  ## Ask kubectl's YAML package again what the corpus means (needs Go 1.26)

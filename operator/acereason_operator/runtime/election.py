@@ -76,9 +76,7 @@ class Election:
             await self._bid()
             self._show()
             jitter = 1.0 + 0.2 * random.random()
-            pause = self.times.retry if self.may_write() else self.times.retry * jitter
-            await asyncio.sleep(pause)
-            self._show()
+            await asyncio.sleep(self.times.retry if self.may_write() else self.times.retry * jitter)
 
     async def release(self) -> None:
         """Hand the Lease back, so that the next replica need not wait it out."""
@@ -105,9 +103,13 @@ class Election:
         except (ClusterError, TimeoutError) as error:
             # Whether it took effect is not known: what was known of the Lease is no longer sure.
             self._lease, held = None, False
-            _log.warning("the Lease %s/%s: %s", self.namespace, self.name, error or "no answer")
+            _log.warning(
+                "the Lease %s/%s: %s", self.namespace, self.name, str(error) or "no answer"
+            )
         if held:
             self._renewed_at = sent
+            # The next bid may hang: that this one has run out shows without it.
+            asyncio.get_running_loop().call_at(sent + self.times.deadline, self._show)
 
     async def _take(self) -> bool:
         """Renew, or take what is free; whether we hold it now."""

@@ -28,6 +28,7 @@ class Metrics:
     """The registry, and what is counted in it."""
 
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    _labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         counter, gauge, histogram = self._counter, self._gauge, self._histogram
@@ -65,6 +66,8 @@ class Metrics:
             "Runs that a relist found something new for. Many: a watch is blind.",
             "resource",
         )
+        self.cached = gauge("cache_objects", "Objects in the cache.", "resource")
+        self.cached_bytes = gauge("cache_bytes", "Their size, packed.", "resource")
         self.watch_age = gauge(
             "watch_age_seconds", "Time since a watch delivered its last event.", "resource"
         )
@@ -107,17 +110,25 @@ class Metrics:
 
     def show_runs(self, states: Callable[[], Iterable[str]]) -> None:
         """Serve the number of runs by state, counted when it is asked for."""
+        self._labels["acereason_runs"] = ("state",)
         self.registry.register(_Runs(states))
 
+    def labels(self, family: str) -> tuple[str, ...]:
+        """Names of a family's labels."""
+        return self._labels.get(family, ())
+
     def _counter(self, name: str, help_: str, *labels: str) -> Counter:
+        self._labels[f"acereason_{name.removesuffix('_total')}"] = labels
         return Counter(f"acereason_{name}", help_, labels, registry=self.registry)
 
     def _gauge(self, name: str, help_: str, *labels: str) -> Gauge:
+        self._labels[f"acereason_{name}"] = labels
         return Gauge(f"acereason_{name}", help_, labels, registry=self.registry)
 
     def _histogram(
         self, name: str, help_: str, buckets: tuple[float, ...], *labels: str
     ) -> Histogram:
+        self._labels[f"acereason_{name}"] = labels
         return Histogram(
             f"acereason_{name}", help_, labels, registry=self.registry, buckets=buckets
         )

@@ -166,6 +166,8 @@ class Operator:
         metrics.undelivered.set(self.seen.undelivered_for(now))
         for kind, at in self._heard.items():
             metrics.watch_age.labels(kind.plural).set(now - at)
+            metrics.cached.labels(kind.plural).set(self.seen.count(kind))
+            metrics.cached_bytes.labels(kind.plural).set(self.seen.size(kind))
 
     def _spawn(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
         self._others.append(asyncio.create_task(coroutine, name=name))

@@ -82,6 +82,10 @@ class Seen:
         """Objects of a kind."""
         return len(self._kinds[kind].objects)
 
+    def size(self, kind: Kind) -> int:
+        """Bytes that the objects of a kind take, packed."""
+        return sum(len(kept.packed) for kept in self._kinds[kind].objects.values())
+
     def run(self, key: RunKey) -> Object | None:
         """A run."""
         kept = self._kinds[RUN].objects.get(key)

@@ -1,0 +1,178 @@
+"""Reading where stages are: little is asked of what answers, and nothing is believed of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from acereason_operator.runtime import progress
+from acereason_operator.runtime.metrics import Metrics
+from acereason_operator.runtime.progress import ProgressReader, Source
+from acereason_trainer.config.stage_file import Progress
+from aiohttp import web
+
+RUN = ("default", "r")
+SAID = Progress(step=7, total=100, metrics={"reward": 0.5})
+
+
+@dataclass
+class Rank:
+    """What listens on rank 0's port."""
+
+    body: bytes = field(default_factory=lambda: SAID.model_dump_json(by_alias=True).encode())
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    hangs: bool = False
+    port: int = 0
+    asked: int = 0
+    at_once: int = 0
+    most_at_once: int = 0
+
+    async def answer(self, request: web.Request) -> web.Response:
+        """One request."""
+        self.asked += 1
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await asyncio.sleep(3600 if self.hangs else 0.01)
+        finally:
+            self.at_once -= 1
+        return web.Response(body=self.body, status=self.status, headers=self.headers)
+
+
+@asynccontextmanager
+async def serving(rank: Rank) -> AsyncIterator[None]:
+    app = web.Application()
+    app.router.add_get("/{path:.*}", rank.answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    rank.port = runner.addresses[0][1]
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+@dataclass
+class Reading:
+    """A reader, and what it told."""
+
+    reader: ProgressReader
+    metrics: Metrics
+    changed: list[tuple[str, str]]
+
+    def reads(self, result: str) -> float:
+        """Reads with a result, so far."""
+        value = self.metrics.registry.get_sample_value(
+            "acereason_progress_reads_total", {"result": result}
+        )
+        return value or 0.0
+
+
+@asynccontextmanager
+async def reading(every: float = 0.05) -> AsyncIterator[Reading]:
+    changed: list[tuple[str, str]] = []
+    metrics = Metrics()
+    reader = ProgressReader(every, changed.append, metrics)
+    try:
+        yield Reading(reader, metrics, changed)
+    finally:
+        await reader.stop()
+
+
+async def until(holds: object) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # type: ignore[operator]
+            await asyncio.sleep(0.01)
+
+
+def of(rank: Rank, job: str = "uid-1") -> frozenset[Source]:
+    return frozenset({Source(job, "127.0.0.1", rank.port)})
+
+
+def test_a_step_is_read_and_the_run_is_looked_at_once_for_it() -> None:
+    async def story() -> None:
+        rank = Rank()
+        async with serving(rank), reading() as seen:
+            seen.reader.follow(RUN, of(rank))
+            await until(lambda: seen.reads("read") >= 3)
+            assert seen.reader.last("uid-1") == SAID
+            assert seen.changed == [RUN], "the same step is no news"
+
+    asyncio.run(story())
+
+
+BAD = {
+    "a redirect is not followed": Rank(status=302, headers={"Location": "http://127.0.0.1:1/x"}),
+    "an error": Rank(status=500),
+    "something else than progress": Rank(body=b'{"hello": 1}'),
+    "no JSON": Rank(body=b"\xff\xfe"),
+    "more than 16 KiB": Rank(body=b" " * 20_000),
+    "a negative step": Rank(body=b'{"step": -1}'),
+}
+
+
+@pytest.mark.parametrize("rank", BAD.values(), ids=BAD.keys())
+def test_what_is_no_progress_is_not_believed_and_is_no_error(rank: Rank) -> None:
+    async def story() -> None:
+        async with serving(rank), reading() as seen:
+            seen.reader.follow(RUN, of(rank))
+            await until(lambda: seen.reads("unreachable") + seen.reads("unreadable") >= 2)
+            assert seen.reader.last("uid-1") is None
+            assert seen.changed == []
+
+    asyncio.run(story())
+
+
+def test_the_last_step_stands_while_a_rank_does_not_answer() -> None:
+    async def story() -> None:
+        rank = Rank()
+        async with reading() as seen:
+            async with serving(rank):
+                seen.reader.follow(RUN, of(rank))
+                await until(lambda: seen.reads("read") >= 1)
+            await until(lambda: seen.reads("unreachable") >= 2)
+            assert seen.reader.last("uid-1") == SAID
+
+    asyncio.run(story())
+
+
+def test_a_rank_that_hangs_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "TIMEOUT", progress.aiohttp.ClientTimeout(total=0.05))
+
+    async def story() -> None:
+        rank = Rank(hangs=True)
+        async with serving(rank), reading() as seen:
+            seen.reader.follow(RUN, of(rank))
+            await until(lambda: seen.reads("unreachable") >= 2)
+
+    asyncio.run(story())
+
+
+def test_a_job_that_is_no_longer_followed_is_no_longer_asked() -> None:
+    async def story() -> None:
+        rank = Rank()
+        async with serving(rank), reading() as seen:
+            seen.reader.follow(RUN, of(rank))
+            await until(lambda: seen.reads("read") >= 1)
+            seen.reader.follow(RUN, frozenset())
+            asked = rank.asked
+            await asyncio.sleep(0.3)
+            assert rank.asked <= asked + 1
+            assert seen.reader.last("uid-1") is None
+
+    asyncio.run(story())
+
+
+def test_few_are_asked_at_once() -> None:
+    async def story() -> None:
+        rank = Rank()
+        async with serving(rank), reading() as seen:
+            for i in range(200):
+                seen.reader.follow(("default", f"r{i}"), of(rank, f"uid-{i}"))
+            await until(lambda: seen.reads("read") >= 400)
+            assert rank.most_at_once <= progress.AT_ONCE
+
+    asyncio.run(story())
