@@ -68,7 +68,7 @@ def test_a_worker_that_is_killed_costs_a_retry_and_no_verdict() -> None:
         (worker,) = service.workers("code")
         os.kill(worker, signal.SIGKILL)
         assert slow.result(60).verdict is Verdict.CORRECT
-        assert service.metric("workers_lost", kind="code") == 1
+        assert service.metric("workers_lost_total", kind="code") == 1
 
 
 def test_a_worker_that_hangs_is_overtaken_by_another() -> None:

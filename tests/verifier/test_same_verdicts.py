@@ -24,7 +24,7 @@ class Case(NamedTuple):
     row: Mapping[str, Any]
     answer: str
     verdict: Verdict
-    all_tests: bool = False
+    tests: Literal["to the first failure", "all"] = "to the first failure"
 
 
 def boxed(text: str) -> str:
@@ -44,17 +44,8 @@ CASES = [
     Case("unequal by sympy", "math", {"answer": r"2\sqrt2"}, boxed(r"\sqrt 7"), Verdict.WRONG),
     Case("no box", "math", {"answer": "1"}, "so</think> 1", Verdict.FORMAT),
     Case("never ended its reasoning", "math", {"answer": "1"}, r"\boxed{1}", Verdict.FORMAT),
-    Case(
-        "all tests, all right",
-        "code",
-        ECHO,
-        program("print(input())"),
-        Verdict.CORRECT,
-        all_tests=True,
-    ),
-    Case(
-        "all tests, one right", "code", ECHO, program("print('b')"), Verdict.WRONG, all_tests=True
-    ),
+    Case("all of two right", "code", ECHO, program("print(input())"), Verdict.CORRECT, "all"),
+    Case("one of two right", "code", ECHO, program("print('b')"), Verdict.WRONG, "all"),
     Case("right program", "code", ECHO, program("print(input())"), Verdict.CORRECT),
     Case("wrong program", "code", ECHO, program("print(1)"), Verdict.WRONG),
     Case("right call", "code", DOUBLE, program("def f(x): return 2 * x"), Verdict.CORRECT),
@@ -113,7 +104,7 @@ def test_a_service_and_this_machine_agree(
     rewarders: Mapping[tuple[str, bool, Domain], Rewarder], case: Case
 ) -> None:
     here, there = (
-        rewarders[place, case.all_tests, case.domain].submit(case.row, case.answer)
+        rewarders[place, case.tests == "all", case.domain].submit(case.row, case.answer)
         for place in ("local", "remote")
     )
     assert here.result(60).verdict is case.verdict

@@ -13,14 +13,14 @@ comparison) is the trainer's own, wherever the rest is done.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from acereason_trainer.config.common import Verifier
 from acereason_trainer.config.model import Model
 from acereason_trainer.config.stage_file import settings_for_key
-from acereason_trainer.rewards.jobs import CodeJob, Job, MathJob, Setup
+from acereason_trainer.rewards.jobs import CodeJob, Job, MathGrader, MathJob, Setup
 from acereason_trainer.rewards.outputs import Comparator
 from acereason_trainer.rewards.problem_limits import ProblemLimits
 from acereason_trainer.rewards.protocol import Grade, Verdict
@@ -53,11 +53,14 @@ class Trouble(Model):
     """With 404: upload these and ask again."""
 
 
-class MathItem(Model):
-    """Two answers to compare."""
-
+class _Named(Model):
     id: JobId
     """Comes back with the verdict."""
+
+
+class MathItem(_Named):
+    """Two answers to compare."""
+
     answer: str
     """What stood in the box."""
     reference: str
@@ -79,11 +82,9 @@ class Limits(Model):
     """Absolute or relative error that the problem allows."""
 
 
-class CodeItem(Model):
+class CodeItem(_Named):
     """A program and the name of what it must do."""
 
-    id: JobId
-    """Comes back with the verdict."""
     source: str
     """The program."""
     before: list[str] = Field(default_factory=list)
@@ -99,6 +100,23 @@ class CodeItem(Model):
         return CodeJob(self.source, bytes.fromhex(self.tests), None, own, tuple(self.before))
 
 
+_Item = TypeVar("_Item", bound=_Named)
+
+
+def _told_apart(jobs: list[_Item]) -> list[_Item]:
+    seen: set[str] = set()
+    for job in jobs:
+        if job.id in seen:
+            raise ValueError(f'the id "{job.id}" comes twice; answers are told apart by it')
+        seen.add(job.id)
+    return jobs
+
+
+Jobs = Annotated[
+    list[_Item], Field(min_length=1, max_length=MOST_JOBS), AfterValidator(_told_apart)
+]
+
+
 class _Request(Model):
     verifier: Verifier = Verifier()
     """Limits. With how many processes is the service's own affair."""
@@ -110,12 +128,14 @@ class MathRequest(_Request):
     """Answers to compare."""
 
     kind: Literal["math"]
-    jobs: list[MathItem] = Field(min_length=1, max_length=MOST_JOBS)
+    math_grader: MathGrader = "training"
+    """Who decides whether two answers are the same."""
+    jobs: Jobs[MathItem]
     """What to grade."""
 
     def setup(self) -> Setup:
         """What workers for it are told."""
-        return Setup("math", limits_of(self.verifier))
+        return Setup("math", limits_of(self.verifier), math_grader=self.math_grader)
 
 
 class CodeRequest(_Request):
@@ -126,7 +146,7 @@ class CodeRequest(_Request):
     """Go on after a program's first failure and say which tests passed."""
     comparator: Comparator = "exact"
     """Who decides whether two outputs are the same."""
-    jobs: list[CodeItem] = Field(min_length=1, max_length=MOST_JOBS)
+    jobs: Jobs[CodeItem]
     """What to grade."""
 
     def setup(self) -> Setup:
@@ -143,7 +163,9 @@ Request = MathRequest | CodeRequest
 _REQUEST: TypeAdapter[Request] = TypeAdapter(
     Annotated[MathRequest | CodeRequest, Field(discriminator="kind")]
 )
-_TESTS = TypeAdapter(list[tuple[str, str, str | None, float | None]])
+_TESTS = TypeAdapter(
+    Annotated[list[tuple[str, str, str | None, float | None]], Field(min_length=1)]
+)
 
 
 class Answer(Model):
@@ -187,6 +209,7 @@ def write_request(setup: Setup, jobs: Sequence[tuple[str, Job]], deadline_second
         items = [_math_item(name, job) for name, job in jobs]
         request: Request = MathRequest(
             kind="math",
+            math_grader=setup.math_grader,
             verifier=limits_of(setup.verifier),
             deadline_seconds=deadline_seconds,
             jobs=items,

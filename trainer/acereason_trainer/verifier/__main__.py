@@ -7,6 +7,7 @@ import signal
 import sys
 
 from aiohttp import web
+from prometheus_client import disable_created_metrics
 
 from acereason_trainer.stage import StageFailure
 from acereason_trainer.verifier.app import make_app
@@ -41,6 +42,7 @@ async def serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     meters = Meters()
     service = Service(settings, meters)
     runner = web.AppRunner(

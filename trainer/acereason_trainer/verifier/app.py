@@ -163,7 +163,8 @@ def _json(status: int, body: Model, headers: Mapping[str, str] | None = None) ->
 
 def _sentence(e: ValidationError) -> str:
     first, others = e.errors()[0], e.error_count() - 1
-    where = ".".join(map(str, first["loc"])) or "the request"
+    # The discriminator of the union comes first.
+    where = ".".join(map(str, first["loc"][1:])) or "the request"
     more = f" ({others} more like it)" if others else ""
     return f"{where}: {first['msg']}{more}"
 

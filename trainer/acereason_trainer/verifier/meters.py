@@ -1,10 +1,12 @@
 """The figures of the service, for Prometheus: what is told, and what is looked up when asked."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from acereason_trainer.rewards.protocol import Verdict
 
@@ -78,6 +80,28 @@ class Meters:
         gauge = Gauge(_PREFIX + name, text, ["kind"], registry=self._registry)
         for kind, thing in of_kind.items():
             gauge.labels(kind).set_function(partial(value, thing))
+
+    def count_kinds(
+        self, name: str, text: str, of_kind: Mapping[str, _T], value: Callable[[_T], float]
+    ) -> None:
+        """The same for what only grows."""
+        self._registry.register(_Counted(_PREFIX + name, text, of_kind, value))
+
+
+class _Counted(Collector, Generic[_T]):
+    def __init__(
+        self, name: str, text: str, of_kind: Mapping[str, _T], value: Callable[[_T], float]
+    ) -> None:
+        self._name = name
+        self._text = text
+        self._of_kind = of_kind
+        self._value = value
+
+    def collect(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(self._name, self._text, labels=["kind"])
+        for kind, thing in self._of_kind.items():
+            family.add_metric([kind], self._value(thing))
+        yield family
 
 
 class KindMeter:

@@ -114,4 +114,4 @@ class Service:
         workers = "Worker processes for each set of limits."
         meters.watch_kinds("workers", workers, self._workers, lambda number: number)
         lost = "Workers that ended or were killed while they checked something, and were replaced."
-        meters.watch_kinds("workers_lost", lost, self._pools, lambda pools: pools.workers_lost)
+        meters.count_kinds("workers_lost", lost, self._pools, lambda pools: pools.workers_lost)
