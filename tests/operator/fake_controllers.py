@@ -29,7 +29,7 @@ from acereason_trainer.config.stage_file import (
 from fake_cluster import FOREGROUND, KINDS, FakeCluster
 
 TRACKED = "batch.kubernetes.io/job-tracking"
-INDEX = "batch.kubernetes.io/job-completion-index"
+INDEX = labels.COMPLETION_INDEX
 ENDED = ("Succeeded", "Failed")
 
 
@@ -299,11 +299,15 @@ class Controllers:
 
     def _run(self, pod: Object) -> None:
         node = pod["spec"].get("nodeName")
+        phase, deleted = pod["status"]["phase"], "deletionTimestamp" in pod["metadata"]
+        if not node and deleted and phase not in ENDED:
+            # No kubelet will; the pod garbage collector does.
+            self._edit(POD, pod, lambda body: body["status"].update(phase="Failed"))
+            return
         if not node or not any(
             n["metadata"]["name"] == node and _is(n, "Ready") for n in self.cluster.all(NODE)
         ):
             return
-        phase, deleted = pod["status"]["phase"], "deletionTimestamp" in pod["metadata"]
         if phase in ENDED:
             if deleted:
                 self._remove(POD, pod, grace=0)
