@@ -215,7 +215,8 @@ def test_a_program_that_fails_on_the_edge_alone_is_caught_by_the_tests() -> None
 
 
 def test_the_same_seed_writes_the_same_bytes_and_another_seed_does_not(tmp_path: Path) -> None:
-    small = ["--sft-rows", "40", "--rl-rows", "20", "--eval-rows", "10"]
+    sizes = {"sft-math": 40, "sft-code": 40, "rl": 20, "eval-math": 10, "eval-code": 10}
+    small = [word for name, n in sizes.items() for word in (f"--{name}-rows", str(n))]
     for name, seed in (("one", "3"), ("two", "3"), ("other", "4")):
         subprocess.run(
             [

@@ -30,7 +30,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(EXAMPLES / "quickstart" / "model.json", root / "examples" / "quickstart")
     (root / "small.yaml").write_text(SMALL)
     data = root / "build" / "quickstart" / "data"
-    small = ["--sft-rows", "300", "--rl-rows", "200", "--eval-rows", "12"]
+    sizes = {"sft-math": 300, "sft-code": 300, "rl": 200, "eval-math": 12, "eval-code": 12}
+    small = [word for name, n in sizes.items() for word in (f"--{name}-rows", str(n))]
     subprocess.run(
         [sys.executable, "-m", "examples.quickstart.make_data", "--out", str(data), *small],
         check=True,
