@@ -87,13 +87,16 @@ def test_responses_may_come_from_many_threads() -> None:
 
 
 def test_an_answer_that_takes_too_long_is_killed_and_the_next_one_checked() -> None:
-    quick = Verifier(workers=1, math_seconds=0.02)
+    quick = Verifier(workers=1, math_seconds=0.003)
     with a_rewarder("math", quick) as rewarder:
-        # The first use of sympy's numerics alone takes longer than that.
-        slow = rewarder.submit({"answer": "(x+1)^2"}, boxed("x^2+2x+1")).result(120)
+        # Sympy's parser needs more than that for a formula of this size.
+        row = {"answer": r"\sum_{k=1}^{n} k"}
+        formula = "+".join(rf"\frac{{k}}{{{n}}}" for n in range(2, 30))
+        slow = rewarder.submit(row, boxed(rf"\sum_{{k=1}}^{{n}} ({formula})")).result(120)
         assert (slow.verdict, slow.reward) == (Verdict.TIMEOUT, 0.0)
-        after = rewarder.submit({"answer": r"\sqrt{2}"}, boxed(r"\sqrt{3}\pi^0+x^9")).result(120)
-        assert after.verdict in (Verdict.WRONG, Verdict.TIMEOUT)
+        assert "0.003 s of CPU time" in slow.detail
+        after = rewarder.submit({"answer": "x+1"}, boxed("x+y")).result(120)
+        assert after.verdict == Verdict.WRONG
 
 
 def children_named(word: str) -> list[int]:
@@ -183,7 +186,6 @@ def test_closing_ends_every_process() -> None:
 @pytest.mark.parametrize(
     ("code", "verdict"),
     [
-        (-signal.SIGPROF, Verdict.TIMEOUT),
         (-signal.SIGSEGV, Verdict.RUNTIME_ERROR),
         (-signal.SIGKILL, Verdict.INFRA_ERROR),
         (1, Verdict.INFRA_ERROR),

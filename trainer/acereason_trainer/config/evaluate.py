@@ -45,6 +45,10 @@ class Evaluate(Model):
     """How the weights are held."""
     verifier: Verifier = Verifier()
     """Who checks answers."""
+    math_grader: Literal["training", "toolkit"] = "training"
+    """Who decides whether a math answer is right. `training`: as the reward does. `toolkit`: by the
+    looser rules of the papers' evaluation toolkit (a relative tolerance of 1e-4, a hundredth or a
+    hundredfold, bold text without a box), for comparison with published figures."""
     code_comparator: Literal["exact", "lcb"] = "exact"
     """Who decides whether a program's output is right. `exact`: as in training, with a problem's
     own tolerance. `lcb`: LiveCodeBench's rules, for comparison with published figures."""

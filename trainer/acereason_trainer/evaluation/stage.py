@@ -103,6 +103,7 @@ def rewarders_of(settings: Evaluate) -> Callable[[Domain, Verifier], Rewarder]:
     return partial(
         make_rewarder,
         all_tests=True,
+        math_grader=settings.math_grader,
         comparator=settings.code_comparator,
         require_think=settings.prompting.thinks,
     )

@@ -70,6 +70,7 @@ _NAME = re.compile(
     r"\\text\s*\{[^{}]*\})\|?(?:\s*\([^()=]{1,24}\))?"
 )
 _NAMED_TUPLE = re.compile(r"\(\s*[A-Za-z](?:_\w)?(?:\s*,\s*[A-Za-z](?:_\w)?)+\s*\)")
+_PLUS_OR_MINUS = re.compile(r"\\pm(?![A-Za-z])")
 _RELATION = re.compile(r"!=|<=|>=|<|>")
 _MATRIX = re.compile(
     r"(?P<scale>.*?)\\begin\s*\{(?P<env>[pbBvV]?matrix|smallmatrix|array)\}(?:\s*\{[lcr|]*\})?"
@@ -89,6 +90,7 @@ _SCIENTIFIC = re.compile(
     r"(?:\{\s*([-+]?\d{1,3})\s*\}|([-+]?\d{1,3}))"
 )
 _WHOLE_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_CONNECTED = re.compile(r"\\(?:or|and)(?![A-Za-z])")
 _WORDS = re.compile(r"[A-Za-z][A-Za-z' -]*")
 _PLAIN_MATH = {"pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "infinity"}
 _FOR_SYMPY = re.compile(r"\\[A-Za-z]")
@@ -116,6 +118,8 @@ def read(text: str) -> Answer:
 
 
 def _unlabelled(text: str) -> Answer:
+    if (whole := _WHOLE_TEXT.fullmatch(text)) and _CONNECTED.search(whole[1]):
+        text = whole[1].strip()
     found = _reals(text) or _bracketed(text) or _several(text) or _with_sign(text)
     return found or _matrix(text) or _single(text)
 
@@ -171,8 +175,8 @@ def _several(text: str) -> Answer | None:
         if len(pieces) > 1:
             parts = tuple(map(read, pieces[: MAX_PARTS + 1]))
             return Answer("list", squeezed(text), parts, signs=(connector,))
-    if r"\pm" in text and not _tolerance(text):
-        both = (text.replace(r"\pm", sign) for sign in "+-")
+    if _PLUS_OR_MINUS.search(text) and not _tolerance(text):
+        both = (_PLUS_OR_MINUS.sub(sign, text) for sign in "+-")
         return Answer("list", squeezed(text), tuple(read(t.strip().lstrip("+")) for t in both))
     return None
 

@@ -8,6 +8,12 @@ import re
 
 THINK_END = "</think>"
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_TOOLKIT_FORMS = (
+    re.compile(r"\\boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"),
+    re.compile(r"\*\*(.+?)\*\*"),
+    re.compile(r"\\\[(.+?)\\\]", re.S),
+    re.compile(r"is\s*:?\s*\\\((.+?)\\\)", re.S),
+)
 
 
 def after_thinking(response: str) -> str | None:
@@ -32,6 +38,16 @@ def boxed_answer(response: str) -> str | None:
         return None
     boxes = list(_BOX.finditer(text))
     return _balanced(text, boxes[-1].end()) if boxes else None
+
+
+def toolkit_answer(response: str) -> str | None:
+    r"""As the papers' evaluation toolkit: the last box (of braces two deep); without one the last
+    bold text, display formula, or "is \( \)". None where there is none of them."""
+    text = response.rpartition(THINK_END)[2]
+    for form in _TOOLKIT_FORMS:
+        if found := form.findall(text):
+            return str(found[-1]).strip()
+    return None
 
 
 def _balanced(text: str, start: int) -> str | None:

@@ -10,6 +10,9 @@ from acereason_trainer.rewards.outputs import Comparator
 from acereason_trainer.rewards.problem_limits import NO_LIMITS, ProblemLimits
 from acereason_trainer.rewards.protocol import Grade
 
+MathGrader = Literal["training", "toolkit"]
+"""`toolkit`: as the papers' evaluation toolkit does, for comparison with their figures."""
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -19,6 +22,8 @@ class Setup:
     verifier: Verifier
     all_tests: bool = False
     """Code: go on after the first failure and say which tests passed."""
+    math_grader: MathGrader = "training"
+    """Math: who decides whether two answers are the same."""
     comparator: Comparator = "exact"
     """Code: who decides whether two outputs are the same."""
     function: str | None = None

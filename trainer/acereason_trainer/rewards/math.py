@@ -106,6 +106,8 @@ def _in_one_form(answer: Answer, reference: Answer) -> tuple[Answer, Answer]:  #
             return replace(answer, kind="set"), reference
         case "set", "list":
             return answer, replace(reference, kind="set")
+        case ("list", "tuple") | ("tuple", "list") if _are_regions(answer, reference):
+            return answer, reference
         case "list", "tuple" if answer.signs != (r"\or",):
             return _by_name(answer), reference
         case "tuple", "list" if reference.signs != (r"\or",):

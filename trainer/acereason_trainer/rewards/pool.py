@@ -4,6 +4,9 @@ Threads are no boundary for code that does not return, so a deadline is kept by 
 (SIGKILL) and starting another. A worker that is lost is replaced and the job is tried once more; a
 job that loses two workers gets an infrastructure error, which masks the sample, unless the way in
 which they died blames the answer (`blame`).
+
+The deadline of a math answer is CPU time of its worker, seen from outside: a busy machine changes
+no verdict, and on an idle one it is wall-clock time.
 """
 
 import logging
@@ -14,6 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
 from typing import Any
@@ -34,6 +38,8 @@ from acereason_trainer.stage import StageFailure
 _log = logging.getLogger(__name__)
 
 _START_SECONDS = 120.0
+_LOOK_AGAIN = 0.005
+"""Seconds of waiting at least, where a worker has nearly used its CPU time."""
 
 
 class WorkerLost(Exception):
@@ -47,12 +53,17 @@ class WorkerLost(Exception):
         self.code = code
 
 
+class OutOfTime(WorkerLost):
+    """A worker was killed because the answer took more CPU time than it may."""
+
+
 class Worker:
     """One process, started when it is first needed."""
 
     def __init__(self, setup: Setup, seconds: float) -> None:
         self._setup = setup
         self._seconds = seconds
+        self._cpu_seconds = setup.verifier.math_seconds if setup.kind == "math" else None
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self.notes: tuple[str, ...] = ()
@@ -79,7 +90,7 @@ class Worker:
     def check(self, job: Job) -> Grade:
         """Have one job done. Raises WorkerLost, or StageFailure for a broken custom reward."""
         self.start()
-        answer = self._exchange(in_brief(job), self._seconds)
+        answer = self._exchange(in_brief(job), self._seconds, self._cpu_seconds)
         if isinstance(answer, WantsTests):
             answer = self._exchange(job, self._seconds)
         if isinstance(answer, RewardRaised):
@@ -120,19 +131,43 @@ class Worker:
             )
             self._connection = Connection(ours.detach())
 
-    def _exchange(self, message: object, seconds: float) -> object:
+    def _exchange(
+        self, message: object, seconds: float, cpu_seconds: float | None = None
+    ) -> object:
         assert self._connection is not None and self._process is not None
+        lost: WorkerLost
         try:
+            stop_at = None if cpu_seconds is None else self._cpu_used() + cpu_seconds
             self._connection.send(message)
-            if self._connection.poll(seconds):
+            if self._answers(seconds, stop_at):
                 return self._connection.recv()
-            lost = WorkerLost(f"the checking process did not answer within {seconds:g} s")
+            if stop_at is not None and self._cpu_used() >= stop_at:
+                lost = OutOfTime(f"took more than {cpu_seconds:g} s of CPU time")
+            else:
+                lost = WorkerLost(f"the checking process did not answer within {seconds:g} s")
         except (EOFError, OSError):
             code = self._process.wait()
             lost = WorkerLost(f"the checking process ended with {code}", code)
         self.stop()
         self.times_lost += 1
         raise lost
+
+    def _answers(self, seconds: float, stop_at: float | None) -> bool:
+        """Wait for an answer, or for the CPU clock of the worker to reach `stop_at`."""
+        assert self._connection is not None
+        if stop_at is None:
+            return self._connection.poll(seconds)
+        end = time.monotonic() + seconds
+        # A worker of one thread uses no more CPU time than passes by: rarely a second look.
+        while (left := min(stop_at - self._cpu_used(), end - time.monotonic())) > 0:
+            if self._connection.poll(max(left, _LOOK_AGAIN)):
+                return True
+        return False
+
+    def _cpu_used(self) -> float:
+        assert self._process is not None
+        # What clock_getcpuclockid(3) gives: the CPU clock of all threads of a process.
+        return time.clock_gettime((~self._process.pid << 3) | 2)
 
 
 class WorkerPool:
@@ -219,10 +254,10 @@ class WorkerPool:
                 break
             try:
                 return worker.check(job)
+            except OutOfTime as e:
+                return Grade(Verdict.TIMEOUT, 0.0, 0.0, str(e))
             except WorkerLost as e:
                 lost = e
-                if (verdict := blame(e.code)) is Verdict.TIMEOUT:
-                    return Grade(verdict, 0.0, 0.0, "out of CPU time")
         verdict = blame(lost.code)
         return Grade(verdict, None if verdict is Verdict.INFRA_ERROR else 0.0, 0.0, str(lost))
 
@@ -236,11 +271,9 @@ class WorkerPool:
 def blame(code: int | None) -> Verdict:
     """What a worker's death says about the answer that it was checking.
 
-    SIGPROF is its timer of CPU time; a crash of the C library twice in a row is the answer's work.
-    Anything else (the machine's memory killer, no answer at all) says nothing.
+    A crash of the C library twice in a row is the answer's work. Anything else (the machine's
+    memory killer, no answer at all) says nothing.
     """
-    if code == -signal.SIGPROF:
-        return Verdict.TIMEOUT
     if code in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS):
         return Verdict.RUNTIME_ERROR
     return Verdict.INFRA_ERROR

@@ -16,9 +16,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from acereason_trainer.config.common import Verifier
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.rl import CustomReward
-from acereason_trainer.rewards.extract import boxed_answer, with_all_as_answer
-from acereason_trainer.rewards.jobs import CodeJob, CustomJob, Job, MathJob, Setup, in_brief
+from acereason_trainer.rewards.extract import boxed_answer, toolkit_answer, with_all_as_answer
+from acereason_trainer.rewards.jobs import (
+    CodeJob,
+    CustomJob,
+    Job,
+    MathGrader,
+    MathJob,
+    Setup,
+    in_brief,
+)
 from acereason_trainer.rewards.math import Undecided, exactly_same, is_same_answer
+from acereason_trainer.rewards.normal_form import MAX_CHARACTERS
 from acereason_trainer.rewards.outputs import Comparator
 from acereason_trainer.rewards.placement import pool_for
 from acereason_trainer.rewards.problem_limits import read_limits
@@ -31,8 +40,6 @@ if TYPE_CHECKING:
     from acereason_trainer.rewards.pool import WorkerPool
     from acereason_trainer.rewards.remote import RemotePool
 
-MAX_ANSWER_CHARACTERS = 2000
-"""A longer boxed answer is not read at all: no problem has one, and reading costs time."""
 _REMEMBERED = 65_536
 
 
@@ -42,16 +49,18 @@ def make_rewarder(
     custom: CustomReward | None = None,
     *,
     all_tests: bool = False,
+    math_grader: MathGrader = "training",
     comparator: Comparator = "exact",
     require_think: bool = True,
 ) -> Rewarder:
     """The checker of a domain's answers, or of a custom reward where one is given.
 
-    `all_tests`: go on after a program's first failure and fill `Grade.passed`. `comparator`: how
-    outputs of programs are compared. `require_think`: a response without `</think>` has no answer,
-    because its reasoning never ended; else all of it is the answer. Worker processes start when
-    they are first needed. Raises StageFailure for a custom reward that cannot be imported; one that
-    raises or leaves [0, 1] makes the grade's future raise StageFailure.
+    `all_tests`: go on after a program's first failure and fill `Grade.passed`. `math_grader`,
+    `comparator`: how answers and outputs of programs are compared; training has no choice.
+    `require_think`: a response without `</think>` has no answer, because its reasoning never ended;
+    else all of it is the answer. Worker processes start when they are first needed. Raises
+    StageFailure for a custom reward that cannot be imported; one that raises or leaves [0, 1] makes
+    the grade's future raise StageFailure.
     """
     if custom is not None:
         setup = Setup("custom", verifier, function=custom.function)
@@ -59,8 +68,8 @@ def make_rewarder(
         rewarder.open()
         return rewarder
     if domain == "math":
-        make_job: MakeJob = _math_job
-        setup = Setup("math", verifier)
+        make_job: MakeJob = _math_job if math_grader == "training" else _toolkit_job
+        setup = Setup("math", verifier, math_grader=math_grader)
     else:
         make_job = partial(_code_job, Packer())
         setup = Setup("code", verifier, all_tests=all_tests, comparator=comparator)
@@ -122,7 +131,7 @@ def _math_job(row: Mapping[str, Any], response: str) -> Job | Grade:
     answer = boxed_answer(response)
     if answer is None or not answer:
         return Grade(Verdict.FORMAT, 0.0)
-    if len(answer) > MAX_ANSWER_CHARACTERS:
+    if len(answer) > MAX_CHARACTERS:
         return Grade(Verdict.WRONG, 0.0, detail=answer[:200])
     reference = str(_column(row, "answer", "math"))
     try:
@@ -130,6 +139,15 @@ def _math_job(row: Mapping[str, Any], response: str) -> Job | Grade:
     except Undecided:
         return MathJob(answer, reference)
     return Grade(Verdict.CORRECT if same else Verdict.WRONG, float(same), detail=answer)
+
+
+def _toolkit_job(row: Mapping[str, Any], response: str) -> Job | Grade:
+    answer = toolkit_answer(response)
+    if answer is None:
+        return Grade(Verdict.FORMAT, 0.0)
+    if len(answer) > MAX_CHARACTERS:
+        return Grade(Verdict.WRONG, 0.0, detail=answer[:200])
+    return MathJob(answer, str(_column(row, "answer", "math")))
 
 
 def _code_job(packer: Packer, row: Mapping[str, Any], response: str) -> Job | Grade:

@@ -2,7 +2,7 @@
 
 Not by simplification, which is slow, never certain, and may be asked to solve the problem itself:
 two expressions are equal when they agree to 40 digits at several fixed points of mixed sign, or,
-without variables, once. Values are computed with 120 digits, so that what cancels is seen as zero.
+without unknowns, once. Values are computed with 120 digits, so that what cancels is seen as zero.
 An odd root of a negative number is the real one, as in school.
 
 What only the larger LaTeX parser can read is computed by sympy (sympy_latex.py). Runs in a worker
@@ -10,13 +10,14 @@ that is killed when it takes too long.
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from functools import cache
 from typing import Any
 
 from mpmath import mp, mpc, mpf  # type: ignore[import-untyped]
 
+from acereason_trainer.rewards import sympy_latex
 from acereason_trainer.rewards.latex import Node, TooLarge
 from acereason_trainer.rewards.math import Undecided, exactly_same
 from acereason_trainer.rewards.rational import MAX_FACTORIAL, rational
@@ -24,6 +25,7 @@ from acereason_trainer.rewards.rational import MAX_FACTORIAL, rational
 _DIGITS = 120
 _EQUAL = mpf(10) ** -40
 """Relative difference of values that are taken to be equal."""
+_MOST_DIGITS = 600
 _ZERO = mpf(10) ** -90
 _POINTS = 8
 _NEEDED = 3
@@ -47,33 +49,46 @@ def symbolically_same(answer: Node, reference: Node, within: Fraction | None) ->
     except Undecided:
         pass
     if _unevaluated(answer) or _unevaluated(reference):
-        from acereason_trainer.rewards import sympy_latex
-
         return sympy_latex.same_form(answer, reference)
     unknown = sorted(_symbols(answer) | _symbols(reference))
-    with mp.workdps(_DIGITS):
-        if not unknown:
-            return _same_constant(answer, reference, within)
-        found = 0
-        for point in map(_point, [unknown] * _POINTS, range(_POINTS)):
-            pair = _values(answer, reference, point)
-            if pair is not None:
-                if not _close(*pair):
-                    return False
-                found += 1
+    if not unknown:
+        return bool(_agree(answer, reference, {})) or _rounds(answer, reference, within)
+    found = 0
+    for point in _points(unknown):
+        agreed = _agree(answer, reference, point)
+        if agreed is False:
+            return False
+        found += agreed is True
     return found >= _NEEDED
 
 
-def _same_constant(answer: Node, reference: Node, within: Fraction | None) -> bool:
-    pair = _values(answer, reference, {})
-    if pair is None:
-        return False
-    a, b = pair
-    if _close(a, b):
+def _agree(
+    answer: Node, reference: Node, point: Mapping[str, Fraction], digits: int = _DIGITS
+) -> bool | None:
+    """Whether both have the same value at a point; None where one has none.
+
+    Two values so small that they may be what is left of a cancelled sum are computed once more
+    with many more digits.
+    """
+    with mp.workdps(digits):
+        pair = _values(answer, reference, point)
+        if pair is None:
+            return None
+        a, b = pair
+        largest = max(abs(a), abs(b))
+        if largest > mpf(10) ** -(digits * 3 // 4):
+            return bool(abs(a - b) <= _EQUAL * largest)
+    if largest == 0 or digits == _MOST_DIGITS:
         return True
-    if within is None or abs(mp.im(a)) > _ZERO:
-        return False
-    return bool(abs(a - b) <= mpf(within.numerator) / within.denominator)
+    return _agree(answer, reference, point, _MOST_DIGITS)
+
+
+def _rounds(answer: Node, reference: Node, within: Fraction | None) -> bool:
+    with mp.workdps(_DIGITS):
+        pair = None if within is None else _values(answer, reference, {})
+        if within is None or pair is None or abs(mp.im(pair[0])) > _ZERO:
+            return False
+        return bool(abs(pair[0] - pair[1]) <= _number(within))
 
 
 def _proportional(left: Node, right: Node) -> bool:
@@ -81,14 +96,14 @@ def _proportional(left: Node, right: Node) -> bool:
     unknown = sorted(_symbols(left) | _symbols(right))
     ratios = []
     with mp.workdps(_DIGITS):
-        for point in map(_point, [unknown] * _POINTS, range(_POINTS)):
+        for point in _points(unknown):
             pair = _values(left, right, point)
             if pair is None:
                 continue
             if min(map(abs, pair)) < _ZERO:
                 return False
             ratios.append(pair[0] / pair[1])
-            if not _close(ratios[-1], ratios[0]):
+            if abs(ratios[-1] - ratios[0]) > _EQUAL * abs(ratios[0]):
                 return False
     return len(ratios) >= _NEEDED and bool(unknown)
 
@@ -99,8 +114,9 @@ def _drawn(number: int, place: int) -> Fraction:
     return Fraction(draw.randint(11, 97) * draw.choice((1, -1)), draw.randint(7, 23))
 
 
-def _point(unknown: list[str], number: int) -> dict[str, Fraction]:
-    return {name: _drawn(number, place) for place, name in enumerate(unknown)}
+def _points(unknown: list[str]) -> Iterator[dict[str, Fraction]]:
+    for number in range(_POINTS):
+        yield {name: _drawn(number, place) for place, name in enumerate(unknown)}
 
 
 def _values(a: Node, b: Node, point: Mapping[str, Fraction]) -> tuple[Value, Value] | None:
@@ -109,11 +125,6 @@ def _values(a: Node, b: Node, point: Mapping[str, Fraction]) -> tuple[Value, Val
         return value_of(a, point), value_of(b, point)
     except NoValue:
         return None
-
-
-def _close(a: Value, b: Value) -> bool:
-    largest = max(abs(a), abs(b))
-    return bool(largest <= _ZERO or abs(a - b) <= _EQUAL * largest)
 
 
 # --- values --------------------------------------------------------------------------------------
@@ -132,8 +143,6 @@ def value_of(tree: Node, point: Mapping[str, Fraction]) -> Value:
     if kind == "constant":
         return _constant(children[0])
     if kind == "latex":
-        from acereason_trainer.rewards import sympy_latex
-
         return _bounded(sympy_latex.value_of(children[0], point))
     if kind in ("power", "root"):
         return _bounded(_power(kind, children, point))
@@ -273,8 +282,6 @@ def _symbols(tree: Node) -> set[str]:
     if kind == "symbol":
         return {children[0]}
     if kind == "latex":
-        from acereason_trainer.rewards import sympy_latex
-
         return sympy_latex.symbols(children[0])
     if kind in ("number", "constant"):
         return set()
@@ -282,8 +289,4 @@ def _symbols(tree: Node) -> set[str]:
 
 
 def _unevaluated(tree: Node) -> bool:
-    if tree[0] != "latex":
-        return False
-    from acereason_trainer.rewards import sympy_latex
-
-    return sympy_latex.is_unevaluated(tree[1])
+    return tree[0] == "latex" and sympy_latex.is_unevaluated(tree[1])

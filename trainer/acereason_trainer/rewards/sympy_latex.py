@@ -1,7 +1,8 @@
 """LaTeX that the small parser does not read, by sympy's own parser.
 
-It is a hundred times slower and evaluates some of what it reads, so text is looked at before:
-nothing with a tower, a large factorial or a long number goes in. Runs only in workers.
+It is a hundred times slower and computes some of what it reads while it reads, so text is looked at
+before: nothing with a tower, a large power or factorial, or a long number goes in. Runs only in
+workers.
 """
 
 import re
@@ -20,7 +21,9 @@ _LETTERS = re.compile(r"\\[A-Za-z]+|[A-Za-z]+")
 _TOO_LARGE = re.compile(
     r"\^\s*\{?[^{}^]*\^"  # a tower
     r"|\d{13,}"
-    r"|\^\s*\{?\s*-?\s*\d{4,}"
+    r"|\^\s*\{?\s*-?\s*\d{3,}"
+    r"|\^\s*\{?\s*-?\s*\d{2,}.*\^\s*\{?\s*-?\s*\d{2,}"
+    r"|(?:\^.*){7,}"
     r"|(?:\d{4,}|[)}!])\s*!"
     r"|binom[^a-z]*\d{4,}"
 )
@@ -32,33 +35,34 @@ _REFUSED = (
 
 def symbols(text: str) -> set[str]:
     """Names of the unknowns. Raises Unreadable."""
-    return {_name(symbol) for symbol in _expression(text).free_symbols}
+    return {_name(symbol) for symbol in expression(text).free_symbols}
 
 
 def is_unevaluated(text: str) -> bool:
     """Whether it is a task (an integral, a sum, a limit) and not its result."""
-    return bool(_expression(text).has(*_TASKS))
+    return bool(expression(text).has(*_TASKS))
 
 
 def same_form(answer: Node, reference: Node) -> bool:
     """Whether two tasks are written alike: none is ever carried out."""
     if answer[0] != "latex" or reference[0] != "latex":
         return False
-    return bool(_expression(answer[1]) == _expression(reference[1]))
+    return bool(expression(answer[1]) == expression(reference[1]))
 
 
 def value_of(text: str, point: Mapping[str, Fraction]) -> Any:
     """The value as an mpmath number. Raises Unreadable where it has none."""
-    expression = _expression(text)
-    at = {s: _rational(point[_name(s)]) for s in expression.free_symbols}
-    value = expression.subs(at).evalf(mp.dps)
+    read = expression(text)
+    at = {s: _rational(point[_name(s)]) for s in read.free_symbols}
+    value = read.subs(at).evalf(mp.dps)
     if not value.is_number or not value.is_finite:
         raise Unreadable("no value")
     return mp.mpmathify(value)
 
 
 @lru_cache(maxsize=64)
-def _expression(text: str) -> sympy.Expr:
+def expression(text: str) -> sympy.Expr:
+    """What the text is; constants by name. Raises Unreadable, TooLarge."""
     if len(text) > MAX_CHARACTERS or _TOO_LARGE.search(text) or _depth(text) > MAX_DEPTH:
         raise TooLarge("too large to be an answer")
     try:

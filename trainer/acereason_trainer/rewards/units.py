@@ -88,10 +88,8 @@ def _in_text(text: str) -> tuple[str, str, Fraction] | None:
     start = _FIRST_TEXT.search(text)
     if start is None or not text[: start.start()].strip():
         return None
-    tail = _FRACTION.sub(r"(\1)/(\2)", text[start.start() :])
-    words = _TEXT.sub(lambda m: f" {m[1]} ", tail)
-    if any(c in words for c in "{}\\") and not words.strip().endswith(r"\cdot"):
-        words = words.replace(r"\cdot", "*").replace("{", "").replace("}", "")
+    words = _TEXT.sub(lambda m: f" {m[1]} ", text[start.start() :])
+    words = _FRACTION.sub(r"\1/\2", words).replace(r"\cdot", "*").replace("{", "").replace("}", "")
     return _read(text[: start.start()], words, spelled_out=True)
 
 
@@ -129,7 +127,7 @@ def _read(value: str, words: str, spelled_out: bool) -> tuple[str, str, Fraction
 
 
 def _one_unit(piece: str, spelled_out: bool) -> str | None:
-    match = _FACTOR.fullmatch(piece.replace("^{", "^").rstrip("}"))
+    match = _FACTOR.fullmatch(piece)
     if match is None or match[1] in _NOT_UNITS:
         return None
     word, power = match[1], match[2]
