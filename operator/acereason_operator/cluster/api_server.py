@@ -164,27 +164,33 @@ class ApiServer:
         content_type: str = "application/json",
     ) -> Object:
         """One request. Raises ClusterError."""
+        url = f"{self._api.configuration.host}{path}"
+        if query:
+            url += f"?{urlencode(query)}"
         code = "none"
         try:
-            headers = await self._headers(content_type)
-            url = f"{self._api.configuration.host}{path}"
             response = await self._api.rest_client.request(
                 method,
-                f"{url}?{urlencode(query)}" if query else url,
-                headers=headers,
+                url,
+                headers=await self._headers(content_type),
                 body=body,
                 _request_timeout=TIMEOUT,
             )
             content = await response.read()
             code = str(response.status)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unreachable(f"{method} {path}: {error or type(error).__name__}") from error
+            raise Unreachable(f"{method} {path}: {str(error) or type(error).__name__}") from error
         finally:
             self._counted(verb, code)
-        if response.status < 300:
+        if response.status >= 300:
+            raise _error(method, response.status, response.headers, content)
+        try:
             answer: Object = json.loads(content)
-            return answer
-        raise _error(method, response.status, response.headers, content)
+        except ValueError as error:
+            raise Unreachable(
+                f"{method} {path}: the answer is not JSON", response.status
+            ) from error
+        return answer
 
     async def _headers(self, content_type: str) -> dict[str, str]:
         headers = {
