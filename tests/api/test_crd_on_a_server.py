@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from acereason_operator.api.load import load_run
+from acereason_operator.api.load import load_run, read_documents
 from acereason_operator.api.run import AceReasonRun
 from acereason_operator.cli.validate import validate_files
 
@@ -82,7 +82,7 @@ def test_a_run_means_the_same_after_the_api_server_has_stored_it(
     namespace = control_plane.new_namespace("example")
     written = load_run(file, [], []).run
     assert written is not None
-    document = yaml.safe_load(written.model_dump_json(by_alias=True, exclude_unset=True))
+    document = read_documents(file)[0].data
     document["metadata"].pop("namespace", None)
     stored = control_plane.request("POST", f"{runs(namespace)}?fieldValidation=Strict", document)
     assert AceReasonRun.parse(stored).spec == written.spec
@@ -148,6 +148,7 @@ EDITS: list[tuple[str, Edit, str]] = [
     ("another kind", lambda s: s["stages"].__setitem__(1, {"name": "sft", "mathRL": {}}), "sft of"),
     ("another input", lambda s: s["stages"][0]["inputs"]["data"].update(path="/e"), "inputs of"),
     ("another seed", lambda s: s.update(seed=1), "spec.seed: stages have finished"),
+    ("another model", lambda s: s.update(model={"path": "/n"}), "spec.model: stages have finished"),
     ("what is in no key", lambda s: s["stages"][1]["sft"].update(tokensPerMicroBatch=4096), ""),
     ("saving", lambda s: s["stages"][1]["sft"].update(saving={"keep": 3}), ""),
     ("what it runs on", lambda s: s["stages"][1].update(nodes=2, image="other"), ""),

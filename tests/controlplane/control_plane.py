@@ -23,6 +23,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,11 +132,11 @@ class ControlPlane:
     def install_crd(self) -> None:
         """Apply the CRD of AceReasonRun, and return when runs can be made."""
         self.kubectl("apply", "--server-side", "-f", str(CRD))
-        self._wait(
-            "runs can be made",
-            lambda: self._exists("/apis/acereason.dev/v1alpha1/acereasonruns"),
-            "kube-apiserver",
-        )
+        for what, path in (
+            ("runs can be made", "/apis/acereason.dev/v1alpha1/acereasonruns"),
+            ("runs can be explained", "/openapi/v3/apis/acereason.dev/v1alpha1"),
+        ):
+            self._wait(what, partial(self._exists, path), "kube-apiserver")
 
     def start(self, program: Program) -> None:
         """Start a program that does not run, and return when it is ready."""

@@ -44,7 +44,7 @@ def shared_control_plane(
     running = cache() / "running"
     found = programs()
     with locked(running / ".lock"):
-        remove_abandoned()
+        _sweep(running)
         folder = running / name
         folder.mkdir(exist_ok=True)
         use = _users(folder)
@@ -63,7 +63,13 @@ def shared_control_plane(
 
 def remove_abandoned() -> None:
     """End and remove every control plane that nobody uses: what crashes have left."""
-    for folder in (cache() / "running").iterdir():
+    running = cache() / "running"
+    with locked(running / ".lock"):
+        _sweep(running)
+
+
+def _sweep(running: Path) -> None:
+    for folder in running.iterdir():
         if folder.is_dir():
             _leave(folder, _users(folder))
 

@@ -106,13 +106,10 @@ def test_an_api_server_can_be_paused_and_stopped_and_comes_back_with_its_objects
     assert not folder.exists()
 
 
-def test_the_last_user_of_a_shared_one_ends_it() -> None:
-    with shared_control_plane("two-users") as first:
-        with shared_control_plane("two-users") as second:
-            assert second == first
-        first.request("GET", "/version")
-    assert not first.folder.exists()
-    assert marked_processes.alive(str(first.folder)) == []
+def test_one_user_of_a_shared_one_leaves_it_to_the_others(control_plane: ControlPlane) -> None:
+    with shared_control_plane(control_plane.folder.name) as same:
+        assert same == control_plane
+    control_plane.request("GET", "/version")
 
 
 def test_what_a_crash_left_behind_is_removed_by_whoever_comes_next() -> None:

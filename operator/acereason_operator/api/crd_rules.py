@@ -27,9 +27,8 @@ from acereason_trainer.config.sft import SFT, SFTBudget
 from acereason_trainer.config.sources import ModelSource, Source
 from acereason_trainer.config.stage_file import StageSettings
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
-from acereason_operator.api.annotations import model_in
+from acereason_operator.api.crd_edits import edit_rules
 from acereason_operator.api.crd_schema import Rule, Schema
 from acereason_operator.api.run import (
     AceReasonRunSpec,
@@ -46,7 +45,6 @@ UNIONS: tuple[type[BaseModel], ...] = (
 )  # fmt: skip
 """Models of which exactly one member is set."""
 
-_NAMES = "self.stages.map(t, t.name)"
 _SOURCES = ("model", "data", "validation")
 
 
@@ -128,20 +126,19 @@ def _stage() -> Iterator[Rule]:
 
 def _spec() -> Iterator[Rule]:
     yield Rule(
-        "self.stages.all(s, !has(s.needs) || s.needs.all(n, n != s.name))",
-        "stages: a stage cannot need itself; remove it from its needs",
-    )
-    yield Rule(
-        f"[{_NAMES}].all(names, self.stages.all(s, !has(s.needs) || s.needs.all(n, n in names)))",
+        "self.stages.all(s, !has(s.needs) || s.needs.all(n, self.stages.exists(t, t.name == n)))",
         "stages: needs names a stage that does not exist; correct the name",
     )
     yield Rule(
-        f"[{_NAMES}].all(names, self.stages.all(s, !has(s.needs) || s.needs.all(n, "
-        "names.indexOf(n) <= names.indexOf(s.name))))",
+        f"self.stages.all(s, !has(s.needs) || [{_place('s.name')}].all(at, "
+        f"s.needs.all(n, {_place('n')} < at)))",
         "stages: a stage can need only what is above it; move one of them",
     )
-    for name, kinds in (("model", ("sft", "mathRL", "codeRL")), ("data", ("curate",)),
-                        ("validation", ("curate",))):  # fmt: skip
+    for name, kinds in (
+        ("model", ("sft", "mathRL", "codeRL")),
+        ("data", ("curate",)),
+        ("validation", ("curate",)),
+    ):
         yield _from_stage(name, kinds)
     yield Rule(
         "self.stages.all(s, !has(s.inputs) || !has(s.inputs.heldOut) || s.inputs.heldOut.all(h, "
@@ -149,10 +146,9 @@ def _spec() -> Iterator[Rule]:
         "stages: inputs.heldOut[].stage must name a curate stage",
     )
     yield Rule(
-        "[self.stages.map(t, has(t.curate)).indexOf(true)].all(first, "
-        f"[{_NAMES}].all(names, self.stages.all(s, (has(s.inputs) && has(s.inputs.data)) || "
-        "((!has(s.needs) || s.needs.size() > 0) && first >= 0 && "
-        "names.indexOf(s.name) > first))))",
+        "[self.stages.map(t, has(t.curate)).indexOf(true)].all(first, self.stages.all(s, "
+        "(has(s.inputs) && has(s.inputs.data)) || ((!has(s.needs) || s.needs.size() > 0) && "
+        f"first >= 0 && {_place('s.name')} > first)))",
         "stages: every stage reads data, and one has no curate stage along its needs; add inputs: "
         "{data: {path: ...}} to it, or let it need a curate stage",
     )
@@ -176,14 +172,20 @@ def _spec() -> Iterator[Rule]:
     )
 
 
+def _place(name: str) -> str:
+    """Position of the stage of a name, or -1. (Comparing first leaves truth values to search, whose
+    cost is known.)"""
+    return f"self.stages.map(t, t.name == {name}).indexOf(true)"
+
+
 def _from_stage(name: str, kinds: Sequence[str]) -> Rule:
     """An input that names a stage names one above, of a kind that makes what is wanted."""
     asked = f"s.inputs.{name}"
     makes = " || ".join(f"has(t.{kind})" for kind in kinds)
     return Rule(
-        f"[{_NAMES}].all(names, self.stages.all(s, !has(s.inputs) || !has({asked}) || "
-        f"!has({asked}.stage) || (names.indexOf({asked}.stage) < names.indexOf(s.name) && "
-        f"self.stages.exists(t, t.name == {asked}.stage && ({makes})))))",
+        f"self.stages.all(s, !has(s.inputs) || !has({asked}) || !has({asked}.stage) || "
+        f"({_place(f'{asked}.stage')} < {_place('s.name')} && "
+        f"self.stages.exists(t, t.name == {asked}.stage && ({makes}))))",
         f"stages: inputs.{name}.stage must name a stage above of kind {' or '.join(kinds)}",
     )
 
@@ -264,7 +266,7 @@ RULES: dict[type[BaseModel], Sequence[Rule]] = {
     Resources: [
         Rule(
             f"!has(self.{where}) || !('cpu' in self.{where}) || "
-            f"!string(self.{where}['cpu']).matches('^[0.]+[A-Za-z]*$')",
+            f"!(self.{where}['cpu'] in [dyn(0), '0', '0m', '0.0'])",
             f"{where}.cpu: 0 CPUs cannot run anything; ask for more, as in 1 or 500m",
         )
         for where in ("requests", "limits")
@@ -294,64 +296,7 @@ LISTS: dict[tuple[type[BaseModel], str], Schema] = {
 
 def run_rules() -> list[Rule]:
     """Rules of the whole object: its name, and what can't be edited any more."""
-    return [
-        Rule(f"self.metadata.name.matches('{SHORT_NAME}')",
-             f"metadata.name: {EXPLANATIONS[SHORT_NAME]}"),
-        *_finished(),
-    ]  # fmt: skip
-
-
-def _finished() -> Iterator[Rule]:
-    """What a finished stage was made from stays as it is.
-
-    The planner checks the same by digests and more exactly: what the stage read by default, too.
-    """
-    begun = "!has(oldSelf.status) || !has(oldSelf.status.stages) || "
-    done = "oldSelf.status.stages.filter(d, d.state in ['Complete', 'Reused']).map(d, d.name)"
-    advice = "undo the edit, or give the changed stage another name to run it"
-    yield Rule(
-        f"{begun}[{done}].all(done, done.size() == 0 || self.spec.seed == oldSelf.spec.seed)",
-        "spec.seed: stages have finished with the old one; undo the edit, or start another run",
+    name = Rule(
+        f"self.metadata.name.matches('{SHORT_NAME}')", f"metadata.name: {EXPLANATIONS[SHORT_NAME]}"
     )
-    pairs = (
-        f"{begun}[{done}].all(done, oldSelf.spec.stages.all(o, !(o.name in done) || "
-        "self.spec.stages.all(n, n.name != o.name || ({same}))))"
-    )
-    yield Rule(
-        pairs.format(same="o.?inputs == n.?inputs"),
-        f"spec.stages: inputs of a stage that has finished cannot be edited; {advice}",
-    )
-    for field, info in StageSettings.model_fields.items():
-        kind = info.alias or field
-        model = model_in(info.annotation)
-        assert model is not None, "every kind has its settings"
-        same = " && ".join(_same(model, f"o.{kind}", f"n.{kind}"))
-        yield Rule(
-            pairs.format(same=f"!has(o.{kind}) || (has(n.{kind}) && {same})"),
-            f"spec.stages: {kind} of a stage that has finished cannot be edited; {advice}",
-        )
-
-
-def _same(model: type[BaseModel], one: str, other: str) -> Iterator[str]:
-    """Comparisons of all that is in the stage key."""
-    for name, info in model.model_fields.items():
-        field, inner = info.alias or name, model_in(info.annotation)
-        if _left_out(info):
-            continue
-        if inner is not None and any(map(_left_out, _fields_below(inner))):
-            yield from _same(inner, f"{one}.?{field}", f"{other}.?{field}")
-        else:
-            yield f"{one}.?{field} == {other}.?{field}"
-
-
-def _fields_below(model: type[BaseModel]) -> Iterator[FieldInfo]:
-    for info in model.model_fields.values():
-        yield info
-        inner = model_in(info.annotation)
-        if inner is not None:
-            yield from _fields_below(inner)
-
-
-def _left_out(info: FieldInfo) -> bool:
-    extra = info.json_schema_extra
-    return isinstance(extra, dict) and extra.get("x-acereason-in-key") is False
+    return [name, *edit_rules()]

@@ -119,9 +119,14 @@ class _Writer:
         if len(choices) == 1:
             return self._node(choices[0])
         assert {choice["type"] for choice in choices} == {"string", "integer"}, "an amount"
-        bounds = next(choice for choice in choices if choice["type"] == "string")
-        amount = {"x-kubernetes-int-or-string": True, "maxLength": bounds["maxLength"]}
-        return amount | self._form(bounds, "string(self)")
+        text = next(choice for choice in choices if choice["type"] == "string")
+        # A keyword and not CEL, to which either type is of unknown size.
+        return {
+            "x-kubernetes-int-or-string": True,
+            "maxLength": text["maxLength"],
+            "pattern": text["pattern"],
+            "minimum": 0,
+        }
 
     def _plain(self, schema: Schema) -> Schema:
         if "$ref" in schema:
@@ -168,15 +173,16 @@ class _Writer:
         if out["type"] == "string" and "enum" not in out:
             longest = LENGTHS.get(schema.get("pattern", ""), self._extras.longest)
             out = {"maxLength": longest} | out
-        return out | self._form(schema, "self")
+        return out | _form(schema)
 
-    def _form(self, schema: Schema, text: str) -> Schema:
-        """The form of a text as a rule, since a rule can say in words what is wrong."""
-        if "pattern" not in schema:
-            return {}
-        form = schema["pattern"]
-        rule = Rule(f"{text}.matches({_quoted(form)})", f"has the wrong form; {EXPLANATIONS[form]}")
-        return {"x-kubernetes-validations": [rule.dump()]}
+
+def _form(schema: Schema) -> Schema:
+    """The form of a text as a rule, since a rule can say in words what is wrong."""
+    if "pattern" not in schema:
+        return {}
+    form = schema["pattern"]
+    rule = Rule(f"self.matches({_quoted(form)})", f"has the wrong form; {EXPLANATIONS[form]}")
+    return {"x-kubernetes-validations": [rule.dump()]}
 
 
 def _kept(schema: Schema) -> Schema:

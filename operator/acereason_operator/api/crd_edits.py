@@ -1,0 +1,138 @@
+"""What of a run can't be edited any more, in CEL: what its finished stages were made from.
+
+Compared is what is in the stage key, after defaults: adding `verifier: {workers: 64}` to a finished
+stage changes nothing that it was made from. The planner holds the same against digests, and more
+exactly: it knows what a stage read by default, too.
+
+The API server adds up what each rule could cost for the largest run there may be. A text costs by
+its bound and an object nothing, so objects are compared whole where they may be, and texts only
+with their defaults.
+"""
+
+import json
+from collections.abc import Iterator
+from types import NoneType
+from typing import Any, get_args
+
+from acereason_trainer.config.stage_file import StageSettings
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from acereason_operator.api.annotations import model_in
+from acereason_operator.api.crd_schema import Rule
+
+_DONE = "oldSelf.status.stages.exists(d, d.name == o.name && d.state in ['Complete', 'Reused'])"
+_ADVICE = "undo the edit, or give the changed stage another name to run it"
+_ANOTHER_RUN = "undo the edit, or start another run"
+
+
+def edit_rules() -> Iterator[Rule]:
+    """Rules of the whole object; `oldSelf` is what it was before the edit."""
+    yield _of_finished(
+        "self.spec.seed == oldSelf.spec.seed",
+        f"spec.seed: stages have finished with the old one; {_ANOTHER_RUN}",
+    )
+    yield _of_finished(
+        "self.spec.model == oldSelf.spec.model || (has(o.inputs) && has(o.inputs.model)) || "
+        "(has(o.curate) && !has(o.curate.passRate))",
+        f"spec.model: stages have finished that were made from the old one; {_ANOTHER_RUN}",
+    )
+    yield _of_finished(
+        _in_new_spec("has(o.inputs) == has(n.inputs) && (!has(o.inputs) || o.inputs == n.inputs)"),
+        f"spec.stages: inputs of a stage that has finished cannot be edited; {_ADVICE}",
+    )
+    for field, info in StageSettings.model_fields.items():
+        kind, model = info.alias or field, model_in(info.annotation)
+        assert model is not None, "every kind has its settings"
+        same = _same_object(model, f"o.{kind}", f"n.{kind}")
+        yield _of_finished(
+            f"!has(o.{kind}) || {_in_new_spec(f'has(n.{kind}) && {same}')}",
+            f"spec.stages: {kind} of a stage that has finished cannot be edited; {_ADVICE}",
+        )
+
+
+def _of_finished(holds: str, message: str) -> Rule:
+    """A rule that holds for every finished stage `o` of the old spec."""
+    return Rule(
+        "!has(oldSelf.status) || !has(oldSelf.status.stages) || "
+        f"oldSelf.spec.stages.all(o, !{_DONE} || {holds})",
+        message,
+    )
+
+
+def _in_new_spec(holds: str) -> str:
+    """It holds for the stage `n` of the same name, if that is still there."""
+    return f"self.spec.stages.all(n, n.name != o.name || ({holds}))"
+
+
+def _same_object(model: type[BaseModel], one: str, other: str) -> str:
+    """Two objects that are there agree in all that is in the stage key."""
+    if not any(map(_left_out, _fields_below(model))):
+        return f"{one} == {other}"
+    return " && ".join(
+        _same_field(info, f"{one}.{info.alias or name}", f"{other}.{info.alias or name}")
+        for name, info in model.model_fields.items()
+        if not _left_out(info)
+    )
+
+
+def _same_field(info: FieldInfo, one: str, other: str) -> str:
+    inner = _object_in(info)
+    same = f"{one} == {other}" if inner is None else f"({_same_object(inner, one, other)})"
+    if isinstance(info.default, BaseModel) and inner is not None:
+        absent_or_default = " && ".join(
+            f"(!has({it}) || ({_is_default(info.default, it)}))" for it in (one, other)
+        )
+        return f"(has({one}) && has({other}) ? {same} : {absent_or_default})"
+    if _always_there(info):
+        return same
+    return f"has({one}) == has({other}) && (!has({one}) || {same})"
+
+
+def _is_default(default: BaseModel, it: str) -> str:
+    """An object says what its default says."""
+    return " && ".join(
+        _says(info, getattr(default, name), f"{it}.{info.alias or name}")
+        for name, info in type(default).model_fields.items()
+        if not _left_out(info)
+    )
+
+
+def _says(info: FieldInfo, value: Any, it: str) -> str:
+    if value is None:
+        return f"!has({it})"
+    if value == []:
+        return f"(!has({it}) || {it}.size() == 0)"
+    if isinstance(value, BaseModel):
+        return f"(!has({it}) || ({_is_default(value, it)}))"
+    equal = f"{it} == {json.dumps(value)}"
+    return equal if _always_there(info) else f"has({it}) && {equal}"
+
+
+def _always_there(info: FieldInfo) -> bool:
+    """Whether a value is in every object that is stored: required, or filled in."""
+    filled_in = isinstance(info.default, (str, int, float)) or (
+        isinstance(info.default, list) and info.default != []
+    )
+    return info.is_required() or filled_in
+
+
+def _object_in(info: FieldInfo) -> type[BaseModel] | None:
+    """The model of a field that holds one object; None where null means something else than
+    absence, which whole values are compared for."""
+    choices = [arg for arg in get_args(info.annotation) if arg is not NoneType]
+    held = choices[0] if len(choices) == 1 and info.default is None else info.annotation
+    return held if isinstance(held, type) and issubclass(held, BaseModel) else None
+
+
+def _fields_below(model: type[BaseModel]) -> Iterator[FieldInfo]:
+    for info in model.model_fields.values():
+        yield info
+        inner = model_in(info.annotation)
+        if inner is not None:
+            yield from _fields_below(inner)
+
+
+def _left_out(info: FieldInfo) -> bool:
+    extra = info.json_schema_extra
+    return isinstance(extra, dict) and extra.get("x-acereason-in-key") is False
