@@ -222,7 +222,7 @@ class RemotePool:
             await self._request(batch)
             self._failures, self._trouble = 0, ""
         except _Refused as e:
-            self._outstanding.refused(batch, f"the verifier at {self._url} refuses it: {e}")
+            self._outstanding.refused(batch, f"the verifier at {self._url} cannot check it: {e}")
         except _Busy as e:
             pause = self._pause(e.seconds)
             self._says(str(e))
@@ -235,7 +235,10 @@ class RemotePool:
             await asyncio.sleep(pause)
 
     async def _request(self, batch: Sequence[Asked]) -> None:
-        body = write_request(self._setup, [(a.name, a.job) for a in batch], self._deadline)
+        try:
+            body = write_request(self._setup, [(a.name, a.job) for a in batch], self._deadline)
+        except ValidationError as e:
+            raise _Refused(f"it cannot be sent: {e.errors()[0]['msg']}") from e
         for _ in range(_UPLOADS + 1):
             async with self._session.post(
                 self._url + "/v1/grade", data=body, headers=_JSON
