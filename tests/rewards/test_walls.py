@@ -14,7 +14,7 @@ import pytest
 from acereason_trainer.rewards.program import Program
 from acereason_trainer.rewards.sandbox import Allowance, Outcome, Sandbox
 
-LIMITS = Allowance(cpu_seconds=1, wall_seconds=6, memory_mib=256, output_bytes=1 << 16)
+LIMITS = Allowance(cpu_seconds=1, idle_seconds=2, memory_mib=256, output_bytes=1 << 16)
 
 
 @pytest.fixture(scope="module")

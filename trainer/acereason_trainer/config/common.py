@@ -57,7 +57,7 @@ class CodeLimits(Model):
     seconds_per_test: float = Field(default=6.0, gt=0, le=600)
     """CPU seconds for one test, rounded up (LiveCodeBench's default; the papers state none), where
     neither the test nor the problem says more. CPU time, so that a busy machine changes no verdict;
-    a program that sleeps is ended after four times as long and 2 s on the wall clock."""
+    a program that does nothing is ended after as long and 2 s."""
     reference_factor: float = Field(default=10.0, ge=1, le=1000)
     """A test that says how many CPU `seconds` the reference solution took may take so many times as
     long, and 1 s at least. 10 leaves room for a slower right idea in Python and ends a wrong

@@ -20,16 +20,16 @@ from acereason_trainer.rewards.problem_limits import ProblemLimits
 from acereason_trainer.rewards.problem_tests import Test, Tests
 from acereason_trainer.rewards.program import Program
 from acereason_trainer.rewards.protocol import Grade, Verdict
-from acereason_trainer.rewards.sandbox import Allowance, Outcome
+from acereason_trainer.rewards.sandbox import STARVED, Allowance, Outcome
 
 Run = Callable[[Program, str | None, bytes, Allowance], Outcome]
 """Runs a program, or calls a function of it, on one input within limits (Sandbox.run)."""
 
 SHORTEST_LIMIT = 1.0
 """CPU seconds that any test may take, however fast the reference solution is."""
-# The program's CPU seconds are limited, so that a busy machine changes no verdict; the clock on the
-# wall only ends sleepers, and is far behind.
-_WALL_FACTOR, _WALL_EXTRA = 4, 2.0
+_IDLE_EXTRA = 2.0
+"""Seconds that a program may do nothing beyond as many as it may work. CPU seconds and idle ones
+are limited, never those on the wall: a busy machine changes no verdict."""
 _CPU_TOLERANCE = 0.1
 _OUTPUT_FACTOR = 4
 """How many times as long as the expected output an output may be, beyond the fixed limit."""
@@ -46,8 +46,8 @@ class Grading:
 
 
 def wall_seconds(limits: CodeLimits) -> float:
-    """Seconds on the wall within which all tests of a program end."""
-    return _wall(limits.seconds_per_program)
+    """Seconds on the wall within which all tests of a program end, even on a starved machine."""
+    return STARVED * (2 * limits.seconds_per_program + _IDLE_EXTRA)
 
 
 def grade_program(
@@ -61,24 +61,25 @@ def grade_program(
     limits = grading.limits
     passed = dict.fromkeys(range(len(tests)), False)
     first_bad: Verdict | None = None
-    seconds, cpu, detail = 0.0, 0.0, ""
+    seconds, cpu, idle, detail = 0.0, 0.0, 0.0, ""
     for number in sorted(passed, key=lambda n: _cost(tests[n])):
         test = tests[number]
         allowed = min(seconds_allowed(test, own, limits), limits.seconds_per_program - cpu)
-        wall_left = wall_seconds(limits) - seconds
-        if allowed <= 0 or wall_left <= 0:
+        idle_left = limits.seconds_per_program + _IDLE_EXTRA - idle
+        if allowed <= 0 or idle_left <= 0:
             verdict = Verdict.TIMEOUT
             why = f"all tests together took more than {limits.seconds_per_program:g} s"
         else:
             allowance = Allowance(
                 cpu_seconds=allowed,
-                wall_seconds=min(_wall(allowed), wall_left),
+                idle_seconds=min(allowed + _IDLE_EXTRA, idle_left),
                 memory_mib=own.memory_mib or limits.memory_mib,
                 output_bytes=limits.output_kib * 1024 + _OUTPUT_FACTOR * len(test.expected),
             )
             outcome = run(program, test.call, _encoded(test.stdin), allowance)
             seconds += outcome.wall_seconds
             cpu += outcome.cpu_seconds
+            idle += outcome.idle_seconds
             verdict, why = judge(outcome, test, allowance, own.tolerance, grading.comparator)
         passed[number] = verdict is Verdict.CORRECT
         if verdict is not Verdict.CORRECT:
@@ -142,10 +143,6 @@ def judge(  # noqa: PLR0911 - one for each verdict
 def _cost(test: Test) -> tuple[float, int]:
     """What comes first costs least: by the reference solution's time, then by size."""
     return test.seconds or 0.0, len(test.stdin) + len(test.expected)
-
-
-def _wall(cpu_seconds: float) -> float:
-    return _WALL_FACTOR * cpu_seconds + _WALL_EXTRA
 
 
 def _encoded(text: str) -> bytes:

@@ -23,6 +23,9 @@ from acereason_trainer.rewards.program import Program
 _ZYGOTE = Path(__file__).with_name("zygote.py")
 _MAIN_STACK = 256 << 20
 _STDERR_TAIL = 4096
+STARVED = 8
+"""How many times as long as its limits a run may take on the wall before the machine is to blame:
+a program that is ready to run and gets no processor is not late."""
 _ANSWER_SLACK = 30.0
 """Seconds beyond the wall limit after which the zygote itself counts as lost."""
 
@@ -37,7 +40,8 @@ class Allowance:
 
     cpu_seconds: float
     """The kernel ends the program at the next whole second."""
-    wall_seconds: float
+    idle_seconds: float
+    """Seconds in which it may do nothing (sleep, or wait for what never comes)."""
     memory_mib: int
     output_bytes: int
     """Of stdout, of stderr and of a call's result, each."""
@@ -52,8 +56,9 @@ class Outcome:
     signal: int | None
     cpu_seconds: float
     wall_seconds: float
+    idle_seconds: float
     late: bool
-    """Killed at the wall limit."""
+    """Killed for doing nothing."""
     crowded: bool
     """Killed for its many threads."""
     peak_mib: float
@@ -109,10 +114,13 @@ class Sandbox:
         """Run once. `call`: `function` or `Class.method` to call with the JSON arguments on stdin;
         None: the program reads stdin and writes stdout.
 
-        Raises SandboxLost when the zygote died or could not fork; the next run starts a new one.
+        Raises SandboxLost when the zygote died or could not fork, or the machine had no time for the
+        program; the next run starts a new one.
         """
         if self._process is None:
             self.start()
+        cpu = math.ceil(allowance.cpu_seconds)
+        wall = STARVED * (cpu + allowance.idle_seconds)
         with contextlib.ExitStack() as files:
             names = ["stdin", "stdout", "stderr"] + ["result"] * (call is not None)
             fds = {name: _memory_file(name, files) for name in names}
@@ -123,13 +131,14 @@ class Sandbox:
                     "source": program.source,
                     "before": program.before,
                     "entry": call,
-                    "cpuSeconds": math.ceil(allowance.cpu_seconds),
-                    "wallSeconds": allowance.wall_seconds,
+                    "cpuSeconds": cpu,
+                    "idleSeconds": allowance.idle_seconds,
+                    "wallSeconds": wall,
                     "memoryBytes": allowance.memory_mib << 20,
                     "outputBytes": allowance.output_bytes + 1,
                 },
                 list(fds.values()),
-                allowance.wall_seconds + _ANSWER_SLACK,
+                wall + _ANSWER_SLACK,
             )
             sizes = {name: os.fstat(fd).st_size for name, fd in fds.items() if name != "stdin"}
             flooded = max(sizes.values()) > allowance.output_bytes
@@ -138,6 +147,7 @@ class Sandbox:
                 signal=answer["signal"],
                 cpu_seconds=answer["cpuSeconds"],
                 wall_seconds=answer["wallSeconds"],
+                idle_seconds=answer["idleSeconds"],
                 late=answer["late"],
                 crowded=answer["crowded"],
                 peak_mib=answer["peakBytes"] / (1 << 20),

@@ -12,6 +12,7 @@ Runs inside the zygote, which has no site-packages: the standard library only.
 
 import ctypes
 import errno
+import functools
 import os
 import platform
 import struct
@@ -133,7 +134,7 @@ _ALLOWED: dict[str, tuple[int | None, int | None]] = {
 # Calls that are allowed for some values of an argument: (x86_64, aarch64, index of the argument,
 # values). What is left out of fcntl and ioctl can name a process that gets signals (F_SETOWN,
 # F_SETSIG, FIOSETOWN): any process of the same user could be killed that way.
-_SELF, _NULL = -1, -2
+_SELF, _NULL = 0xFFFFFFFF, 0xFFFFFFFE
 _OF_ITSELF: dict[str, tuple[int, int, int, tuple[int, ...]]] = {
     "kill": (62, 129, 0, (_SELF, 0)),
     "tgkill": (234, 131, 0, (_SELF,)),
@@ -147,7 +148,7 @@ _CLONE = (56, 220)
 _CLONE_THREAD = 0x00010000
 _ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
-_LOAD, _JUMP_EQUAL, _JUMP_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
+_LOAD, _JUMP, _JUMP_EQUAL, _JUMP_LEAST, _JUMP_SET, _RETURN = 0x20, 0x05, 0x15, 0x35, 0x45, 0x06
 _RET_ALLOW = 0x7FFF0000
 _RET_KILL = 0x80000000
 _RET_ERRNO = 0x00050000
@@ -164,7 +165,13 @@ _RIGHTS_NEWEST = (1 << 16) - 1
 
 
 def system_call_filter(own_pid: int) -> bytes:
-    """The seccomp program for a process `own_pid`; empty where the machine is unknown.
+    """The seccomp program for a process `own_pid`; empty where the machine is unknown."""
+    return _filter_template().replace(struct.pack("I", _SELF), struct.pack("I", own_pid))
+
+
+@functools.cache
+def _filter_template() -> bytes:
+    """The program, with `_SELF` in the places of the process's own number.
 
     Anything that is not allowed fails with ENOSYS, so that the C library falls back as it does on
     an old kernel.
@@ -178,23 +185,38 @@ def system_call_filter(own_pid: int) -> bytes:
         _op(_RETURN, _RET_KILL),
         _op(_LOAD, _NUMBER_AT),
     ]
-    for numbers in _ALLOWED.values():
-        if (number := numbers[column]) is not None:
-            program += [_op(_JUMP_EQUAL, number, 0, 1), _op(_RETURN, _RET_ALLOW)]
     for entry in _OF_ITSELF.values():
-        program += _guarded(entry[column], entry[2], entry[3], own_pid)
+        program += _guarded(entry[column], entry[2], entry[3])
     program += [
         _op(_JUMP_EQUAL, _CLONE[column], 0, 4),
         _op(_LOAD, _ARGUMENTS_AT),
         _op(_JUMP_SET, _CLONE_THREAD, 0, 1),
         _op(_RETURN, _RET_ALLOW),
         _op(_RETURN, _RET_ERRNO | errno.EPERM),
-        _op(_RETURN, _RET_ERRNO | errno.ENOSYS),
     ]
+    allowed = sorted(
+        numbers[column] for numbers in _ALLOWED.values() if numbers[column] is not None
+    )
+    program += _search(allowed)
     return b"".join(program)
 
 
-def _guarded(number: int, argument: int, values: tuple[int, ...], own_pid: int) -> list[bytes]:
+def _search(allowed: list[int]) -> list[bytes]:
+    """Binary search: the kernel walks through a new filter once for every system call there is."""
+    if len(allowed) == 1:
+        return [
+            _op(_JUMP_EQUAL, allowed[0], 0, 1),
+            _op(_RETURN, _RET_ALLOW),
+            _op(_RETURN, _RET_ERRNO | errno.ENOSYS),
+        ]
+    middle = len(allowed) // 2
+    below, above = _search(allowed[:middle]), _search(allowed[middle:])
+    if len(below) < 256:  # as far as a conditional jump goes
+        return [_op(_JUMP_LEAST, allowed[middle], len(below), 0), *below, *above]
+    return [_op(_JUMP_LEAST, allowed[middle], 0, 1), _op(_JUMP, len(below)), *below, *above]
+
+
+def _guarded(number: int, argument: int, values: tuple[int, ...]) -> list[bytes]:
     """Allow a call where the argument is one of the values (as 32 bits; a pointer as 64)."""
     low = _ARGUMENTS_AT + 8 * argument
     tests = []
@@ -208,10 +230,9 @@ def _guarded(number: int, argument: int, values: tuple[int, ...], own_pid: int) 
                 _op(_RETURN, _RET_ALLOW),
             ]
         else:
-            wanted = own_pid if value == _SELF else value
             tests += [
                 _op(_LOAD, low),
-                _op(_JUMP_EQUAL, wanted, 0, 1),
+                _op(_JUMP_EQUAL, value, 0, 1),
                 _op(_RETURN, _RET_ALLOW),
             ]
     refused = _op(_RETURN, _RET_ERRNO | errno.EPERM)

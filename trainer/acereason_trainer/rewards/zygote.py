@@ -5,9 +5,9 @@ stealing: it is told the program and the limits, and handed descriptors for the 
 output; the expected output stays with the process that compares (sandbox.py).
 
 Started as `python -S -s -P zygote.py SOCKET_FD`, so the standard library is all there is. Each
-request is one JSON line {source, before, entry, cpuSeconds, wallSeconds, memoryBytes, outputBytes}
-that carries three or four descriptors (stdin, stdout, stderr; the result of a call); each answer is
-one JSON line, see `_run`.
+request is one JSON line {source, before, entry, cpuSeconds, idleSeconds, wallSeconds, memoryBytes,
+outputBytes} that carries three or four descriptors (stdin, stdout, stderr; the result of a call);
+each answer is one JSON line, see `_run`.
 """
 
 # ruff: noqa: PTH100, PTH102, PTH106, PTH118, PTH120, PTH123, SIM115, BLE001 - no pathlib in a sandbox; it
@@ -109,6 +109,8 @@ _PRESET = {
 def main() -> None:
     """Serve requests until the other end closes."""
     channel = socket.socket(fileno=int(sys.argv[1]))
+    walls.drop_capabilities()
+    walls.forbid_new_privileges()
     processes.die_with_parent()
     processes.adopt_orphans()
     walls.set_inspectable(0)
@@ -121,8 +123,11 @@ def main() -> None:
         ruleset = _RULESET_FD
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    _open_streams()
     standing = _walls_that_stand(ruleset)
-    _address_space(), _own_memory()
+    # What is made once here need not be made in every fork.
+    walls.system_call_filter(os.getpid()), _address_space(), _own_memory()
     _answer(channel, {"walls": standing})
     gc.freeze()
     while request := _receive(channel):
@@ -149,6 +154,8 @@ def _make_like_a_terminal_start() -> None:
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D")
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")
     sys.argv = ["solution.py"]
+    random.seed(0)  # so that a randomised program has the same verdict in every run
+    threading.stack_size(_THREAD_STACK)
     sys.set_int_max_str_digits(_MAX_INT_DIGITS)
     os.environ.clear()
 
@@ -164,8 +171,6 @@ def _walls_that_stand(ruleset: int | None) -> dict[str, bool]:
 
 
 def _put_up_walls(ruleset: int | None) -> tuple[bool, bool]:
-    walls.drop_capabilities()
-    walls.forbid_new_privileges()
     paths = ruleset is not None and walls.restrict_paths(ruleset)
     calls = walls.restrict_system_calls(walls.system_call_filter(os.getpid()))
     return paths, calls
@@ -193,8 +198,8 @@ def _answer(channel: socket.socket, answer: dict[str, object]) -> None:
 def _run(
     request: dict[str, typing.Any], fds: list[int], ruleset: int | None, standing: dict[str, bool]
 ) -> dict[str, object]:
-    """One test in one fork: {exit, signal, cpuSeconds, wallSeconds, late, crowded, peakBytes}, or
-    {failed: why}."""
+    """One test in one fork: {exit, signal, cpuSeconds, wallSeconds, idleSeconds, late, crowded,
+    peakBytes}, or {failed: why}."""
     started_r, started_w = os.pipe()
     os.dup2(started_w, _STARTED_FD)
     os.close(started_w)
@@ -206,7 +211,7 @@ def _run(
         finally:
             os._exit(1)
     os.close(_STARTED_FD)
-    ended_by = _wait(pid, start + request["wallSeconds"])
+    ended_by, idle = _wait(pid, request["idleSeconds"], start + request["wallSeconds"])
     # Not reaped yet, so that nobody else can have its number.
     _kill_session(pid)
     _, status, usage = os.wait4(pid, 0)
@@ -215,36 +220,51 @@ def _run(
     os.close(started_r)
     if not started:
         return {"failed": "the sandbox could not be set up"}
+    if ended_by == "starved":
+        return {"failed": "the machine had no time for the program"}
     return {
         "exit": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
         "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
         "cpuSeconds": usage.ru_utime + usage.ru_stime,
         "wallSeconds": time.monotonic() - start,
+        "idleSeconds": idle,
         "late": ended_by == "late",
         "crowded": ended_by == "crowded",
         "peakBytes": max(0, usage.ru_maxrss * 1024 - _own_memory()),
     }
 
 
-def _wait(pid: int, deadline: float) -> str:
-    """Wait for the child's end, but not for ever, nor for one that fills the machine with threads.
+def _wait(pid: int, idle_limit: float, deadline: float) -> tuple[str, float]:
+    """Wait for the child's end: why it must be ended ("" where it ended by itself), and for how
+    many seconds it did nothing. It is not reaped.
 
-    Returns "" where it ended by itself; it is not reaped.
+    What counts is time asleep. A program that is ready to run but gets no processor is late for
+    reasons that are not its own.
     """
+    idle, used, last = 0.0, 0, time.monotonic()
     while True:
         if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            return ""
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return "late"
-        if _threads(pid) > _MAX_THREADS:
-            return "crowded"
-        signal.sigtimedwait({signal.SIGCHLD}, min(left, _LOOK_EVERY))
+            return "", idle
+        if signal.sigtimedwait({signal.SIGCHLD}, _LOOK_EVERY):
+            continue
+        before, last = last, time.monotonic()
+        state, ticks, threads = _seen(pid)
+        if ticks == used and state not in ("R", "D", "Z"):
+            idle += last - before
+        used = ticks
+        if idle >= idle_limit:
+            return "late", idle
+        if threads > _MAX_THREADS:
+            return "crowded", idle
+        if last >= deadline:
+            return "starved", idle
 
 
-def _threads(pid: int) -> int:
-    with open(f"/proc/{pid}/stat", "rb") as stat:
-        return int(stat.read().rpartition(b")")[2].split()[17])
+def _seen(pid: int) -> tuple[str, int, int]:
+    """A process's state, ticks of CPU time and number of threads."""
+    with open(f"/proc/{pid}/stat", encoding="latin-1") as stat:
+        words = stat.read().rpartition(")")[2].split()
+    return words[0], int(words[11]) + int(words[12]), int(words[17])
 
 
 def _kill_session(session: int) -> None:
@@ -266,7 +286,6 @@ def _be_the_program(
     for target, descriptor in enumerate(fds):
         os.dup2(descriptor, target)
     _limit(request, may_fork=not standing["seccomp"])
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
     walls.set_inspectable(1)
     paths, calls = _put_up_walls(ruleset)
@@ -274,9 +293,6 @@ def _be_the_program(
         os._exit(1)
     os.write(_STARTED_FD, b"1")
     os.closerange(len(fds), 1024)
-    _open_streams()
-    random.seed(0)  # so that a randomised program has the same verdict in every run
-    threading.stack_size(_THREAD_STACK)
     os._exit(_execute(request["source"], request["before"], request["entry"]))
 
 
@@ -312,7 +328,11 @@ def _own_memory() -> int:
 
 
 def _open_streams() -> None:
-    """Streams as a fresh interpreter makes them, on the descriptors that are there now."""
+    """Streams as a fresh interpreter makes them for files; forks find other files behind them."""
+    for target in (0, 1):
+        file = os.memfd_create("nothing")
+        os.dup2(file, target)
+        os.close(file)
     sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # type: ignore[misc]
     sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = open(  # type: ignore[misc]
