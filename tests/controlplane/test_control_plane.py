@@ -7,9 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 import urllib.error
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,6 +22,7 @@ from tests.controlplane.lifetimes import (
     shared_control_plane,
 )
 from tests.controlplane.programs import PACKAGES, programs
+from tests.waiting import wait_for
 
 A_JOB = {
     "apiVersion": "batch/v1",
@@ -37,21 +36,11 @@ A_JOB = {
 }
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 60) -> bool:
-    """Whether something comes to hold."""
-    end = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 def test_a_job_gets_a_pod(control_plane: ControlPlane) -> None:
     namespace = control_plane.new_namespace()
     control_plane.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(A_JOB))
     pods = f"/api/v1/namespaces/{namespace}/pods"
-    assert eventually(lambda: len(control_plane.request("GET", pods)["items"]) == 1)
+    wait_for(lambda: len(control_plane.request("GET", pods)["items"]) == 1, "the Job's pod")
 
 
 def test_a_service_account_may_do_what_its_role_says_and_nothing_else(
@@ -67,7 +56,7 @@ def test_a_service_account_may_do_what_its_role_says_and_nothing_else(
         "create", "rolebinding", "r", "-n", namespace, "--role=r",
         f"--serviceaccount={namespace}:reader",
     )  # fmt: skip
-    assert eventually(lambda: allowed(control_plane, pods, account.token))
+    wait_for(lambda: allowed(control_plane, pods, account.token), "the binding to count")
     assert control_plane.kubectl("get", "pods", kubeconfig=account.kubeconfig) == ""
     with pytest.raises(subprocess.CalledProcessError):
         control_plane.kubectl("get", "secrets", kubeconfig=account.kubeconfig)
