@@ -114,8 +114,8 @@ class Sandbox:
         """Run once. `call`: `function` or `Class.method` to call with the JSON arguments on stdin;
         None: the program reads stdin and writes stdout.
 
-        Raises SandboxLost when the zygote died or could not fork, or the machine had no time for the
-        program; the next run starts a new one.
+        Raises SandboxLost when the zygote died or could not fork, or the machine gave the program
+        no time; the next run starts a new one.
         """
         if self._process is None:
             self.start()
