@@ -154,7 +154,6 @@ def _make_like_a_terminal_start() -> None:
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D")
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")
     sys.argv = ["solution.py"]
-    random.seed(0)  # so that a randomised program has the same verdict in every run
     threading.stack_size(_THREAD_STACK)
     sys.set_int_max_str_digits(_MAX_INT_DIGITS)
     os.environ.clear()
@@ -293,6 +292,8 @@ def _be_the_program(
         os._exit(1)
     os.write(_STARTED_FD, b"1")
     os.closerange(len(fds), 1024)
+    # The module seeds itself in every fork; a randomised program must have one verdict.
+    random.seed(0)
     os._exit(_execute(request["source"], request["before"], request["entry"]))
 
 
