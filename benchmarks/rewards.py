@@ -74,8 +74,11 @@ def main() -> int:
 
 
 def _ended(result: Result) -> int:
-    for found in result.get("math", {}).get("agreement", {}).get("unlisted", []):
+    agreed = result.get("math", {}).get("agreement", {})
+    for found in agreed.get("unlisted", []):
         print("unlisted disagreement:", json.dumps(found, ensure_ascii=False))
+    for gone in agreed.get("listedButAgreed", []):
+        print("listed, but agreed upon now:", json.dumps(gone, ensure_ascii=False))
     missed = [g for g in result["goals"] if not g["met"]]
     for g in missed:
         print(f"missed: {g['goal']}: {g['measured']:g}, must be {g['asked']}")

@@ -70,7 +70,7 @@ def _batch(
 
 def graded(domain: Domain, rollouts: Sequence[Rollout], workers: int) -> tuple[float, list[Grade]]:
     """Hand over every rollout at once; seconds until the last verdict, and the verdicts."""
-    rewarder = make_rewarder(domain, Verifier(workers=workers))
+    rewarder = make_rewarder(domain, Verifier(service="local", workers=workers))
     first = math_batch(16, 4, seed=1) if domain == "math" else code_batch(workers, 2, seed=1)
     for future in [rewarder.submit(r.row, r.response) for r in first]:
         future.result()

@@ -175,7 +175,9 @@ def _bombs(names: Sequence[str], count: int) -> list[Case]:
 @contextlib.contextmanager
 def _rewarder(workers: int) -> Iterator[Rewarder]:
     """A rewarder whose workers have done something already."""
-    rewarder = make_rewarder("math", Verifier(workers=workers, math_seconds=DEADLINE))
+    rewarder = make_rewarder(
+        "math", Verifier(service="local", workers=workers, math_seconds=DEADLINE)
+    )
     first = generated_pairs(4 * workers, seed=1, lane="symbolic")
     for future in [_submit(rewarder, _case(pair)) for pair in first]:
         future.result()

@@ -17,6 +17,8 @@ from benchmarks.rewards_peer_pairs import pairs_of_math_verify
 
 DISAGREEMENTS = HERE / "math_verify_disagreements.json"
 OWN, GENERATED = "math-verify's own", "generated"
+NAMES = ("reference", "answer", "ours")
+"""Of what tells one disagreement from another."""
 Result = dict[str, Any]
 
 
@@ -71,7 +73,7 @@ def agreement(
     theirs: Sequence[str],
     listed: Sequence[Mapping[str, Any]],
 ) -> Result:
-    """Where the two checkers differ, and which differences have no listed reason.
+    """Where the two checkers differ, which differences have no listed reason, which are gone.
 
     listed: [{reason, pairs: [{reference, answer, ours}]}]; `ours` is our verdict, `correct` or
     `wrong`, and theirs is the other.
@@ -91,12 +93,10 @@ def agreement(
         "pairs": len(pairs),
         "disagreements": len(differing),
         "byReason": dict(by_reason.most_common()),
-        "unlisted": [
-            dict(zip(("reference", "answer", "ours"), d, strict=True))
-            for d in differing
-            if d not in reasons
+        "unlisted": [dict(zip(NAMES, d, strict=True)) for d in differing if d not in reasons],
+        "listedButAgreed": [
+            dict(zip(NAMES, d, strict=True)) for d in reasons if d not in differing
         ],
-        "listedButAgreed": len(reasons.keys() - set(differing)),
     }
 
 

@@ -23,8 +23,10 @@ def main() -> None:
     request_file, answer_file = map(Path, sys.argv[1:3])
     request = json.loads(request_file.read_text())
     domain, workers = request["domain"], request["workers"]
-    latencies = _each(make_rewarder(domain, Verifier(workers=workers)), request)
-    seconds, grades = _at_once(make_rewarder(domain, Verifier(workers=workers)), request)
+    latencies = _each(make_rewarder(domain, Verifier(service="local", workers=workers)), request)
+    seconds, grades = _at_once(
+        make_rewarder(domain, Verifier(service="local", workers=workers)), request
+    )
     answer = {
         "versions": {},
         "seconds": seconds,

@@ -99,7 +99,7 @@ def test_a_disagreement_without_a_listed_reason_is_named() -> None:
     assert found["disagreements"] == 2
     assert found["byReason"] == {"Spanish": 1}
     assert found["unlisted"] == [{"reference": "1", "answer": "one", "ours": "wrong"}]
-    assert found["listedButAgreed"] == 1
+    assert found["listedButAgreed"] == [{"reference": "1", "answer": "2", "ours": "wrong"}]
 
 
 def test_a_listed_disagreement_counts_only_in_its_direction() -> None:
