@@ -216,7 +216,7 @@ def test_a_sidecar_that_ends_is_not_the_stage(phase: Any) -> None:
 def test_prepares_answer_is_its_termination_message() -> None:
     seen = view(a_job("Prepare"), a_pod(**ended(0, text(ANSWER), container="prepare")))
     assert seen.prepare == ANSWER
-    assert seen.pods[0].result is None
+    assert (seen.pods[0].result, seen.pods[0].log_tail) == (None, "")
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_prepares_answer_is_its_termination_message() -> None:
 )
 def test_a_message_that_is_no_record_counts_as_none(message: str, why: str) -> None:
     seen = pod_of(a_pod(phase="Failed", **ended(1, message)))
-    assert (seen.result, seen.exit_code) == (None, 1), why
+    assert (seen.result, seen.exit_code, seen.log_tail) == (None, 1, message), why
     assert view(a_job("Prepare"), a_pod(**ended(1, message, container="prepare"))).prepare is None
 
 

@@ -143,6 +143,13 @@ def test_what_was_published_counts_whatever_the_code_says() -> None:
     assert desk.condition("Complete") == "True AllStagesDone"
 
 
+def test_an_end_without_a_record_still_shows_the_end_of_its_log() -> None:
+    desk = running()
+    desk.ends("math", a_dead_pod(1, log_tail="No module named acereason_trainer"))
+    failure = desk.stage("math").last_failure
+    assert failure is not None and failure.log_tail == "No module named acereason_trainer"
+
+
 def test_a_failed_prepare_is_judged_by_its_record() -> None:
     desk = Desk(a_run(MATH))
     desk.rounds()

@@ -44,6 +44,8 @@ def pod_view(pod: Object, phase: Phase, node_ready: Callable[[str], bool]) -> Po
     node: str = pod.get("spec", {}).get("nodeName") or ""
     end = _end(status, CONTAINER[phase])
     waiting = next(_waiting(status), ("", ""))
+    result = _result(status, end) if phase == "Train" else None
+    recorded = result is not None or (phase == "Prepare" and prepare_record(pod) is not None)
     return PodView(
         name=meta["name"],
         phase=next((p for p in PHASES if p == status.get("phase")), "Pending"),
@@ -56,7 +58,9 @@ def pod_view(pod: Object, phase: Phase, node_ready: Callable[[str], bool]) -> Po
         started_at=_time(end.get("startedAt")) or _running_since(status, CONTAINER[phase]),
         finished_at=_time(end.get("finishedAt")) or _ended_at(status),
         terminating_since=_asked_to_end(meta),
-        result=_result(status, end) if phase == "Train" else None,
+        result=result,
+        # FallbackToLogsOnError: without a record, the message is the end of the log.
+        log_tail="" if recorded else end.get("message") or "",
     )
 
 

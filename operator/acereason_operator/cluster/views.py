@@ -20,6 +20,9 @@ from acereason_operator.planner.times import parse_time
 PHASES: dict[str, Phase] = {"prepare": "Prepare", "train": "Train"}
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _FORBIDDEN = 403
+_PASSING = ("exceeded quota", "cannot create resource", "is being terminated")
+"""What a server says that forbids now what it may allow later: a quota, permissions of the
+operator, a namespace that goes with all its runs."""
 
 
 def run_of(body: Object) -> tuple[str, str] | None:
@@ -106,7 +109,7 @@ def refused_view(action: CreateJob, error: ClusterError) -> JobView:
 
 def _may_pass(error: ClusterError) -> bool:
     text = str(error)
-    return error.status == _FORBIDDEN and ("exceeded quota" in text or "cannot create" in text)
+    return error.status == _FORBIDDEN and any(words in text for words in _PASSING)
 
 
 def _of_an_earlier_start(pod: Object, started: str | None) -> bool:

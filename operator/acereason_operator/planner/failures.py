@@ -150,7 +150,7 @@ def _by_code(job: JobView, code: int, pod: PodView | None) -> BadEnd:
         node=pod.node if pod else "",
         exit_code=code,
         step=result.step if result else None,
-        log_tail=result.log_tail if result else "",
+        log_tail=result.log_tail if result else (pod.log_tail if pod else ""),
         rank=result.rank if result else None,
         recorded=recorded,
     )

@@ -38,6 +38,8 @@ class PodView:
     """When its end was asked for (the moment of the request, before the grace period)."""
     result: ResultRecord | None = None
     """What its launcher left, if it did."""
+    log_tail: str = ""
+    """Last lines of its log, where they can be seen and no record has them."""
 
 
 @dataclass(frozen=True)
