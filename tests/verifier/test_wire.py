@@ -60,9 +60,8 @@ STRATEGIES = {"math": MATH, "code": CODE}
 @given(data=st.data())
 def test_jobs_and_their_setup_arrive_as_they_are(kind: str, data: st.DataObject) -> None:
     setup = data.draw(SETUPS[kind])
-    jobs = [
-        (str(n), job) for n, job in enumerate(data.draw(st.lists(STRATEGIES[kind], min_size=1)))
-    ]
+    drawn = data.draw(st.lists(STRATEGIES[kind], min_size=1, max_size=5))
+    jobs = [(str(n), job) for n, job in enumerate(drawn)]
     request = read_request(write_request(setup, jobs, 12.5))
     arrived = request.setup()
     assert [(item.id, item.job()) for item in request.jobs] == jobs
