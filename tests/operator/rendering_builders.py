@@ -1,9 +1,13 @@
 """Runs as an API server has them, and the actions of the planner on them."""
 
+from collections.abc import Callable
 from typing import Any
 
 from acereason_operator.api.run import AceReasonRun
+from acereason_operator.cluster.job import job_for
+from acereason_operator.cluster.protocol import Object
 from acereason_operator.cluster.rendering import Rendering
+from acereason_operator.cluster.run_objects import objects_for
 from acereason_operator.planner import effective
 from acereason_operator.planner.actions import CreateJob
 from acereason_operator.planner.context import Context
@@ -17,6 +21,54 @@ OPTIONS = Rendering(
     trainer_image="example.org/acereason/trainer:1", prepare_image="example.org/acereason/op:1"
 )
 CONTEXT = Context(store="/store", resolve=lambda path: path)
+
+DATA = {"data": {"path": "/data/rows.jsonl"}}
+SFT: dict[str, Any] = {"name": "sft", "sft": {}, "inputs": DATA}
+BIG: dict[str, Any] = {
+    "storage": {"claimTemplate": {"name": "runs", "storage": "2Ti", "storageClassName": "fast"}},
+    "queue": {"name": "gpus", "priorityClass": "research"},
+    "defaults": {
+        "image": "example.org/team/trainer:7",
+        "nodes": 2,
+        "gpusPerNode": 8,
+        "gracePeriod": "5m30s",
+        "resources": {"requests": {"cpu": 64, "memory": "500Gi"}, "limits": {"memory": "900Gi"}},
+        "env": [
+            {"name": "NCCL_DEBUG", "value": "WARN"},
+            {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}},
+        ],
+        "podTemplate": {
+            "metadata": {"annotations": {"k8s.v1.cni.cncf.io/networks": "rdma"}},
+            "spec": {
+                "serviceAccountName": "research",
+                "imagePullSecrets": [{"name": "registry"}],
+                "nodeSelector": {"gpu": "h100"},
+                "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+                "volumes": [{"name": "corpora", "persistentVolumeClaim": {"claimName": "data"}}],
+                "containers": [
+                    {
+                        "name": "stage",
+                        "resources": {"limits": {"rdma/hca": 8}},
+                        "securityContext": {"capabilities": {"add": ["IPC_LOCK"]}},
+                        "volumeMounts": [
+                            {"name": "corpora", "mountPath": "/data", "readOnly": True}
+                        ],
+                    },
+                ],
+                "initContainers": [
+                    {"name": "exporter", "image": "example.org/dcgm:4", "restartPolicy": "Always"}
+                ],
+            },
+        },
+    },
+    "stages": [
+        {
+            **SFT,
+            "env": [{"name": "NCCL_DEBUG", "value": "INFO"}],
+            "podTemplate": {"spec": {"nodeSelector": {"zone": "a"}, "priorityClassName": "high"}},
+        }
+    ],
+}
 
 
 def a_run(name: str = "qwen-7b", **spec: Any) -> AceReasonRun:
@@ -64,3 +116,17 @@ def an_action(
     )  # fmt: skip
     name = job_name(run.metadata.name, run.metadata.uid, stage, attempt, phase)
     return CreateJob(name, stage, attempt, phase, file, **more)
+
+
+def rendered(run: AceReasonRun, **action: Any) -> Object:
+    """The Job of a phase."""
+    return job_for(an_action(run, **action), run, OPTIONS)
+
+
+SNAPSHOTS: dict[str, Callable[[], list[Object]]] = {
+    "one_cpu_stage": lambda: [rendered(a_run())],
+    "two_nodes_of_eight_gpus": lambda: [rendered(a_run(**BIG), attempt=3)],
+    "prepare": lambda: [rendered(a_run(**BIG), phase="Prepare", avoid_node="gpu-7")],
+    "objects_of_a_run": lambda: list(objects_for(a_run(**BIG))),
+}
+"""What is held to a review (`golden/`) and to a real API server, by name."""

@@ -12,64 +12,15 @@ from typing import Any
 
 import pytest
 import yaml
-from acereason_operator.api.run import AceReasonRun
 from acereason_operator.cluster import labels
 from acereason_operator.cluster.job import job_for
 from acereason_operator.cluster.protocol import Object
 from acereason_operator.cluster.run_objects import objects_for
 from acereason_operator.cluster.storage import unsupported
 from acereason_trainer.config.stage_file import StageFile
-from rendering_builders import OPTIONS, a_run, an_action
+from rendering_builders import BIG, DATA, OPTIONS, SFT, SNAPSHOTS, a_run, an_action, rendered
 
 GOLDEN = Path(__file__).with_name("golden")
-
-DATA = {"data": {"path": "/data/rows.jsonl"}}
-SFT: dict[str, Any] = {"name": "sft", "sft": {}, "inputs": DATA}
-BIG: dict[str, Any] = {
-    "storage": {"claimTemplate": {"name": "runs", "storage": "2Ti", "storageClassName": "fast"}},
-    "queue": {"name": "gpus", "priorityClass": "research"},
-    "defaults": {
-        "image": "example.org/team/trainer:7",
-        "nodes": 2,
-        "gpusPerNode": 8,
-        "gracePeriod": "5m30s",
-        "resources": {"requests": {"cpu": 64, "memory": "500Gi"}, "limits": {"memory": "900Gi"}},
-        "env": [
-            {"name": "NCCL_DEBUG", "value": "WARN"},
-            {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}},
-        ],
-        "podTemplate": {
-            "metadata": {"annotations": {"k8s.v1.cni.cncf.io/networks": "rdma"}},
-            "spec": {
-                "serviceAccountName": "research",
-                "imagePullSecrets": [{"name": "registry"}],
-                "nodeSelector": {"gpu": "h100"},
-                "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
-                "volumes": [{"name": "corpora", "persistentVolumeClaim": {"claimName": "data"}}],
-                "containers": [
-                    {
-                        "name": "stage",
-                        "resources": {"limits": {"rdma/hca": 8}},
-                        "securityContext": {"capabilities": {"add": ["IPC_LOCK"]}},
-                        "volumeMounts": [
-                            {"name": "corpora", "mountPath": "/data", "readOnly": True}
-                        ],
-                    },
-                ],
-                "initContainers": [
-                    {"name": "exporter", "image": "example.org/dcgm:4", "restartPolicy": "Always"}
-                ],
-            },
-        },
-    },
-    "stages": [
-        {
-            **SFT,
-            "env": [{"name": "NCCL_DEBUG", "value": "INFO"}],
-            "podTemplate": {"spec": {"nodeSelector": {"zone": "a"}, "priorityClassName": "high"}},
-        }
-    ],
-}
 
 
 def shown(body: Object) -> Object:
@@ -87,18 +38,6 @@ def spec_of(job: Object) -> Object:
 
 def stage_container(job: Object) -> Object:
     return spec_of(job)["containers"][0]
-
-
-def rendered(run: AceReasonRun, **action: Any) -> Object:
-    return job_for(an_action(run, **action), run, OPTIONS)
-
-
-SNAPSHOTS = {
-    "one_cpu_stage": lambda: [rendered(a_run())],
-    "two_nodes_of_eight_gpus": lambda: [rendered(a_run(**BIG), attempt=3)],
-    "prepare": lambda: [rendered(a_run(**BIG), phase="Prepare", avoid_node="gpu-7")],
-    "objects_of_a_run": lambda: list(objects_for(a_run(**BIG), OPTIONS)),
-}
 
 
 @pytest.mark.parametrize("name", SNAPSHOTS)
@@ -251,12 +190,12 @@ def test_a_container_named_prepare_in_a_pod_template_is_for_prepare() -> None:
 
 
 def test_a_run_whose_stages_have_one_node_has_no_service() -> None:
-    kinds = [body["kind"] for body in objects_for(a_run(), OPTIONS)]
+    kinds = [body["kind"] for body in objects_for(a_run())]
     assert kinds == ["NetworkPolicy"]
 
 
 def test_a_claim_is_nobodys_child_and_all_else_is_the_runs() -> None:
-    for body in objects_for(run := a_run(**BIG), OPTIONS):
+    for body in objects_for(run := a_run(**BIG)):
         owners = body["metadata"].get("ownerReferences")
         if body["kind"] == "PersistentVolumeClaim":
             assert owners is None
@@ -273,7 +212,7 @@ def test_a_run_made_again_under_its_name_has_another_service() -> None:
     names = {
         body["metadata"]["name"]
         for run in (first, second)
-        for body in objects_for(run, OPTIONS)
+        for body in objects_for(run)
         if body["kind"] == "Service"
     }
     assert len(names) == 2

@@ -179,10 +179,10 @@ class Reconciler:
 
     async def _create(self, run: Object, wanted: AceReasonRun, action: CreateJob) -> None:
         """Make a Job, and before it whatever the run itself needs."""
-        objects = digest_of([*objects_for(wanted, self.options)])
+        objects = digest_of([*objects_for(wanted)])
         marks = (job["metadata"]["annotations"].get(RUN_OBJECTS) for job in self.seen.jobs(run))
         if objects not in marks:
-            await make_objects(self.cluster, wanted, self.options)
+            await make_objects(self.cluster, wanted)
         body = job_for(action, wanted, self.options)
         body["metadata"].setdefault("annotations", {})[RUN_OBJECTS] = objects
         try:
