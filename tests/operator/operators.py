@@ -60,8 +60,9 @@ class World:
         return RunStatus.parse(self.cluster.one(RUN, "default", name).get("status") or {})
 
     def stage(self, stage: str, name: str = "r") -> StageStatus:
-        """A stage's status."""
-        return next(s for s in self.status(name).stages if s.name == stage)
+        """A stage's status; as it is before the first visit where nothing is written yet."""
+        found = (s for s in self.status(name).stages if s.name == stage)
+        return next(found, StageStatus(name=stage))
 
     def edit(self, change: Callable[[Object], None], name: str = "r") -> None:
         """A person edits a run."""
@@ -72,18 +73,19 @@ class World:
     ) -> None:
         """Let time pass until something holds; the cluster moves along, unless told not to."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + within
+        end, pause = loop.time() + within, 0.05
         while not holds():
             assert loop.time() < end, f"it did not happen: {self.told()}"
             moved = moving and self.controllers.step()
-            await asyncio.sleep(0.05 if moved else 0.5)
+            pause = 0.05 if moved else min(2 * pause, 5.0)
+            await asyncio.sleep(pause)
 
-    async def pass_(self, seconds: float, *, moving: bool = True) -> None:
-        """Let time pass."""
-        end = asyncio.get_running_loop().time() + seconds
-        await self.until(
-            lambda: asyncio.get_running_loop().time() >= end, within=seconds + 1, moving=moving
-        )
+    async def pass_(self, seconds: float) -> None:
+        """Let time pass, in which the cluster comes to rest."""
+        self.controllers.settle()
+        await asyncio.sleep(seconds / 2)
+        self.controllers.settle()
+        await asyncio.sleep(seconds / 2)
 
     def told(self) -> str:
         """For a test's failure: how things stand."""

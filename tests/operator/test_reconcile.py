@@ -1,23 +1,574 @@
 """What the operator does to a cluster, one run at a time, in time that jumps."""
 
+import asyncio
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
+import pytest
+from acereason_operator.cluster.protocol import (
+    EVENT,
+    JOB,
+    LEASE,
+    NODE,
+    POD,
+    RUN,
+    ClusterError,
+    Kind,
+    Object,
+    Refused,
+    Throttled,
+    Unreachable,
+)
 from acereason_operator.planner.status import is_true
+from fake_cluster import Call, FakeCluster
+from fake_controllers import End
 from jumping_time import in_jumping_time
-from operators import a_world
+from operators import World, a_world, an_operator
+
+QUIET = ("create Event", "create Lease", "replace Lease")
+
+
+def writes(world: World) -> Counter[str]:
+    """Writes besides Events and the Lease."""
+    written = world.cluster.written()
+    return Counter({what: n for what, n in written.items() if what not in QUIET})
+
+
+def requests(world: World) -> list[str]:
+    """Requests besides the Lease's."""
+    return [f"{call.verb} {call.kind.kind}" for call in world.cluster.calls if call.kind != LEASE]
+
+
+def failing(
+    verb: str, kind: Kind, error: Callable[[], ClusterError], times: int = 1
+) -> Callable[[Call], None]:
+    """The first calls of that kind fail."""
+    left = [times]
+
+    def hook(call: Call) -> None:
+        if (call.verb, call.kind) == (verb, kind) and left[0]:
+            left[0] -= 1
+            raise error()
+
+    return hook
+
+
+def is_phase(pod: Object, stage: str, phase: str) -> bool:
+    of = pod["metadata"]["labels"]
+    return (of["acereason.dev/stage"], of["acereason.dev/phase"]) == (stage, phase)
+
+
+def complete(world: World, name: str = "r") -> bool:
+    return is_true(world.status(name), "Complete")
+
+
+# What it costs
 
 
 def test_a_run_without_incident_costs_eight_jobs_and_at_most_26_writes() -> None:
-    async def story() -> Counter[str]:
+    async def story() -> None:
         async with a_world() as world:
             world.apply()
-            await world.until(lambda: is_true(world.status(), "Complete"))
-            return world.cluster.written()
+            await world.until(lambda: complete(world))
+            written = writes(world)
+            assert written["create Job"] == 8
+            assert written["write_status AceReasonRun"] == 13
+            assert written.total() <= 26
+            reads = [r for r in requests(world) if r.startswith("get")]
+            assert reads == [], "a run without incident needs no read of its own"
 
-    written = in_jumping_time(story())
-    for quiet in ("create Event", "create Lease", "replace Lease"):
-        written.pop(quiet, None)
-    print(written)
-    assert written["create Job"] == 8
-    assert written["write_status AceReasonRun"] == 13
-    assert written.total() <= 26
+    in_jumping_time(story())
+
+
+def test_a_complete_run_costs_no_request() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            world.apply()
+            await world.until(lambda: complete(world))
+            await world.pass_(120)
+            world.cluster.calls.clear()
+            await world.pass_(1800)
+            assert set(requests(world)) <= {f"list {k.kind}" for k in (RUN, JOB, POD)}
+
+    in_jumping_time(story())
+
+
+def test_a_suspended_run_costs_no_request() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            world.apply()
+            await world.until(lambda: world.stage("sft").state == "Preparing")
+            world.edit(lambda run: run["spec"].update(suspend=True))
+            await world.until(lambda: is_true(world.status(), "Suspended"))
+            await world.pass_(60)
+            world.cluster.calls.clear()
+            await world.pass_(1800)
+            assert set(requests(world)) <= {f"list {k.kind}" for k in (RUN, JOB, POD)}
+            world.edit(lambda run: run["spec"].update(suspend=False))
+            await world.until(lambda: complete(world))
+
+    in_jumping_time(story())
+
+
+def test_a_restarted_operator_writes_nothing_that_is_written() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            world.controllers.script = lambda pod: (
+                None if is_phase(pod, "sft", "train") else world.store.work(pod)
+            )
+            world.apply()
+            await world.until(lambda: world.stage("sft").state == "Running")
+            await world.operator.stop()
+            world.cluster.watchers.clear()
+            world.cluster.calls.clear()
+            world.operators[0] = await an_operator(world.cluster, "next")
+            await world.pass_(60)
+            assert writes(world) == {}
+
+    in_jumping_time(story())
+
+
+def test_a_restart_does_not_make_the_runs_own_objects_again() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            world.apply()
+            await world.until(lambda: world.stage("sft").state == "Running")
+            await world.operator.stop()
+            world.cluster.watchers.clear()
+            world.operators[0] = await an_operator(world.cluster, "next")
+            await world.until(lambda: complete(world))
+            assert writes(world)["apply NetworkPolicy"] == 1
+
+    in_jumping_time(story())
+
+
+# Answers that are no success
+
+
+def test_an_edit_between_look_and_write_is_looked_at_and_is_no_error() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            edited = [False]
+
+            def edit(call: Call) -> None:
+                if call.verb == "write_status" and not edited[0]:
+                    edited[0] = True
+                    world.edit(lambda run: run["spec"].update(ttlAfterFinished="1h"))
+
+            world.cluster.watchers.clear()  # the operator learns of it by the Conflict alone
+            world.cluster.before = edit
+            world.apply()
+            world.operator.relist.soon(RUN)
+            await world.until(lambda: world.stage("prompts").state == "Preparing", within=20)
+            assert world.status().observed_generation == 2
+            value = world.operator.metrics.registry.get_sample_value
+            assert not value("acereason_reconcile_total", {"result": "error"})
+            assert not value("acereason_reconcile_total", {"result": "conflict"})
+
+    in_jumping_time(story())
+
+
+@pytest.mark.parametrize("effect", ["before", "after"])
+@pytest.mark.parametrize(
+    ("verb", "kind"),
+    [("write_status", RUN), ("create", JOB), ("apply", None), ("create", EVENT)],
+    ids=str,
+)
+def test_a_call_without_an_answer_is_made_good_whether_it_took_effect_or_not(
+    verb: str, kind: Kind | None, effect: str
+) -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            left = [2]
+
+            def hook(call: Call) -> None:
+                if call.verb == verb and kind in (None, call.kind) and left[0]:
+                    left[0] -= 1
+                    raise Unreachable("connection reset")
+
+            setattr(world.cluster, effect, hook)
+            world.apply()
+            await world.until(lambda: complete(world))
+            assert len(world.cluster.all(JOB)) == 8
+            assert left == [0]
+
+    in_jumping_time(story())
+
+
+def test_a_server_that_asks_for_patience_gets_it() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            world.cluster.before = failing("write_status", RUN, lambda: Throttled("slow", 40.0))
+            world.apply()
+            await world.pass_(39)
+            assert world.status().stages == []
+            await world.until(lambda: world.status().stages != [], within=3)
+
+    in_jumping_time(story())
+
+
+def test_a_job_that_the_server_refuses_shows_in_status_with_the_servers_sentence() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            said = 'pods "x" is forbidden: exceeded quota: gpus, requested: 8, used: 8, limited: 8'
+            world.cluster.before = failing("create", JOB, lambda: Refused(said, 403), times=3)
+            world.apply()
+            await world.until(lambda: world.stage("prompts").state == "BackingOff")
+            failure = world.stage("prompts").last_failure
+            assert failure is not None and said in failure.message
+            await world.until(lambda: complete(world))
+
+    in_jumping_time(story())
+
+
+def test_a_job_that_can_never_be_made_fails_the_stage_with_the_servers_sentence() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            said = 'Job "x" is invalid: spec.template.spec.volumes[0].name: Required value'
+            world.cluster.before = failing("create", JOB, lambda: Refused(said, 422))
+            world.apply()
+            await world.until(lambda: is_true(world.status(), "Failed"))
+            assert said in world.stage("prompts").message
+
+    in_jumping_time(story())
+
+
+def test_a_strangers_job_in_the_place_of_ours_is_named_and_left_alone() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+
+            def squat(call: Call) -> None:
+                if (call.verb, call.kind) == ("create", JOB) and not world.cluster.all(JOB):
+                    stranger = {"metadata": {"name": call.name}, "spec": {"completions": 1}}
+                    world.cluster.put(JOB, stranger)
+
+            world.cluster.before = squat
+            world.apply()
+            await world.until(lambda: world.stage("prompts").last_failure is not None)
+            failure = world.stage("prompts").last_failure
+            assert failure is not None and "not of this run" in failure.message
+            (job,) = [j for j in world.cluster.all(JOB) if not j["metadata"].get("labels")]
+            assert "deletionTimestamp" not in job["metadata"]
+
+    in_jumping_time(story())
+
+
+# Runs that cannot be carried out
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "said"),
+    [
+        ({"storage": {"directory": "/data"}}, "Unsupported", "spec.storage.directory"),
+        ({"seed": -5}, "Unreadable", "spec.seed"),
+        ({"stages": [{"name": "a", "sft": {}, "needs": ["b"]}]}, "Unreadable", "needs"),
+    ],
+)
+def test_a_run_that_cannot_be_carried_out_says_why_and_is_left_until_it_is_edited(
+    spec: dict[str, Any], reason: str, said: str
+) -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            world.apply(**spec)
+            await world.until(lambda: is_true(world.status(), "Failed"))
+            (failed,) = [c for c in world.status().conditions if c.type == "Failed"]
+            assert failed.reason == reason
+            assert said in failed.message
+            world.cluster.calls.clear()
+            await world.pass_(1800)
+            assert writes(world) == {}
+
+            def mended(run: Object) -> None:
+                good = {"storage": {"claim": "runs"}, "seed": 0}
+                run["spec"] |= good
+                if "stages" in spec:
+                    del run["spec"]["stages"][0]["needs"]
+                    data = {"path": "rows.jsonl"}
+                    run["spec"]["stages"][0]["inputs"] = {"data": data}
+
+            world.edit(mended)
+            await world.until(lambda: complete(world))
+
+    in_jumping_time(story())
+
+
+def test_a_status_of_another_version_is_left_as_it_is() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            world.apply()
+            await world.until(lambda: world.stage("prompts").state == "Complete")
+            world.edit(lambda run: run["status"].update(fromTheFuture=1))
+            await world.pass_(1)
+            world.cluster.calls.clear()
+            await world.pass_(600)
+            assert writes(world) == {}
+
+    in_jumping_time(story())
+
+
+# What is believed
+
+
+def test_without_any_watch_a_run_is_carried_out_by_the_lists_alone() -> None:
+    async def story() -> None:
+        async with a_world(relist_seconds=20) as world:
+            world.cluster.watchers.clear()
+            world.apply()
+            await world.until(lambda: complete(world))
+            assert writes(world)["create Job"] == 8
+
+    in_jumping_time(story())
+
+
+def test_a_job_that_the_cache_does_not_hold_is_not_believed_to_be_gone() -> None:
+    """A new leader whose watch lags finds the running Job by asking for it."""
+
+    async def story() -> None:
+        async with a_world() as world:
+            world.controllers.script = lambda pod: (
+                None if is_phase(pod, "sft", "train") else world.store.work(pod)
+            )
+            world.apply()
+            await world.until(lambda: world.stage("sft").state == "Running")
+            (job,) = world.cluster.all(JOB, stage="sft", phase="train")
+            meta = job["metadata"]
+            name = (meta["namespace"], meta["name"])
+            world.operator.seen._drop(JOB, name)
+            world.cluster.calls.clear()
+            world.operator.queue.add(("default", "r"))
+            await world.pass_(10)
+            assert requests(world).count("get Job") == 1
+            assert writes(world) == {}
+            assert world.stage("sft").state == "Running"
+
+    in_jumping_time(story())
+
+
+def test_a_job_that_is_gone_is_believed_to_be_gone_after_one_read() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            going_on = [True]
+            world.controllers.script = lambda pod: (
+                None if is_phase(pod, "sft", "train") and going_on else world.store.work(pod)
+            )
+            world.apply()
+            await world.until(lambda: world.stage("sft").state == "Running")
+            (job,) = world.cluster.all(JOB, stage="sft", phase="train")
+            going_on.clear()
+            world.cluster.calls.clear()
+            world.cluster.remove(JOB, "default", job["metadata"]["name"])
+            await world.until(lambda: world.stage("sft").state == "BackingOff")
+            assert requests(world).count("get Job") == 1
+            await world.until(lambda: complete(world))
+
+    in_jumping_time(story())
+
+
+def test_a_job_that_ends_before_its_pods_are_seen_to_end_is_judged_by_the_pods() -> None:
+    """The watch of Pods lags behind the watch of Jobs."""
+
+    async def story() -> None:
+        async with a_world() as world:
+            world.cluster.deliver = lambda event: () if event.kind == POD else (event,)
+            world.apply()
+            await world.until(lambda: complete(world), within=600)
+            assert all(stage.last_failure is None for stage in world.status().stages)
+            assert writes(world)["create Job"] == 8
+
+    in_jumping_time(story())
+
+
+def test_the_node_of_a_pod_that_ended_badly_is_asked_for_and_decides_who_pays() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            lost = [False]
+
+            def script(pod: Object) -> End | None:
+                if is_phase(pod, "sft", "train") and not lost[0]:
+                    lost[0] = True
+                    world.controllers.node_is(pod["spec"]["nodeName"], "Unknown")
+                    return End(1)
+                return world.store.work(pod)
+
+            world.controllers.script = script
+            world.apply()
+            await world.until(lambda: world.stage("sft").last_failure is not None)
+            failure = world.stage("sft").last_failure
+            assert failure is not None and failure.verdict == "Infrastructure"
+            assert requests(world).count("get Node") <= 2
+            await world.until(lambda: complete(world))
+
+    in_jumping_time(story())
+
+
+def test_an_operator_that_may_not_read_nodes_takes_them_for_well() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            left = [True]
+
+            def script(pod: Object) -> End | None:
+                if is_phase(pod, "sft", "train") and left:
+                    left.clear()
+                    return End(1)
+                return world.store.work(pod)
+
+            world.controllers.script = script
+            forbidden = lambda: Refused("nodes is forbidden", 403)  # noqa: E731
+            world.cluster.before = failing("get", NODE, forbidden, times=1000)
+            world.apply()
+            await world.until(lambda: complete(world))
+            failure = world.stage("sft").last_failure
+            assert failure is not None and failure.verdict == "User"
+
+    in_jumping_time(story())
+
+
+def test_pods_that_a_quota_refuses_are_explained_by_the_jobs_events() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            world.apply()
+            await world.until(lambda: world.cluster.all(JOB) != [], moving=False)
+            (job,) = world.cluster.all(JOB)
+            said = 'pods "x" is forbidden: exceeded quota'
+            world.cluster.put(
+                EVENT,
+                {
+                    "metadata": {"name": "e", "namespace": "default"},
+                    "reason": "FailedCreate",
+                    "note": said,
+                    "regarding": {"kind": "Job", "name": job["metadata"]["name"]},
+                },
+            )
+            await world.until(
+                lambda: said in world.stage("prompts").message, within=30, moving=False
+            )
+            await world.until(lambda: complete(world))
+            assert world.stage("prompts").message == ""
+
+    in_jumping_time(story())
+
+
+# Who may write
+
+
+def test_a_replica_that_does_not_lead_writes_nothing() -> None:
+    async def story() -> None:
+        async with a_world(replicas=3) as world:
+            world.apply()
+            await world.until(lambda: complete(world))
+            assert writes(world)["create Job"] == 8
+            assert writes(world)["write_status AceReasonRun"] == 13
+
+    in_jumping_time(story())
+
+
+def test_a_leader_that_was_paused_in_the_middle_of_a_reconcile_writes_no_more() -> None:
+    """It wakes up between two of its calls, long after another replica has finished the run."""
+
+    async def story() -> None:
+        async with a_world(replicas=2) as world:
+            first = next(o for o in world.operators if o.election.may_write())
+            paused, go_on = asyncio.Event(), asyncio.Event()
+
+            async def pause(call: Call) -> None:
+                leads = first.election.may_write()
+                if (call.verb, call.kind) == ("apply", call.kind) and leads and not paused.is_set():
+                    paused.set()
+                    await go_on.wait()
+
+            # A paused process renews nothing either.
+            frozen = first.election.cluster = _Freezable(world.cluster)
+            world.cluster.before = pause
+            world.apply()
+            await world.until(paused.is_set)
+            frozen.stopped = True
+            await world.until(lambda: complete(world))
+            before = writes(world)
+            go_on.set()
+            await world.pass_(60)
+            late = writes(world) - before
+            assert late == Counter({"apply NetworkPolicy": 1}), "the call that was under way"
+            assert len(world.cluster.all(JOB)) == 8
+
+    in_jumping_time(story())
+
+
+class _Freezable:
+    """The cluster as a process sees it that may be stopped: its calls then never return."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.cluster = cluster
+        self.stopped = False
+
+    def __getattr__(self, name: str) -> Any:
+        async def call(*args: Any, **more: Any) -> Any:
+            while self.stopped:
+                await asyncio.sleep(1)
+            return await getattr(self.cluster, name)(*args, **more)
+
+        return call
+
+
+def test_an_operator_that_is_asked_to_end_finishes_what_it_has_begun() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            begun = asyncio.Event()
+
+            async def slow(call: Call) -> None:
+                if call.verb == "create" and call.kind == JOB:
+                    begun.set()
+                    await asyncio.sleep(5)
+
+            world.cluster.before = slow
+            world.apply()
+            world.apply("waits")
+            await world.until(begun.is_set, moving=False)
+            await world.operator.stop()
+            assert len(world.cluster.all(JOB)) >= 1
+            assert (
+                world.cluster.one(LEASE, "default", "acereason-operator")["spec"]["holderIdentity"]
+                == ""
+            )
+            world.cluster.calls.clear()
+            await world.pass_(60)
+            assert world.cluster.calls == []
+
+    in_jumping_time(story())
+
+
+# What people are told
+
+
+def test_events_tell_of_each_stage_and_of_the_end() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            world.apply()
+            await world.until(lambda: complete(world))
+            reasons = Counter(event["reason"] for event in world.cluster.all(EVENT))
+            assert reasons == {"StageComplete": 4, "RunComplete": 1}
+            told = world.cluster.all(EVENT)[0]
+            assert told["regarding"]["name"] == "r"
+            assert (
+                told["regarding"]["uid"]
+                == world.cluster.one(RUN, "default", "r")["metadata"]["uid"]
+            )
+
+    in_jumping_time(story())
+
+
+def test_a_run_that_is_deleted_is_forgotten() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            world.apply()
+            await world.until(lambda: world.stage("sft").state == "Preparing")
+            world.cluster.remove(RUN, "default", "r")
+            await world.pass_(30)
+            assert world.cluster.all(JOB) == []
+            world.cluster.calls.clear()
+            await world.pass_(1800)
+            assert writes(world) == {}
+            seen = world.operator.seen
+            assert [seen.count(kind) for kind in (RUN, JOB, POD)] == [0, 0, 0]
+
+    in_jumping_time(story())
