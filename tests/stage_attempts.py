@@ -34,11 +34,17 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def a_stage(
-    store: Path, settings: dict[str, Any], *, run: str = "run", salt: int = 0, **sources: Path
+    store: Path,
+    settings: dict[str, Any],
+    *,
+    run: str = "run",
+    key: str | None = None,
+    salt: int = 0,
+    **sources: Path,
 ) -> dict[str, Any]:
     """What attempt 1 of stage `stage` is told.
 
-    settings: `{kind: {...}}`. sources: by input (`model`, `data`, `validation`, `heldOut` for one
+    settings: `{kind: {...}}`. key: names every random draw. sources: by input (`model`, `data`, `validation`, `heldOut` for one
     held-out set); they are imported.
     """
     shelves = DirectoryStore(store)
@@ -54,7 +60,7 @@ def a_stage(
         "attempt": 1,
         "store": str(store),
         "settings": settings,
-        "prepared": {"key": f"{kind}-{'0' * 32}", "inputs": inputs, "salt": salt},
+        "prepared": {"key": key or f"{kind}-{'0' * 32}", "inputs": inputs, "salt": salt},
     }
 
 

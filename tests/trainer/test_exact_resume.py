@@ -26,6 +26,8 @@ from tests.stage_attempts import (
 
 pytestmark = pytest.mark.usefixtures("importable_rewards")
 
+KEY = "test-00000000000000000000000000000000"
+"""Under this one's draws, each case is long enough for the stops it needs."""
 SFT = {
     "sft": {
         "optimizer": {"learningRate": 1e-3, "finalFraction": 0.1},
@@ -81,7 +83,7 @@ def trained(store: Path, tiny_model: Path, settings: dict[str, Any], run: str) -
     ]
     data = write_rows(store / "rows.jsonl", rows)
     validation = {"validation": data} if "mathRL" in settings else {}
-    return a_stage(store, settings, run=run, model=tiny_model, data=data, **validation)
+    return a_stage(store, settings, run=run, key=KEY, model=tiny_model, data=data, **validation)
 
 
 def next_attempt(stage: dict[str, Any], store: Path) -> dict[str, Any]:
