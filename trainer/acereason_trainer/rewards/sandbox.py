@@ -6,6 +6,7 @@ pipe to drain or to flood.
 """
 
 import contextlib
+import importlib.util
 import json
 import math
 import os
@@ -23,6 +24,8 @@ from acereason_trainer.rewards.program import Program
 _ZYGOTE = Path(__file__).with_name("zygote.py")
 _MAIN_STACK = 256 << 20
 _STDERR_TAIL = 4096
+OFFERED = ("numpy", "sortedcontainers")
+"""Packages that contest sites have beyond the standard library, and that models know they have."""
 STARVED = 8
 """How many times as long as its limits a run may take on the wall before the machine is to blame:
 a program that is ready to run and gets no processor is not late."""
@@ -98,12 +101,17 @@ class Sandbox:
                     "utf8",
                     str(_ZYGOTE),
                     str(theirs.fileno()),
+                    json.dumps(_offered()),
                 ],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 # A fixed hash seed: the order of a set of strings must not decide a verdict. One
                 # malloc arena: many would use up the address space of a program with threads.
-                env={"PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"},
+                env={
+                    "PYTHONHASHSEED": "0",
+                    "MALLOC_ARENA_MAX": "1",
+                    "OPENBLAS_NUM_THREADS": "1",
+                },
             )
         self._channel = ours
         return dict(self._receive()["walls"])
@@ -199,6 +207,12 @@ class Sandbox:
             raise SandboxLost(f"no answer from the zygote: {e}") from e
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+def _offered() -> dict[str, str]:
+    """Directories of the packages that programs may import and that are installed here."""
+    found = {name: importlib.util.find_spec(name) for name in OFFERED}
+    return {name: str(Path(s.origin).parent) for name, s in found.items() if s and s.origin}
 
 
 def _memory_file(name: str, files: contextlib.ExitStack) -> int:

@@ -4,7 +4,8 @@ Forking costs about 2 ms where starting an interpreter costs 30. The zygote know
 stealing: it is told the program and the limits, and handed descriptors for the input and for the
 output; the expected output stays with the process that compares (sandbox.py).
 
-Started as `python -S -s -P zygote.py SOCKET_FD`, so the standard library is all there is. Each
+Started as `python -S -s -P zygote.py SOCKET_FD PACKAGES`, so the standard library and the packages
+named there (JSON: name, directory) are all there is. Each
 request is one JSON line {source, before, entry, cpuSeconds, idleSeconds, wallSeconds, memoryBytes,
 outputBytes} that carries three or four descriptors (stdin, stdout, stderr; the result of a call);
 each answer is one JSON line, see `_run`.
@@ -24,6 +25,8 @@ import contextlib
 import functools
 import gc
 import heapq
+import importlib.machinery
+import importlib.util
 import itertools
 import json
 import math
@@ -63,7 +66,11 @@ _UNTOUCHED = _THREAD_STACK
 program touches is measured when it has ended."""
 _NO_MEMORY = b"MemoryError\n"
 _MAX_INT_DIGITS = 50_000  # LiveCodeBench's; the interpreter's 4,300 fails right programs
+_PACKAGES: dict[str, str] = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
+"""What contest sites offer beyond the standard library; imported by the programs that want it."""
 _LIBRARIES = [os.path.dirname(os.__file__), "/lib", "/lib64", "/usr/lib", "/usr/lib64"]
+for _directory in _PACKAGES.values():
+    _LIBRARIES += [_directory, f"{_directory}.libs"]
 
 _DEFINITIONS = (
     ast.Import,
@@ -127,7 +134,7 @@ def main() -> None:
     _open_streams()
     standing = _walls_that_stand(ruleset)
     # What is made once here need not be made in every fork.
-    walls.system_call_filter(os.getpid()), _address_space(), _own_memory()
+    walls.system_call_filter(os.getpid()), _bare()
     _answer(channel, {"walls": standing})
     gc.freeze()
     while request := _receive(channel):
@@ -156,7 +163,26 @@ def _make_like_a_terminal_start() -> None:
     sys.argv = ["solution.py"]
     threading.stack_size(_THREAD_STACK)
     sys.set_int_max_str_digits(_MAX_INT_DIGITS)
-    os.environ.clear()
+    # Not from the C library's view: it is what keeps numpy's to one thread.
+    os.environ._data.clear()  # type: ignore[attr-defined]
+    sys.meta_path.append(_Offered)
+
+
+class _Offered:
+    """Finds the packages that are offered, in a folder whose other packages cannot be read."""
+
+    @staticmethod
+    def find_spec(
+        name: str, path: object = None, target: object = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name not in _PACKAGES:
+            return None
+        directory = _PACKAGES[name]
+        return importlib.util.spec_from_file_location(
+            name,
+            os.path.join(directory, "__init__.py"),
+            submodule_search_locations=[directory],
+        )
 
 
 def _walls_that_stand(ruleset: int | None) -> dict[str, bool]:
@@ -229,7 +255,7 @@ def _run(
         "idleSeconds": idle,
         "late": ended_by == "late",
         "crowded": ended_by == "crowded",
-        "peakBytes": max(0, usage.ru_maxrss * 1024 - _own_memory()),
+        "peakBytes": max(0, usage.ru_maxrss * 1024 - _bare()[1]),
     }
 
 
@@ -301,7 +327,7 @@ def _limit(request: dict[str, typing.Any], *, may_fork: bool) -> None:
     cpu, output = request["cpuSeconds"], request["outputBytes"]
     limits = [
         (resource.RLIMIT_CPU, cpu),
-        (resource.RLIMIT_AS, _address_space() + request["memoryBytes"] + _UNTOUCHED),
+        (resource.RLIMIT_AS, _bare()[0] + request["memoryBytes"] + _UNTOUCHED),
         (resource.RLIMIT_FSIZE, output),
         (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
         (resource.RLIMIT_CORE, 0),
@@ -316,16 +342,11 @@ def _limit(request: dict[str, typing.Any], *, may_fork: bool) -> None:
 
 
 @functools.cache
-def _address_space() -> int:
-    """Bytes of address space of the bare interpreter."""
+def _bare() -> tuple[int, int]:
+    """Bytes of address space of the bare interpreter, and bytes that it holds."""
     with open("/proc/self/statm", "rb") as pages:
-        return int(pages.read().split()[0]) * resource.getpagesize()
-
-
-@functools.cache
-def _own_memory() -> int:
-    """Bytes that the bare interpreter holds, and each fork shares."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        size, held = pages.read().split()[:2]
+    return int(size) * resource.getpagesize(), int(held) * resource.getpagesize()
 
 
 def _open_streams() -> None:
