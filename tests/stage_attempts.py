@@ -44,8 +44,8 @@ def a_stage(
 ) -> dict[str, Any]:
     """What attempt 1 of stage `stage` is told.
 
-    settings: `{kind: {...}}`. key: names every random draw. sources: by input (`model`, `data`, `validation`, `heldOut` for one
-    held-out set); they are imported.
+    settings: `{kind: {...}}`. key: names every random draw. sources: by input (`model`, `data`,
+    `validation`, `heldOut` for one held-out set); they are imported.
     """
     shelves = DirectoryStore(store)
     refs = {
