@@ -18,6 +18,8 @@ from acereason_operator.cluster.protocol import Object
 from acereason_operator.cluster.run_objects import objects_for
 from acereason_operator.cluster.storage import unsupported
 from acereason_trainer.config.stage_file import StageFile
+from hypothesis import given
+from hypothesis import strategies as st
 from rendering_builders import BIG, DATA, OPTIONS, SFT, SNAPSHOTS, a_run, an_action, rendered
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -98,6 +100,24 @@ def test_no_pod_template_changes_what_the_operator_reads() -> None:
         assert meta["labels"][labels.PHASE] == phase.lower()
         assert meta["labels"]["mine"] == "stays"
         assert StageFile.parse_json(meta["annotations"][labels.STAGE_FILE]).run == "qwen-7b"
+
+
+LEAVES = st.none() | st.integers(0, 2) | st.sampled_from(["stage", "prepare", "x"])
+KEYS = st.sampled_from(
+    ["metadata", "spec", "containers", "name", "volumes", "annotations", "labels", "env", "x"]
+)
+ANYTHING = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4)
+)
+
+
+@given(st.dictionaries(KEYS, ANYTHING, max_size=4), st.dictionaries(KEYS, ANYTHING, max_size=4))
+def test_no_pod_template_stops_the_operator(defaults: Any, stage: Any) -> None:
+    """What makes no sense is for the API server to refuse, with its sentence."""
+    run = a_run(defaults={"podTemplate": defaults}, stages=[{**SFT, "podTemplate": stage}])
+    for phase in ("Prepare", "Train"):
+        template = rendered(run, phase=phase)["spec"]["template"]
+        assert template["metadata"]["labels"][labels.RUN] == "qwen-7b"
 
 
 def test_no_value_of_a_secret_is_in_a_job_only_its_name() -> None:

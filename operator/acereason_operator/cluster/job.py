@@ -27,9 +27,10 @@ def job_for(action: CreateJob, run: AceReasonRun, options: Rendering) -> Object:
     """
     stage = next(s for s in run.spec.stages if s.name == action.stage)
     if action.phase == "Prepare":
-        return _job(action, run, prepare_pod.prepare_pod(action, run, stage, options), 1)
+        pod = prepare_pod.prepare_pod(action, run, stage, options)
+        return _job(action, run, pod, prepare_pod.CONTAINER, 1)
     pod = train_pod.train_pod(action, run, stage, options)
-    job = _job(action, run, pod, action.stage_file.nodes)
+    job = _job(action, run, pod, train_pod.CONTAINER, action.stage_file.nodes)
     return _queued(job, run.spec.queue) if run.spec.queue else job
 
 
@@ -45,8 +46,9 @@ def owner_reference(run: AceReasonRun) -> Object:
     }
 
 
-def _job(action: CreateJob, run: AceReasonRun, pod: Object, nodes: int) -> Object:
-    container = pod["spec"]["containers"][0]["name"]
+def _job(
+    action: CreateJob, run: AceReasonRun, pod: Object, container: str, nodes: int
+) -> Object:  # fmt: skip
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",

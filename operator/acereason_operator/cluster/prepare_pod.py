@@ -21,6 +21,10 @@ from acereason_operator.planner.actions import CreateJob
 
 CONTAINER = "prepare"
 
+DOWNLOADS = "downloads"
+"""Directory of the store for the hub's cache: a model may be larger than what a kubelet lets a
+container write on its node, and the next attempt goes on with what is there."""
+
 OF_POD = (
     "volumes",
     "serviceAccountName",
@@ -51,7 +55,7 @@ def prepare_pod(
         CONTAINER,
         "acereason_trainer.prepare",
         options.prepare_image,
-        environment({}, run, stage, options),
+        environment({"HF_HOME": f"{options.store}/{DOWNLOADS}"}, run, stage, options),
         options.prepare_resources,
         options,
     )
@@ -60,26 +64,32 @@ def prepare_pod(
     template: Object = {"metadata": ours, "spec": spec}
     for partial in (run.spec.defaults.pod_template, stage.pod_template):
         template = merged(template, for_prepare(partial or {}))
-    template["metadata"] = merged(template["metadata"], ours)
+    template["metadata"] = merged(template.get("metadata"), ours)
     return template
 
 
 def for_prepare(partial: Mapping[str, Any]) -> Object:
-    """The part of a podTemplate that prepare takes."""
-    spec = partial.get("spec") or {}
+    """The part of a podTemplate that prepare takes. What is malformed is left: the API server says
+    so of the train phase, which takes all."""
+    spec, meta = _map(partial.get("spec")), _map(partial.get("metadata"))
     taken: Object = {name: spec[name] for name in OF_POD if name in spec}
+    listed = spec.get("containers")
+    given = [_map(container) for container in listed] if isinstance(listed, list) else []
     containers = [
-        *(_taken(c) for c in spec.get("containers") or () if c.get("name") == TRAIN_CONTAINER),
-        *(c for c in spec.get("containers") or () if c.get("name") == CONTAINER),
+        *(_taken(container) for container in given if container.get("name") == TRAIN_CONTAINER),
+        *(container for container in given if container.get("name") == CONTAINER),
     ]
     if containers:
         taken["containers"] = containers
-    meta = dict(partial.get("metadata") or {})
-    annotations = meta.get("annotations") or {}
-    meta["annotations"] = {n: v for n, v in annotations.items() if n != FAST_NETWORKS}
-    return {"metadata": meta, "spec": taken}
+    annotations = _map(meta.get("annotations"))
+    kept = {name: text for name, text in annotations.items() if name != FAST_NETWORKS}
+    return {"metadata": {**meta, "annotations": kept}, "spec": taken}
 
 
 def _taken(container: Mapping[str, Any]) -> Object:
     part: Object = {name: container[name] for name in OF_CONTAINER if name in container}
     return {"name": CONTAINER, **part}
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

@@ -45,7 +45,7 @@ def train_pod(
     for partial in (run.spec.defaults.pod_template, stage.pod_template):
         template = merged(template, partial or {})
     # A podTemplate may add to these; what the operator and the container read stays ours.
-    template["metadata"] = merged(template["metadata"], ours)
+    template["metadata"] = merged(template.get("metadata"), ours)
     return template
 
 
