@@ -69,6 +69,9 @@ _NAME = re.compile(
     r"[A-Za-z](?:_(?:\{\s*\w+\s*\}|\w))?'*|[A-Za-z]{2,12}|\\[a-z]+(?:_(?:\{\s*\w+\s*\}|\w))?|"
     r"\\text\s*\{[^{}]*\})\|?(?:\s*\([^()=]{1,24}\))?"
 )
+_RATIO_OF_NAMES = re.compile(
+    r"[A-Z]\w*(?:_\{\w+\})?(?:\s*:\s*[A-Z]\w*(?:_\{\w+\})?)+|\\frac\s*\{[A-Z]+\}\s*\{[A-Z]+\}"
+)
 _NAMED_TUPLE = re.compile(r"\(\s*[A-Za-z](?:_\w)?(?:\s*,\s*[A-Za-z](?:_\w)?)+\s*\)")
 _PLUS_OR_MINUS = re.compile(r"\\pm(?![A-Za-z])")
 _RELATION = re.compile(r"!=|<=|>=|<|>")
@@ -120,6 +123,9 @@ def read(text: str) -> Answer:
 def _unlabelled(text: str) -> Answer:
     if (whole := _WHOLE_TEXT.fullmatch(text)) and _CONNECTED.search(whole[1]):
         text = whole[1].strip()
+    while text.startswith("{") and _closes_at_end(text):
+        text = text[1:-1].strip()
+    text = _exact_side(text)
     found = _reals(text) or _bracketed(text) or _several(text) or _with_sign(text)
     return found or _matrix(text) or _single(text)
 
@@ -168,6 +174,16 @@ def _bracketed(text: str) -> Answer | None:
     return None
 
 
+def _exact_side(text: str) -> str:
+    r"""`10/3 \approx 3.33` is its exact side, `x \approx 3.33` its value."""
+    left, *right = split(text, r"\approx")
+    if len(right) != 1 or not left:
+        return text
+    if _NAME.fullmatch(left):
+        return rf"{left} = \approx {right[0]}"
+    return left
+
+
 def _several(text: str) -> Answer | None:
     """A list without brackets: `1, 2`, `1 or 2`, `3 \\pm 1`."""
     for connector in (r"\or", r"\and", ","):
@@ -209,7 +225,7 @@ def _with_sign(text: str) -> Answer | None:
     sides = [side.strip() for side in split(text, "=")]
     if len(sides) == 1:
         return None
-    if _NAME.fullmatch(sides[0]) or _NAMED_TUPLE.fullmatch(sides[0]):
+    if any(form.fullmatch(sides[0]) for form in (_NAME, _NAMED_TUPLE, _RATIO_OF_NAMES)):
         name, sides = sides[0], sides[1:]
     else:
         name = ""

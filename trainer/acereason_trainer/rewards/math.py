@@ -96,6 +96,8 @@ def _in_one_form(answer: Answer, reference: Answer) -> tuple[Answer, Answer]:  #
             return answer, reference
         case "equation", _ if reference.name and not answer.name:
             return answer, _as_equation(reference)
+        case _, "equation" if reference.name:
+            return answer, replace(reference.parts[-1], name=reference.name)
         case _, "equation" if answer.name:
             return _as_equation(answer), reference
         case "one", "list" | "set" | "tuple":
@@ -182,15 +184,20 @@ def _in_order(answer: Answer, reference: Answer, same: Same) -> bool:
 
 
 def _in_any_order(answer: Answer, reference: Answer, same: Same) -> bool:
-    if len(answer.parts) != len(reference.parts) or len(answer.parts) > MAX_PARTS:
+    left, right = _different(answer), _different(reference)
+    if len(left) != len(right) or len(left) > MAX_PARTS:
         return False
-    left = list(answer.parts)
-    for wanted in reference.parts:
+    for wanted in right:
         found = next((a for a in left if _same(a, wanted, same)), None)
         if found is None:
             return False
         left.remove(found)
     return True
+
+
+def _different(several: Answer) -> list[Answer]:
+    """Its members; one that is written twice in the same way counts once."""
+    return list({(part.text, part.name): part for part in several.parts}.values())
 
 
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}

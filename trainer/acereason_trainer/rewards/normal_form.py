@@ -25,7 +25,7 @@ _REPLACED: list[tuple[re.Pattern[str], str]] = [
             r"limits|nolimits)(?![A-Za-z])",
             "",
         ),
-        (r"\{,\}|,\\!", ","),
+        (r"\{,\}|,\\!\s*", ","),
         (r"\\!", ""),
         (
             r"(?<!\\)\\[,;: ]|[~\u00a0\u2009]|\\q?quad(?![A-Za-z])|"
@@ -76,6 +76,8 @@ _REPLACED: list[tuple[re.Pattern[str], str]] = [
         (r"\\mathbb\s*(?:\{\s*([A-Z])\s*\}|\s([A-Z]))", r"\\mathbb{\1\2}"),
     )
 ]
+_DOUBLED = re.compile(r"\\\\(?=[A-Za-z(){}\[\]])")
+"""Backslashes that were escaped twice on their way through JSON; rows of a matrix end in two."""
 _RECURRING = re.compile(r"(?<![\d.])(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{(\d{1,12})\}")
 _JOINED = re.compile(
     r"\s*,?\s*(?:\\text\s*\{\s*(?P<text>or|and)\s*\}|(?<![A-Za-z\\])(?P<word>or|and)(?![A-Za-z]))\s*"
@@ -85,9 +87,12 @@ _SPACES = re.compile(r"\s+")
 
 def normal_form(text: str) -> str:
     """The same answer without decoration."""
+    if r"\begin" not in text:
+        text = _DOUBLED.sub(r"\\", text)
     for pattern, replacement in _REPLACED:
         text = pattern.sub(replacement, text)
     text = _SPACES.sub(" ", text)
+    text = text.replace(";", ",")
     text = _RECURRING.sub(_as_fraction, text)
     text = _JOINED.sub(lambda m: f" \\{m['text'] or m['word']} ", text)
     text = _SPACES.sub(" ", text).strip()
