@@ -23,7 +23,7 @@ def an_object(kind: Kind, name: str, version: int, uid: str = "", **more: Any) -
             "namespace": "default",
             "uid": uid or f"uid-{name}",
             "resourceVersion": str(version),
-            "labels": labels.of_run("r") if kind != RUN else {},
+            "labels": labels.of_phase("r", "sft", 1, "Train") if kind != RUN else {},
             "creationTimestamp": "2026-01-31T12:00:00Z",
         },
         "spec": {},

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from acereason_operator.cluster import labels
 from acereason_operator.cluster.job import job_for
 from acereason_operator.cluster.protocol import ClusterError, Object, Refused
 from acereason_operator.cluster.views import job_view, refused_view, run_of
@@ -345,9 +346,19 @@ def test_whose_an_object_is() -> None:
         "b",
         "a",
     )
-    del job["metadata"]["labels"]["app.kubernetes.io/managed-by"]
-    assert run_of(job) is None
     assert run_of({"kind": "Pod", "metadata": {"name": "a", "namespace": "b"}}) is None
+
+
+@pytest.mark.parametrize("label", [*labels.of_phase("r", "s", 1, "Train")])
+def test_what_does_not_say_which_phase_it_is_is_nobodys(label: str) -> None:
+    """Anybody may make an object with some of our labels."""
+    for wrong in (None, "", "x"):
+        job = a_job()
+        job["metadata"]["labels"] |= {label: wrong}
+        if wrong is None:
+            del job["metadata"]["labels"][label]
+        named = label in (labels.RUN, labels.STAGE) and wrong is not None
+        assert (run_of(job) is not None) == named
 
 
 JSON = st.recursive(

@@ -26,12 +26,15 @@ operator, a namespace that goes with all its runs."""
 
 
 def run_of(body: Object) -> tuple[str, str] | None:
-    """(namespace, name) of the run that an object is or belongs to; None for anybody else's."""
-    meta = body.get("metadata", {})
+    """(namespace, name) of the run that an object is, or whose phase it carries out (a Job, a Pod);
+    None for anybody else's, and for one that does not say which phase."""
+    meta = body["metadata"]
     if body.get("kind") == RUN.kind:
         return meta["namespace"], meta["name"]
     of = meta.get("labels") or {}
-    if of.get(labels.MANAGED_BY) != labels.MANAGER or labels.RUN not in of:
+    if of.get(labels.MANAGED_BY) != labels.MANAGER or not {labels.RUN, labels.STAGE} <= set(of):
+        return None
+    if of.get(labels.PHASE) not in PHASES or not of.get(labels.ATTEMPT, "").isdecimal():
         return None
     return meta["namespace"], of[labels.RUN]
 
