@@ -29,8 +29,6 @@ SLOW_SHARE = 0.01
 _AHEAD = 16
 _WARM = 300
 """Checks after which the first look is taken: by then everything is imported and started."""
-_FORKING = 5.0
-"""Seconds within which a look must find no program running."""
 
 
 @dataclass(frozen=True)
@@ -125,12 +123,6 @@ def _suspects(place: Path) -> set[str]:
 
 
 def _look() -> Look:
-    """Looks once no program runs any more; a fork takes a moment to be reaped."""
-    until = time.monotonic() + _FORKING
-    smallest = len(_descendants())
-    while time.monotonic() < until and smallest > 5:
-        time.sleep(0.02)
-        smallest = min(smallest, len(_descendants()))
     pids = [os.getpid(), *_descendants()]
     return Look(
         processes=len(pids),

@@ -6,6 +6,7 @@ from tests.rewards.soak_code import soak
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_thousand_programs_leave_nothing_behind() -> None:
     """About 15 s on two cores. Ten thousand: `python -m tests.rewards.soak_code`."""
     report = soak(1000)
