@@ -75,8 +75,8 @@ def test_progress_says_where_the_stage_is_and_how_long_it_will_take(tmp_path: Pa
         assert progress.metrics == {"reward": 0.1235}, "headlines only, rounded"
         assert progress.rate is not None
         assert progress.seconds_left == pytest.approx(2 / progress.rate, abs=0.06)
-        with recorder.phase("verify"):
-            assert progress_of(tmp_path).phase == "verify"
+        with recorder.phase("reward_wait"):
+            assert progress_of(tmp_path).phase == "reward_wait"
         recorder.heartbeat("save")
         assert progress_of(tmp_path).phase == "save"
 

@@ -98,6 +98,19 @@ def test_every_completion_is_handed_over_once_before_the_end(tiny_model: Path, m
     assert [c.request for c in drawn] == some_requests(tiny_model, 10)
 
 
+def test_a_completion_is_handed_over_at_the_step_at_which_it_ends(tiny_model: Path, model: Any):
+    """So that it is checked while the others of its batch are still drawn."""
+    lengths: list[set[int]] = []
+    a_sampler(tiny_model, model).generate(
+        some_requests(tiny_model, 10),
+        SamplingParams(1.5, 1.0, 60),
+        lambda ended: lengths.append({len(c.tokens) for c in ended}),
+    )
+    assert all(len(steps) == 1 for steps in lengths)
+    assert len(lengths) > 3, "the test needs responses of different lengths"
+    assert lengths == sorted(lengths, key=min)
+
+
 def test_the_same_seeds_give_the_same_bits(tiny_model: Path, model: Any):
     def draw() -> list[Completion]:
         return a_sampler(tiny_model, model).generate(

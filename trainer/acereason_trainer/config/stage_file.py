@@ -225,7 +225,7 @@ class Progress(Model):
     unit: str = "steps"
     """What a step is."""
     phase: str = ""
-    """What is going on inside the step: `generate`, `verify`, `train`, `save`."""
+    """What is going on inside the step: `generate`, `reward_wait`, `train`, `save`."""
     seconds_left: float | None = None
     """Estimated from this attempt's rate."""
     rate: float | None = None

@@ -140,7 +140,7 @@ class Examiner:
         seconds = time.monotonic() - began
 
         def finish() -> Examined:
-            with self.recorder.phase("verify"):
+            with self.recorder.phase("reward_wait"):
                 graded = [
                     (c, verdict_of(grades[_asked(c)], self._stop_waiting_in_time)) for c in drawn
                 ]

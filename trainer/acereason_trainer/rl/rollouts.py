@@ -53,7 +53,7 @@ class Means:
     recorder: Recorder
     check_stop: Callable[[], None]
     drawing_phase: str = "generate"
-    checking_phase: str = "verify"
+    checking_phase: str = "reward_wait"
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class TransformersSampler:
         alive = torch.arange(len(requests), device=logits.device)
         tokens = torch.zeros(len(requests), params.max_tokens, dtype=torch.long)
         logprobs = torch.zeros(len(requests), params.max_tokens)
-        done = torch.zeros(len(requests), dtype=torch.bool, device=logits.device)
+        done, told = torch.zeros(len(requests), dtype=torch.bool, device=logits.device), 0
         completions: list[Completion | None] = [None] * len(requests)
         for step in range(params.max_tokens):
             self._check_stop()
@@ -91,20 +91,22 @@ class TransformersSampler:
             chosen, chosen_logprobs = choose(logits, uniforms, params)
             tokens[alive.cpu(), step] = chosen.cpu()
             logprobs[alive.cpu(), step] = chosen_logprobs.cpu()
-            done |= torch.isin(chosen, stops)
+            before, done = done, done | torch.isin(chosen, stops)
             finished = int(done.sum())
             last = step + 1 == params.max_tokens
-            if last or finished == len(alive) or finished >= DROP_WHEN_DONE * len(alive):
-                ended = alive if last else alive[done]
+            if last or finished > told:
+                ended = alive[~before] if last else alive[done & ~before]
                 on_batch(
                     self._finish(requests, ended, stops, tokens, logprobs, step + 1, completions)
                 )
-                if last or finished == len(alive):
-                    break
+                told = finished
+            if last or finished == len(alive):
+                break
+            if finished >= DROP_WHEN_DONE * len(alive):
                 keep = torch.nonzero(~done)[:, 0]
                 cache.select(keep)
                 alive, pads, chosen = alive[keep], pads[keep], chosen[keep]
-                done = torch.zeros(len(alive), dtype=torch.bool, device=logits.device)
+                done, told = torch.zeros(len(alive), dtype=torch.bool, device=logits.device), 0
             logits = self._forward(chosen[:, None], cache, pads)
         return [c for c in completions if c is not None]
 

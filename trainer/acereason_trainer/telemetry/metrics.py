@@ -22,7 +22,7 @@ class Metric:
 
 PHASES: dict[str, str] = {
     "generate": "Drawing responses",
-    "verify": "Waiting for verdicts after the last response was drawn",
+    "reward_wait": "Waiting for verdicts after the last response was drawn",
     "train": "Forward, backward and optimizer step",
     "push": "Handing the new weights to the sampler",
     "validate": "Measuring accuracy inside an RL stage",
