@@ -1,13 +1,18 @@
 """Answers get the same verdicts from a service as from workers on this machine."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pytest
 from acereason_trainer.config.common import CodeLimits, Verifier
 from acereason_trainer.rewards import Grade, Rewarder, Verdict, make_rewarder
+from acereason_trainer.rewards.__main__ import main as grade
 from acereason_trainer.rewards.jobs import Setup
 from acereason_trainer.rewards.placement import SERVICE_VARIABLE, pool_for, service_url
 from acereason_trainer.rewards.pool import WorkerPool
@@ -141,3 +146,49 @@ def test_the_stage_file_or_the_cluster_says_who_checks(
 def test_a_reward_of_ones_own_stays_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SERVICE_VARIABLE, "http://verifier:8321")
     assert isinstance(pool_for(Setup("custom", Verifier(), function="a:b")), WorkerPool)
+
+
+def test_cases_from_a_file_can_be_graded_by_a_service(
+    service: ServiceProcess, tmp_path: Path
+) -> None:
+    cases = [
+        {"id": n, "kind": case.domain, "response": case.answer, **case.row}
+        for n, case in enumerate(CASES)
+        if case.tests != "all"
+    ]
+    (tmp_path / "cases.jsonl").write_text("".join(json.dumps(c) + "\n" for c in cases))
+    before = service.metric("verdicts_total", kind="code", verdict="correct")
+    verdicts = {
+        place: graded(tmp_path, options)
+        for place, options in (("here", ()), ("there", ("--remote", service.url)))
+    }
+    assert verdicts["there"] == verdicts["here"]
+    assert service.metric("verdicts_total", kind="code", verdict="correct") > before
+
+
+def graded(directory: Path, options: Sequence[str]) -> list[tuple[int, str, float | None]]:
+    out = directory / "verdicts.jsonl"
+    files = ("--in", str(directory / "cases.jsonl"), "--out", str(out))
+    subprocess.run(
+        [sys.executable, "-m", "acereason_trainer.rewards", *files, "--require-think", *options],
+        check=True,
+        timeout=120,
+    )
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    return [(line["id"], line["verdict"], line["reward"]) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--remote", "verifier:8321"), "write one as in http://verifier:8321"),
+        (("--remote", "http://v:1", "--reward", "a:b"), "it cannot be used with --remote"),
+    ],
+)
+def test_a_wrong_place_is_a_sentence(
+    options: tuple[str, ...], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as e:
+        grade(list(options))
+    assert e.value.code == 2
+    assert sentence in capsys.readouterr().err

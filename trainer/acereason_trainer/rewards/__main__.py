@@ -7,6 +7,7 @@ an infrastructure error with a sentence, and the rest goes on.
 import argparse
 import json
 import logging
+import re
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from pydantic import ValidationError
 
 from acereason_trainer.config.common import CodeLimits, Verifier
 from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.forms import VERIFIER_SERVICE
 from acereason_trainer.config.rl import CustomReward
 from acereason_trainer.rewards.cases import BadCase, Case, Kind, read_case
 from acereason_trainer.rewards.protocol import Grade, Rewarder, Verdict
@@ -35,7 +37,10 @@ BAD_DATA = "BadData"
 def main(arguments: list[str] | None = None) -> int:
     """Grade every line; 0 when each has its verdict, 1 where the checker does not work, 2 for a
     wrong option or file."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.reward and options.remote:
+        parser.error("--reward runs code of this machine; it cannot be used with --remote")
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     try:
         with ExitStack() as stack:
@@ -105,7 +110,9 @@ class _Rewarders:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._verifier = Verifier(
-            workers=options.workers, code=CodeLimits(seconds_per_test=options.seconds_per_test)
+            service=options.remote or "local",
+            workers=options.workers,
+            code=CodeLimits(seconds_per_test=options.seconds_per_test),
         )
         self._made: dict[Kind, Rewarder] = {}
 
@@ -190,6 +197,12 @@ def _parser() -> argparse.ArgumentParser:
         help="processes that check at once (default: 2)",
     )
     parser.add_argument(
+        "--remote",
+        type=_address,
+        metavar="URL",
+        help="have a verifier service check instead, as in http://verifier:8321",
+    )
+    parser.add_argument(
         "--seconds-per-test",
         type=float,
         default=6.0,
@@ -207,6 +220,14 @@ def _parser() -> argparse.ArgumentParser:
         help="a reward of your own instead of the built-in two; it gets the whole line",
     )
     return parser
+
+
+def _address(text: str) -> str:
+    if re.fullmatch(VERIFIER_SERVICE, text) is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no address of a verifier; write one as in http://verifier:8321"
+        )
+    return text
 
 
 if __name__ == "__main__":
