@@ -39,7 +39,7 @@ from acereason_trainer.rewards.sandbox import Sandbox, SandboxLost
 
 _MATH_MEMORY = 1 << 30
 """Bytes of address space; Python with sympy takes a third of it."""
-_MATH_NICENESS = 10
+_MATH_NICENESS = 5
 """Expressions that need algebra stand back behind the trainer's own thread, which compares plain
 numbers. Their deadline is CPU time, so this changes no verdict."""
 

@@ -1,0 +1,100 @@
+"""The two lanes of math: plain numbers at once, the rest in processes that cannot take over; the
+toolkit grader, which only evaluations may choose."""
+
+import os
+import resource
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import wait
+
+import pytest
+from acereason_trainer.config.common import Verifier
+from acereason_trainer.config.evaluate import Evaluate
+from acereason_trainer.config.rl import MathRL
+from acereason_trainer.rewards import Rewarder, Verdict, make_rewarder
+from acereason_trainer.rewards.jobs import MathGrader
+
+LOCAL = Verifier(service="local", workers=1)
+
+
+def a_math_rewarder(math_grader: MathGrader) -> Iterator[Rewarder]:
+    rewarder = make_rewarder("math", LOCAL, math_grader=math_grader)
+    yield rewarder
+    rewarder.close()
+
+
+@pytest.fixture(scope="module")
+def training() -> Iterator[Rewarder]:
+    yield from a_math_rewarder("training")
+
+
+@pytest.fixture(scope="module")
+def toolkit() -> Iterator[Rewarder]:
+    yield from a_math_rewarder("toolkit")
+
+
+def boxed(answer: str) -> str:
+    return rf"</think> \boxed{{{answer}}}"
+
+
+def the_worker() -> int:
+    found = subprocess.run(
+        ["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    (line,) = [line for line in found.splitlines() if "rewards.worker" in line]
+    return int(line.split()[0])
+
+
+def test_the_symbolic_lane_has_bounded_memory_and_stands_back_behind_the_trainer(
+    training: Rewarder,
+) -> None:
+    training.submit({"answer": r"\sqrt{8}"}, boxed(r"2\sqrt2")).result(120)
+    worker = the_worker()
+    assert resource.prlimit(worker, resource.RLIMIT_AS) == (1 << 30, 1 << 30)
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, worker) == min(ours + 5, 19)
+
+
+def test_a_plain_number_is_graded_while_every_worker_is_busy(training: Rewarder) -> None:
+    row = {"answer": r"\sqrt{8}"}
+    slow = [training.submit(row, boxed(rf"\sqrt{{{n}}}+1")) for n in range(100)]
+    for n in range(200):
+        plain = training.submit({"answer": "42"}, boxed(f"{n}"))
+        assert plain.done()
+        assert plain.result().verdict is (Verdict.CORRECT if n == 42 else Verdict.WRONG)
+    wait(slow, 120)
+    assert {future.result().verdict for future in slow} == {Verdict.WRONG}
+
+
+TOOLKIT = [
+    (boxed("0.5"), "50", "correct", "a hundredth"),
+    (boxed("50"), "0.5", "correct", "a hundredfold"),
+    (boxed("0.33333"), r"\frac{1}{3}", "correct", "within 1e-4"),
+    (boxed("0.333"), r"\frac{1}{3}", "wrong", "beyond it"),
+    (boxed("2.718"), "2.7", "correct", "rounds to the reference"),
+    (boxed("(x+1)^2"), "x^2+2x+1", "correct", "the same expression"),
+    (boxed("7"), "5", "wrong", "another number"),
+    ("</think> The answer is **42**.", "42", "correct", "bold text where no box is"),
+    (r"</think> so it is \(42\)", "42", "correct", "a formula after `is`"),
+    ("</think> It is 42.", "42", "format", "nothing to take"),
+    (boxed("__import__('os').abort()"), "5", "wrong", "nothing that a model writes is run"),
+]
+
+
+def test_the_toolkit_grader_is_as_loose_as_the_published_one(toolkit: Rewarder) -> None:
+    futures = [toolkit.submit({"answer": answer}, text) for text, answer, _, _ in TOOLKIT]
+    for future, (_, _, verdict, why) in zip(futures, TOOLKIT, strict=True):
+        assert future.result(120).verdict == verdict, why
+
+
+def test_training_cannot_choose_the_toolkit_grader() -> None:
+    assert "math_grader" in Evaluate.model_fields
+    assert not any("grader" in name for name in {*MathRL.model_fields, *Verifier.model_fields})
+
+
+@pytest.mark.parametrize("response", [boxed("0.5"), "</think> **50**"])
+def test_what_the_toolkit_takes_is_no_reward(training: Rewarder, response: str) -> None:
+    assert training.submit({"answer": "50"}, response).result(60).reward == 0.0
