@@ -193,6 +193,7 @@ def context(settings: Settings) -> Context:
         store=settings.store_mount,
         resolve=lambda path: posixpath.join(settings.store_mount, path),
         settling=parse_duration(settings.settling),
+        first_backoff=parse_duration(settings.first_backoff),
         progress_every=timedelta(seconds=settings.progress_seconds),
     )
 

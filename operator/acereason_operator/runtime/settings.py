@@ -70,6 +70,8 @@ class Settings(Model):
     settling: str = Field(default="30s", pattern=DURATION)
     """Waited after the first bad end of a pod before anyone is blamed: what explains it often shows
     later."""
+    first_backoff: str = Field(default="10s", pattern=DURATION)
+    """Wait before the first retry of a stage; it doubles with each, up to 5 minutes."""
     log_level: Literal["debug", "info", "warning"] = "info"
     """What is logged."""
 
