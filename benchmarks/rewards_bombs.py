@@ -1,10 +1,11 @@
 r"""What 1 in 20 answers that blow up does to all the others.
 
-Guards refuse most explosive answers unread; those that get past them must run into the deadline
-of the symbolic lane and disturb nobody else. Which of the candidates get past is found out first,
-by grading each alone. Then a batch of which 5 % are such bombs is handed over, and while the
-symbolic lane works through it, bursts of plain answers are graded one after another, as further
-responses end. The same without bombs is the measure.
+Guards refuse most explosive answers unread; what gets past them must run into the deadline of the
+symbolic lane and disturb nobody else. First each candidate is graded alone, to see what it costs.
+Where none comes near the usual deadline, the measurement's is set to half of what the costliest
+takes, so that there is something to stop. Then a batch of which 5 % run into the deadline is handed
+over, and while the symbolic lane works through it, bursts of plain answers are graded one after
+another, as further responses end. The same without bombs is the measure.
 
 One core is left to the trainer's own process, as on a machine that trains.
 """
@@ -14,7 +15,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import islice
@@ -27,9 +28,11 @@ from acereason_trainer.rewards.rewarder import make_rewarder
 from benchmarks.rewards_contest import percentile
 from benchmarks.rewards_pairs import Pair, endless_pairs, generated_pairs, response_with
 
-DEADLINE = 0.5
-"""Seconds of one symbolic comparison in this measurement (the default is longer; the shorter, the
-more bombs fit into it)."""
+LONGEST_DEADLINE = 0.5
+"""CPU seconds of one comparison in this measurement, at most (the default is longer; the shorter,
+the more bombs fit into it)."""
+PATIENCE = 2.0
+"""CPU seconds after which a candidate is known to be costly enough."""
 SHARE = 0.05
 SYMBOLIC_SHARE = 0.2
 BURST, BURST_SECONDS = 500, 0.25
@@ -59,6 +62,13 @@ CANDIDATES: dict[str, tuple[str, str]] = {
     "floor of a tower": ("7", r"\lfloor e^{e^{e^{7}}} \rfloor"),
     "tangents": ("x+1", r"\tan(\tan(\tan(\tan(\tan(\tan(10^{50}x))))))"),
     "many roots": ("7", "+".join(f"\\sqrt{{{n}+\\sqrt{{{n + 1}}}}}" for n in range(2, 90))),
+    **{
+        f"{n} sums": (
+            r"\sum_{k=0}^{n-1} F_k F_{n-k-1}",
+            "+".join(rf"\sum_{{k=0}}^{{n-{i}}} F_k F_{{n-k-{i}}}" for i in range(1, n + 1)),
+        )
+        for n in (4, 5, 6)
+    },
     "many sines": ("x+1", "".join(f"+\\sin({n}x)\\cos({n}y)" for n in range(2, 40))[1:]),
 }
 """Reference and answer."""
@@ -84,18 +94,23 @@ class Stream:
 def behaviour_under_bombs(batch: int) -> dict[str, Any]:
     """Figures for a batch of so many answers; see the module's text."""
     workers = max(1, len(os.sched_getaffinity(0)) - 1)
-    alone = _alone()
-    bombs = [a["name"] for a in alone if a["bomb"]] or list(CANDIDATES)
+    costs = _alone(CANDIDATES, PATIENCE)
+    costliest = max(cost["seconds"] for cost in costs.values())
+    deadline = min(LONGEST_DEADLINE, round(costliest / 2, 3))
+    past = [name for name, cost in costs.items() if cost["seconds"] > deadline]
+    stopped = _alone(past, deadline)
+    bombs = [n for n in past if stopped[n]["verdict"] in (Verdict.TIMEOUT, Verdict.MEMORY)] or past
     exact = endless_pairs(lane="exact")
     symbolic = generated_pairs(int(SYMBOLIC_SHARE * batch), lane="symbolic")
-    calm = _stream(workers, exact, [_case(pair) for pair in symbolic], CALM_BURSTS)
+    calm = _stream(workers, deadline, exact, [_case(pair) for pair in symbolic], CALM_BURSTS)
     others = [_case(pair) for pair in symbolic] + _bombs(bombs, int(SHARE * batch))
     random.Random(0).shuffle(others)
-    bombed = _stream(workers, exact, others, CALM_BURSTS)
+    bombed = _stream(workers, deadline, exact, others, CALM_BURSTS)
     return {
         "workers": workers,
-        "deadlineSeconds": DEADLINE,
-        "alone": alone,
+        "deadlineSeconds": deadline,
+        "costs": costs,
+        "stopped": {name: stopped[name] for name in bombs},
         "batch": batch,
         "bombs": int(SHARE * batch),
         "exact": {
@@ -114,37 +129,30 @@ def behaviour_under_bombs(batch: int) -> dict[str, Any]:
     }
 
 
-def _alone() -> list[dict[str, Any]]:
-    """Which candidates get past the guards, and when each one's verdict came."""
-    found = []
-    with _rewarder(1) as rewarder:
+def _alone(names: Iterable[str], deadline: float) -> dict[str, dict[str, Any]]:
+    """Verdict of each candidate and the seconds until it was there, by name."""
+    found = {}
+    with _rewarder(1, deadline) as rewarder:
         ready = endless_pairs(seed=2, lane="symbolic")
-        for name, (reference, answer) in CANDIDATES.items():
+        for name in names:
+            reference, answer = CANDIDATES[name]
             began = time.perf_counter()
             grade = rewarder.submit({"answer": reference}, response_with(answer)).result()
             seconds = time.perf_counter() - began
-            stopped = grade.verdict in (Verdict.TIMEOUT, Verdict.MEMORY)
-            found.append(
-                {
-                    "name": name,
-                    "bomb": stopped or seconds > DEADLINE / 2,
-                    "verdict": str(grade.verdict),
-                    "seconds": round(seconds, 3),
-                }
-            )
-            # A worker that died of the bomb is started anew outside of what is timed.
+            found[name] = {"verdict": str(grade.verdict), "seconds": round(seconds, 3)}
+            # A worker that died of it is started anew outside of what is timed.
             for pair in islice(ready, 4):
                 _submit(rewarder, _case(pair)).result()
     return found
 
 
 def _stream(
-    workers: int, exact: Iterator[Pair], others: Sequence[Case], least_bursts: int
+    workers: int, deadline: float, exact: Iterator[Pair], others: Sequence[Case], least_bursts: int
 ) -> Stream:
     """Hand over the others at once, then bursts of plain answers until all others are graded."""
     latencies: list[float] = []
     ends: list[float] = []
-    with _rewarder(workers) as rewarder:
+    with _rewarder(workers, deadline) as rewarder:
         began = time.perf_counter()
         futures = [_submit(rewarder, case) for case in others]
         for future in futures:
@@ -173,10 +181,10 @@ def _bombs(names: Sequence[str], count: int) -> list[Case]:
 
 
 @contextlib.contextmanager
-def _rewarder(workers: int) -> Iterator[Rewarder]:
+def _rewarder(workers: int, deadline: float) -> Iterator[Rewarder]:
     """A rewarder whose workers have done something already."""
     rewarder = make_rewarder(
-        "math", Verifier(service="local", workers=workers, math_seconds=DEADLINE)
+        "math", Verifier(service="local", workers=workers, math_seconds=deadline)
     )
     first = generated_pairs(4 * workers, seed=1, lane="symbolic")
     for future in [_submit(rewarder, _case(pair)) for pair in first]:

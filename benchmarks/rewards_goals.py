@@ -40,12 +40,13 @@ def _of_both(count: Callable[[Result], int]) -> Callable[[Result], float]:
     return lambda batch: count(batch["math"]) + count(batch["code"])
 
 
-def _passing(bombs: Result) -> int:
-    return sum(a["bomb"] for a in bombs["alone"])
+def _stopped(bombs: Result) -> int:
+    return sum(b["verdict"] in ("timeout", "memory") for b in bombs["stopped"].values())
 
 
 def _overrun(bombs: Result) -> float:
-    return max(float(a["seconds"]) for a in bombs["alone"]) - float(bombs["deadlineSeconds"])
+    worst = max(float(b["seconds"]) for b in bombs["stopped"].values())
+    return worst - float(bombs["deadlineSeconds"])
 
 
 def _with_bombs(figure: str) -> Callable[[Result], float]:
@@ -84,7 +85,7 @@ GOALS = (
         _of_both(lambda b: b["verdicts"].get("infra_error", 0)),
         at_most=0,
     ),
-    Goal("bombs", "candidates that get past the guards", _passing, at_least=1),
+    Goal("bombs", "kinds of answers that run into the deadline", _stopped, at_least=1),
     Goal("bombs", "seconds beyond the deadline, the worst", _overrun, at_most=0.5),
     Goal("bombs", "exact lane's p99, times that without bombs", _with_bombs("p99Ms"), at_most=2),
     Goal(

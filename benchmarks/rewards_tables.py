@@ -16,15 +16,15 @@ def told(result: Result) -> list[str]:
     """The whole result in tables and sentences."""
     math, code, batch, bombs = tables(result)
     agreed, limits = result["math"]["agreement"], result["bombs"]
-    worst = max(a["seconds"] for a in limits["alone"])
+    worst = max(b["seconds"] for b in limits["stopped"].values())
     return [
         "Answers of the same kind, in the same run, on one core each: median of "
         f"{result['rounds']} rounds, ± half the distance from the least to the largest. p99 is "
         "over single verdicts, asked for one after another.",
         math,
         f"Of these {agreed['pairs']} pairs the two checkers judge {agreed['disagreements']} "
-        "differently; each stands with its reason in "
-        "[a list](benchmarks/peers/math_verify_disagreements.json), and a new one fails the "
+        f"differently; {sum(agreed['byReason'].values())} of these stand with the reason in "
+        "[a list](benchmarks/peers/math_verify_disagreements.json), and any other fails the "
         "command.",
         code,
         f"A trivial program with one test takes {result['code']['firstMs']:.1f} ms, each further "
@@ -33,11 +33,21 @@ def told(result: Result) -> list[str]:
         f"A step's rollouts, {result['batch']['prompts']:,} prompts with "
         f"{result['batch']['group']} responses each, on {result['batch']['cores']} cores:",
         batch,
-        f"A batch of {limits['batch']:,} answers with {limits['bombs']} that blow up behind the "
-        f"guards, {limits['workers']} symbolic worker(s), deadline "
-        f"{limits['deadlineSeconds']:g} s (the latest verdict came after {worst:.2f} s):",
+        f"A batch of {limits['batch']:,} answers, of which {limits['bombs']} run into the "
+        f"deadline, set to {limits['deadlineSeconds']:g} s for this (the latest verdict came after "
+        f"{worst:.2f} s), with {_counted(limits['workers'], 'symbolic worker')}:",
         bombs,
+        _goals(result["goals"]),
     ]
+
+
+def _goals(goals: Sequence[Mapping[str, Any]]) -> str:
+    missed = [
+        f"{g['goal']}: {g['measured']:g}, asked for {g['asked']}" for g in goals if not g["met"]
+    ]
+    if missed:
+        return f"Missed of {len(goals)} goals: {'; '.join(missed)}."
+    return f"All {len(goals)} goals that the command checks are met."
 
 
 def _math_table(math: Result) -> str:
@@ -96,6 +106,10 @@ def _rate(figures: Mapping[str, float]) -> str:
     """Median with its spread: half the distance from least to largest, in percent."""
     half = 50 * (figures["largest"] - figures["least"]) / figures["median"]
     return f"{_short(figures['median'])} ±{half:.0f} %"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + "s" * (number != 1)
 
 
 def _short(number: float) -> str:

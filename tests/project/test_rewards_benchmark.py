@@ -4,17 +4,19 @@ import json
 from collections import Counter
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.peers.environments import HERE, environment
 from benchmarks.rewards_contest import Rounds, percentile
-from benchmarks.rewards_goals import Goal
-from benchmarks.rewards_math import DISAGREEMENTS, agreement
+from benchmarks.rewards_goals import GOALS, Goal
+from benchmarks.rewards_math import DISAGREEMENTS, GENERATED, OWN, agreement
 from benchmarks.rewards_pairs import KINDS, Pair, generated_pairs
 from benchmarks.rewards_peer_pairs import pairs_of_math_verify, reference_of, response_of
 from benchmarks.rewards_programs import passes, task_cases, trivial_cases
 from benchmarks.rewards_rollouts import code_batch, math_batch
+from benchmarks.rewards_tables import told
 
 PAIRS = generated_pairs(300)
 
@@ -127,6 +129,69 @@ def test_a_goal_is_met_up_to_its_bound(bounds: dict[str, float], figure: float, 
     goal = Goal("code", "ms", lambda code: code["ms"], **bounds)
     judged = goal.judged({"code": {"ms": figure}})
     assert (judged["met"], judged["measured"], judged["goal"]) == (met, figure, "code: ms")
+
+
+def _a_result(**bombs: float) -> dict[str, Any]:
+    """A whole result in which everything is as asked for, but for what `bombs` says."""
+    rate = {"median": 50.0, "least": 45.0, "largest": 55.0}
+    of_two = {"ours": {"p99Ms": 2.0}, "math-verify": {"p99Ms": 60.0}}
+    pairs = {"pairs": 9, "pairsPerSecond": {"ours": rate, "math-verify": rate}, "times": 20.0}
+    step = {"rollouts": 64, "seconds": 2.0, "perSecond": 32.0, "mistakes": 0, "verdicts": {}}
+    peers = {"math-verify": {"estimatedSeconds": 99.0}}
+    return {
+        "rounds": 5,
+        "math": {
+            "sets": {OWN: pairs | of_two, GENERATED: pairs | of_two},
+            **of_two,
+            "changing": 0,
+            "agreement": {"pairs": 18, "disagreements": 3, "byReason": {"?": 2}, "unlisted": [{}]},
+            "generatedMistakes": {"ours": []},
+        },
+        "code": {
+            "sets": {"1 test": {"programsPerSecond": {"ours": rate, "prime_code": rate}}},
+            "firstMs": 3.0,
+            "furtherMs": 2.5,
+            "mistakes": {"ours": 0},
+        },
+        "batch": {
+            "prompts": 16,
+            "group": 4,
+            "cores": 2,
+            "math": step | {"peers": peers},
+            "code": step | {"peers": peers},
+        },
+        "bombs": {
+            "workers": 1,
+            "deadlineSeconds": 0.5,
+            "stopped": {"sums": {"verdict": "timeout", "seconds": bombs.get("seconds", 0.6)}},
+            "batch": 100,
+            "bombs": 5,
+            "exact": {
+                "p99Ms": {"calm": 1.0, "bombs": 1.5},
+                "pairsPerSecond": {"calm": 1000, "bombs": 900},
+            },
+            "symbolic": {"perSecond": 4.0},
+        },
+    }
+
+
+def _missed(result: dict[str, Any]) -> list[str]:
+    return [j["goal"] for j in (g.judged(result) for g in GOALS) if not j["met"]]
+
+
+def test_every_goal_finds_its_figure_in_a_result() -> None:
+    unlisted = "math: disagreements with math-verify that are not listed with a reason"
+    late = "bombs: seconds beyond the deadline, the worst"
+    assert _missed(_a_result()) == [unlisted]
+    assert _missed(_a_result(seconds=1.1)) == [unlisted, late]
+
+
+def test_the_readme_says_what_was_missed_and_how_many_disagreements_have_a_reason() -> None:
+    result = _a_result()
+    text = " ".join(told(result | {"goals": [g.judged(result) for g in GOALS]}))
+    assert "judge 3 differently; 2 of these stand with the reason" in text
+    assert f"Missed of {len(GOALS)} goals: math: disagreements" in text
+    assert "| exact lane, p99 | 1.00 ms | 1.50 ms |" in text
 
 
 @pytest.mark.parametrize("right", [True, False])
