@@ -74,7 +74,7 @@ def test_a_job_is_given_up_when_there_was_no_sign_of_life_for_it(life: str, left
     if life.startswith("a verdict"):
         outstanding.answered("1", RIGHT, 5.0)
     elif "heartbeat" in life:
-        outstanding.shows_life(second if "own" in life else first, 5.0)
+        outstanding.works_on(second if "own" in life else first, 5.0)
     assert outstanding.give_up(9.9, "gone") == 0
     outstanding.give_up(10.1, "gone")
     assert job.future.done() is (left == 0)

@@ -31,7 +31,7 @@ class Asked:
     name: str
     job: Job
     alive: float
-    """When it was submitted, or when the service last showed that it works on it."""
+    """When it was submitted, or until when the service said that it works on it."""
     future: "Future[Grade]" = field(default_factory=Future)
     sent: float = 0.0
     """When it was last sent while nothing else asked for it."""
@@ -85,10 +85,10 @@ class Outstanding:
             asked.requests += 1
         return chosen
 
-    def shows_life(self, batch: Sequence[Asked], now: float) -> None:
-        """The service works on them."""
+    def works_on(self, batch: Sequence[Asked], until: float) -> None:
+        """The service works on them, and will say so again by then."""
         for asked in batch:
-            asked.alive = now
+            asked.alive = until
 
     def answered(self, name: str, grade: Grade, now: float) -> None:
         """A verdict came. Of two for one job the first counts; a name unknown is a late one."""

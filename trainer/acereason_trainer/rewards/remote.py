@@ -253,9 +253,10 @@ class RemotePool:
         raise _Busy("forgets tests before they are used; raise its --tests-mib")
 
     async def _read_answers(self, response: aiohttp.ClientResponse, batch: Sequence[Asked]) -> None:
+        self._outstanding.works_on(batch, time.monotonic() + HEARTBEAT_SECONDS)
         async for line in response.content:
             now = time.monotonic()
-            self._outstanding.shows_life(batch, now)
+            self._outstanding.works_on(batch, now + HEARTBEAT_SECONDS)
             if line.strip():
                 answer = _answer(line)
                 self._outstanding.answered(answer.id, answer.grade(), now)
