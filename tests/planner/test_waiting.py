@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
 from acereason_operator.api.run import AceReasonRun
 from acereason_operator.planner.actions import CreateJob, RemoveJob
 from planner_builders import (
@@ -42,6 +43,27 @@ def test_a_stage_that_publishes_while_it_is_being_stopped_is_complete() -> None:
     desk.edited(held(desk.run))
     desk.ends("sft", a_dead_pod(143, result=done("key-sft")))
     assert desk.stage("sft").state == "Complete"
+
+
+@pytest.mark.parametrize(
+    ("grace", "seconds", "said"),
+    [
+        ("30s", None, ""),
+        ("2m", 95.2, ""),
+        (
+            "30s",
+            95.2,
+            "publishing took 95 s and gracePeriod is 30 s, so a stop keeps the last periodic state "
+            "only. try: gracePeriod: 191s",
+        ),
+    ],
+)
+def test_a_grace_period_too_short_to_publish_in_is_told(
+    grace: str, seconds: float | None, said: str
+) -> None:
+    desk = Desk(a_run(defaults={"gracePeriod": grace})).reaches("sft")
+    desk.ends("sft", a_dead_pod(0, result=done("key-sft", publish_seconds=seconds)))
+    assert (desk.stage("sft").state, desk.stage("sft").message) == ("Complete", said)
 
 
 def test_one_stage_can_be_held_back_while_the_others_go_on() -> None:

@@ -8,7 +8,15 @@ written and not carried out is carried out by whoever looks next.
 from acereason_trainer.config.stage_file import ResultRecord
 
 from acereason_operator.api.status import AttemptClaim, Failure, StageStatus, StopReason
-from acereason_operator.planner import deadlines, failures, progress, retries, reuse, suspend
+from acereason_operator.planner import (
+    deadlines,
+    failures,
+    messages,
+    progress,
+    retries,
+    reuse,
+    suspend,
+)
 from acereason_operator.planner.ends import is_over
 from acereason_operator.planner.failures import BadEnd
 from acereason_operator.planner.observed import JobView
@@ -128,7 +136,7 @@ def _complete(
     return status.model_copy(
         update={
             "state": "Complete",
-            "message": "",
+            "message": messages.of_publishing(result.publish_seconds, scene.grace),
             "artifact": result.artifact,
             "step": result.step,
             "metrics": dict(result.metrics),

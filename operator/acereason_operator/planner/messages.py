@@ -1,5 +1,8 @@
 """Sentences for the person who is paged: which stage, what happened, where to look, what to do."""
 
+from datetime import timedelta
+from math import ceil
+
 from acereason_operator.planner.failures import BadEnd, Verdict
 from acereason_operator.planner.observed import Phase
 from acereason_operator.planner.scene import Scene
@@ -24,6 +27,20 @@ def of_bad_end(bad: BadEnd, attempt: int, phase: Phase, budget: str, scene: Scen
     details = ", ".join(fact for fact in facts if fact)
     log = log_hint(bad, attempt, phase, scene)
     return f"stage {scene.stage.name}{doing}: {what}{where} ({details}). log: {log}"
+
+
+def of_publishing(seconds: float | None, grace: timedelta) -> str:
+    """A sentence where publishing took longer than a stop leaves time for; else empty.
+
+    seconds: as measured, if it was. The launcher then lets the last periodic state stand instead of
+    publishing the last step, so nothing is wrong and some work is lost at every stop.
+    """
+    if seconds is None or seconds <= grace.total_seconds():
+        return ""
+    return (
+        f"publishing took {seconds:.0f} s and gracePeriod is {grace.total_seconds():.0f} s, so a "
+        f"stop keeps the last periodic state only. try: gracePeriod: {ceil(2 * seconds)}s"
+    )
 
 
 def log_hint(bad: BadEnd, attempt: int, phase: Phase, scene: Scene) -> str:
