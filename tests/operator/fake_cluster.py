@@ -13,7 +13,7 @@ they raise is raised to the caller. A call that fails in `before` had no effect;
 
 import inspect
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -128,6 +128,16 @@ class FakeCluster:
             Call("list", kind, namespace or "", ""),
             lambda: self._list(kind, namespace, labels or {}, fields or {}),
         )
+
+    async def pages(
+        self, kind: Kind, namespace: str | None, labels: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Listing]:
+        """See Cluster. A page here is one object."""
+        whole = await self.list(kind, namespace, labels)
+        for item in whole.items:
+            yield Listing((item,), whole.resource_version)
+        if not whole.items:
+            yield whole
 
     async def create(self, kind: Kind, body: Object) -> Object:
         """See Cluster."""

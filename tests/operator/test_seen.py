@@ -1,6 +1,7 @@
 """The cache: what it believes, in whatever order it is told."""
 
 import copy
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,7 @@ from acereason_operator.cluster.views import run_of
 from acereason_operator.runtime.seen import Seen
 from hypothesis import given
 from hypothesis import strategies as st
+from jumping_time import in_jumping_time
 
 KEY = ("default", "r")
 
@@ -50,6 +52,15 @@ def a_pod(version: int, name: str = "p", **status: Any) -> Object:
 
 def seen() -> Seen:
     return Seen(run_of)
+
+
+def listed(cache: Seen, kind: Kind, listing: Listing, namespace: str | None = None) -> Any:
+    """The cache takes a list of one page; the loop's time is 0."""
+
+    async def pages() -> AsyncIterator[Listing]:
+        yield listing
+
+    return in_jumping_time(cache.take_all(kind, namespace, pages()))
 
 
 def step_of(cache: Seen) -> Any:
@@ -112,7 +123,7 @@ def test_a_list_removes_what_is_not_in_it_and_keeps_what_is_newer_than_it() -> N
     cache = seen()
     cache.take(POD, a_pod(5, "old"))
     cache.take(POD, a_pod(12, "made-since"))
-    changed = cache.take_all(POD, None, Listing((a_pod(8, "found"),), "10"), now=0.0)
+    changed = listed(cache, POD, Listing((a_pod(8, "found"),), "10"))
     assert changed == {KEY}
     names = {p["metadata"]["name"] for p in cache.pods(KEY, a_job(1))}
     assert names == {"found", "made-since"}
@@ -123,7 +134,7 @@ def test_a_list_of_one_namespace_says_nothing_about_another() -> None:
     elsewhere = a_run(3)
     elsewhere["metadata"]["namespace"] = "other"
     cache.take(RUN, elsewhere)
-    cache.take_all(RUN, "default", Listing((), "10"), now=0.0)
+    listed(cache, RUN, Listing((), "10"), "default")
     assert cache.run(("other", "r")) is not None
 
 
@@ -171,31 +182,31 @@ def test_a_deletion_that_we_asked_for_is_seen_at_once() -> None:
 def test_a_change_that_only_a_list_has_told_of_ages_until_a_watch_tells() -> None:
     cache = seen()
     cache.take(RUN, a_run(5), streamed=True)
-    cache.take_all(RUN, None, Listing((a_run(8, step=1),), "9"), now=100.0)
-    assert cache.undelivered_for(400.0) == 300.0
-    cache.take_all(RUN, None, Listing((a_run(8, step=1),), "12"), now=400.0)
-    assert cache.undelivered_for(500.0) == 400.0, "finding it again does not make it younger"
+    listed(cache, RUN, Listing((a_run(8, step=1),), "9"))
+    assert cache.undelivered_for(300.0) == 300.0
+    listed(cache, RUN, Listing((a_run(8, step=1),), "12"))
+    assert cache.undelivered_for(400.0) == 400.0, "finding it again does not make it younger"
     cache.take(RUN, a_run(8, step=1), streamed=True)
     assert cache.undelivered_for(600.0) == 0.0
 
 
 def test_a_watch_that_tells_of_later_things_has_told_of_the_earlier_ones() -> None:
     cache = seen()
-    cache.take_all(JOB, None, Listing((a_job(5),), "9"), now=0.0)
+    listed(cache, JOB, Listing((a_job(5),), "9"))
     cache.take(JOB, an_object(JOB, "other", 11), streamed=True)
     assert cache.undelivered_for(60.0) == 0.0
 
 
 def test_what_was_listed_and_is_gone_by_the_next_list_is_not_waited_for() -> None:
     cache = seen()
-    cache.take_all(JOB, None, Listing((a_job(5),), "9"), now=0.0)
-    cache.take_all(JOB, None, Listing((), "20"), now=300.0)
+    listed(cache, JOB, Listing((a_job(5),), "9"))
+    listed(cache, JOB, Listing((), "20"))
     assert cache.undelivered_for(600.0) == 0.0
 
 
 def test_an_object_that_a_watch_lists_again_shows_that_the_watch_began_anew() -> None:
     cache = seen()
-    cache.take_all(JOB, None, Listing((a_job(5),), "9"), now=0.0)
+    listed(cache, JOB, Listing((a_job(5),), "9"))
     assert not cache.was_streamed(JOB, a_job(5)), "our own list is no watch"
     cache.take(JOB, a_job(5), streamed=True)
     assert cache.was_streamed(JOB, a_job(5))
@@ -228,7 +239,7 @@ def test_news_in_any_order_lost_or_doubled_and_one_list_give_the_truth(
     cache, newest = seen(), dict.fromkeys("abc", 0)
     for type_, whole in told:
         if data.draw(st.booleans()):
-            cache.take_all(RUN, None, data.draw(st.sampled_from(snapshots)), now=0.0)
+            listed(cache, RUN, data.draw(st.sampled_from(snapshots)))
         if type_ == "DELETED":
             cache.take_deletion(RUN, whole)
         else:
@@ -239,7 +250,7 @@ def test_news_in_any_order_lost_or_doubled_and_one_list_give_the_truth(
                 version = int(run["metadata"]["resourceVersion"])
                 assert version >= newest[name], "it went back"
                 newest[name] = version
-    cache.take_all(RUN, None, snapshots[-1], now=0.0)
+    listed(cache, RUN, snapshots[-1])
     for name in "abc":
         run = cache.run(("default", name))
         wanted = truth.get(name)

@@ -29,7 +29,7 @@ from acereason_operator.planner.inputs import by_input_name
 from acereason_operator.planner.observed import JobView, Observed, PodView
 from acereason_operator.planner.plan import Plan, plan
 from acereason_operator.planner.stages import DONE, order_of
-from acereason_operator.planner.status import is_true
+from acereason_operator.planner.status import is_true, worth_writing
 from acereason_trainer.config.sources import ArtifactRef, ResolvedSource
 from acereason_trainer.config.stage_file import (
     OUTPUT_KIND,
@@ -141,12 +141,12 @@ class World(RuleBasedStateMachine):
         for action in decided.actions:
             if isinstance(action, CreateJob):
                 self._may_be_made(action, decided.status)
-        self.seen |= {job.name for job in seen.jobs if self._is_claimed(job)}
         return decided
 
     def _may_be_made(self, action: CreateJob, status: RunStatus) -> None:
         """Rules for every start of a Job."""
-        assert action.name not in self.seen, f"{action.name} was seen, is gone, and is made again"
+        again = f"{action.name} is known to have been seen, is gone, and is made again"
+        assert action.name not in self.seen, again
         states = {s.name: s.state for s in status.stages}
         stage = next(s for s in self.run.spec.stages if s.name == action.stage)
         assert not (self.run.spec.suspend or stage.suspend), f"{stage.name} is held back"
@@ -180,8 +180,10 @@ class World(RuleBasedStateMachine):
         new = {s.attempt.job for s in decided.status.stages if s.attempt} - before
         assert not new & self.claimed, f"{new & self.claimed} are claimed a second time"
         self.claimed |= new
-        text = decided.status.model_dump_json(by_alias=True, exclude_none=True)
-        self.status = RunStatus.parse_json(text)
+        if worth_writing(self.status, decided.status):
+            text = decided.status.model_dump_json(by_alias=True, exclude_none=True)
+            self.status = RunStatus.parse_json(text)
+        self.seen |= {s.attempt.job for s in self.status.stages if s.attempt and s.attempt.seen}
 
     def _is_what_is_wanted(self, status: StageStatus) -> None:
         """A stage is done with the key of its settings, as they are now, and its inputs."""
@@ -217,7 +219,7 @@ class World(RuleBasedStateMachine):
         decided = self._plan()
         self._write(decided)
         again = plan(self.run, self.status, seen, self.now, CLUSTER)
-        assert again.status == self.status, "the same view gave another status"
+        assert not worth_writing(self.status, again.status), "the same view gave another status"
         mine = [a for a in decided.actions if not isinstance(a, RecordEvent)]
         assert [*again.actions] == mine, "the same view gave other actions"
         for action in decided.actions:

@@ -5,7 +5,7 @@ what is read here is the plain JSON of `protocol.py`.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -89,20 +89,32 @@ class ApiServer:
         fields: Mapping[str, str] | None = None,
     ) -> Listing:
         """See Cluster."""
+        pages = [page async for page in self.pages(kind, namespace, labels, fields)]
+        items = tuple(item for page in pages for item in page.items)
+        return Listing(items, pages[-1].resource_version)
+
+    async def pages(
+        self,
+        kind: Kind,
+        namespace: str | None,
+        labels: Mapping[str, str] | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[Listing]:
+        """See Cluster."""
         query = {"limit": str(PAGE)}
         if labels:
             query["labelSelector"] = ",".join(f"{k}={v}" if v else k for k, v in labels.items())
         if fields:
             query["fieldSelector"] = ",".join(f"{k}={v}" for k, v in fields.items())
-        items: list[Object] = []
+        # Items of a list don't say what they are.
+        named = {"apiVersion": kind.api_version, "kind": kind.kind}
         while True:
             page = await self._call("list", "GET", path_of(kind, namespace), query)
-            # Items of a list don't say what they are.
-            named = {"apiVersion": kind.api_version, "kind": kind.kind}
-            items += [{**named, **item} for item in page.get("items") or ()]
+            items = tuple({**named, **item} for item in page.get("items") or ())
+            yield Listing(items, page["metadata"]["resourceVersion"])
             more = page["metadata"].get("continue")
             if not more:
-                return Listing(tuple(items), page["metadata"]["resourceVersion"])
+                return
             query["continue"] = more
 
     async def create(self, kind: Kind, body: Object) -> Object:

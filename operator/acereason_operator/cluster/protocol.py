@@ -6,7 +6,7 @@ holds to a real API server. Every call is one request, without retries of its ow
 when, is decided in one place (the work queue).
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -112,6 +112,13 @@ class Cluster(Protocol):
         those with these values at these paths, where the server can select by them (the Events of
         an object: `regarding.uid`). Raises NotFound where the server knows no such kind.
         """
+        ...
+
+    def pages(
+        self, kind: Kind, namespace: str | None, labels: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Listing]:
+        """The same page by page, for lists that are too long to be held whole. All pages are one
+        snapshot, of one resource_version; there is at least one."""
         ...
 
     async def create(self, kind: Kind, body: Object) -> Object:

@@ -6,7 +6,7 @@ of the Lease that succeeded: a process that was paused with a stale plan finds o
 slips through is harmless: names are deterministic and status writes carry a resourceVersion.)
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from acereason_operator.cluster.protocol import Cluster, Kind, Listing, Object, Propagation
 from acereason_operator.runtime.metrics import Metrics
@@ -41,6 +41,12 @@ class GuardedCluster:
     ) -> Listing:
         """See Cluster."""
         return await self._cluster.list(kind, namespace, labels, fields)
+
+    def pages(
+        self, kind: Kind, namespace: str | None, labels: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Listing]:
+        """See Cluster."""
+        return self._cluster.pages(kind, namespace, labels)
 
     async def create(self, kind: Kind, body: Object) -> Object:
         """See Cluster."""

@@ -62,9 +62,8 @@ class Relist:
         try:
             scopes: Sequence[str | None] = self.namespaces or (None,)
             for namespace in scopes:
-                listing = await self.cluster.list(kind, namespace, labels)
-                now = asyncio.get_running_loop().time()
-                found = self.seen.take_all(kind, namespace, listing, now)
+                pages = self.cluster.pages(kind, namespace, labels)
+                found = await self.seen.take_all(kind, namespace, pages)
                 if self.filled:
                     self.metrics.corrected.labels(kind.plural).inc(len(found))
                 for run in found:

@@ -12,10 +12,11 @@ on the attempt, and by the time of the verdict a preempted Pod is often collecte
 Objects are kept as compressed JSON, without what no decision looks at.
 """
 
+import asyncio
 import json
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -170,34 +171,39 @@ class Seen:
             self._drop(kind, name)
         return known.run
 
-    def take_all(
-        self, kind: Kind, namespace: str | None, listing: Listing, now: float
+    async def take_all(
+        self, kind: Kind, namespace: str | None, pages: AsyncIterable[Listing]
     ) -> set[RunKey]:
         """All objects of a kind (of one namespace) as a list had them: what is new is taken, what
         is not in it and not newer than it is gone. Returns the runs that have to be looked at.
 
-        now: the monotonic time at which this is noted, for `undelivered_for`.
+        pages: of one snapshot; none of them is held while the next one is fetched. Raises whatever
+        they raise; nothing is gone then.
         """
         of_kind = self._kinds[kind]
         changed: set[RunKey | None] = set()
         listed: set[Name] = set()
-        for whole in listing.items:
-            name, version = name_of(whole), _version(whole)
-            listed.add(name)
-            known = of_kind.objects.get(name)
-            if known is None or known.version < version:
-                changed.add(self.take(kind, whole))
-                if name in of_kind.objects and of_kind.objects[name].version == version:
-                    of_kind.undelivered.setdefault(name, (version, now))
-        as_of = int(listing.resource_version)
+        as_of = 0
+        async for page in pages:
+            as_of = int(page.resource_version)
+            listed |= {name_of(whole) for whole in page.items}
+            changed |= {self._take_listed(kind, whole) for whole in page.items}
         for name, known in list(of_kind.objects.items()):
-            if (
-                name not in listed
-                and not known.gone
-                and (namespace is None or name[0] == namespace)
-            ):
+            in_scope = namespace is None or name[0] == namespace
+            if in_scope and name not in listed and not known.gone:
                 changed.add(self.take_absence(kind, name, as_of))
         return {run for run in changed if run is not None}
+
+    def _take_listed(self, kind: Kind, whole: Object) -> RunKey | None:
+        of_kind, name, version = self._kinds[kind], name_of(whole), _version(whole)
+        known = of_kind.objects.get(name)
+        if known is not None and known.version >= version:
+            return None
+        run = self.take(kind, whole)
+        if name in of_kind.objects and of_kind.objects[name].version == version:
+            now = asyncio.get_running_loop().time()
+            of_kind.undelivered.setdefault(name, (version, now))
+        return run
 
     def ask_deleted(self, kind: Kind, name: Name, at: datetime) -> None:
         """We asked for an object's deletion: it counts as terminating until a watch tells more."""
@@ -208,8 +214,8 @@ class Seen:
             known.packed = _pack(body)
 
     def undelivered_for(self, now: float) -> float:
-        """How long the oldest change has been known from a relist without a watch telling of it;
-        0 where the watches have told of everything."""
+        """How long the oldest change has been known from a list without a watch telling of it; 0
+        where the watches have told of everything. now: the event loop's time."""
         found = [at for of in self._kinds.values() for _, at in of.undelivered.values()]
         return now - min(found) if found else 0.0
 
