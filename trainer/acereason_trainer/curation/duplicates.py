@@ -11,9 +11,11 @@ from acereason_trainer.dataset import Row
 Mode = Literal["exact", "normalized"]
 
 # Operators are words: without them "3 + 4" and "3 - 4" would be one problem. A hyphen between two
-# words of letters is punctuation.
+# words of letters is punctuation. A factorial stays with its number, letter or bracket: alone it
+# would be an exclamation mark to whoever reads the result again.
 _WORDS = re.compile(
-    r"[^\W_]+|(?<![a-z]{2})-|-(?![a-z]{2})|(?<=[0-9)])!|(?<=\b[a-z])!|[+*/%^<>=|&~√\u2212\u00d7÷·≤≥≠±∑∏∫]"
+    r"[^\W_]*[0-9]!|\b[a-z]!|\)!|[^\W_]+"
+    r"|(?<![a-z]{2})-|-(?![a-z]{2})|[+*/%^<>=|&~√\u2212\u00d7÷·≤≥≠±∑∏∫]"
 )
 
 
