@@ -87,7 +87,9 @@ class Look:
         found = await self.cluster.get(JOB, namespace, job)
         if found is None or controller_of(found) != uid_of(run):
             return False
-        return self.seen.take(JOB, found) is not None
+        # A watch may have told of it, or of its end, while we asked: the newest news count.
+        self.seen.take(JOB, found)
+        return any(known["metadata"]["name"] == job for known in self.seen.jobs(run))
 
     async def _view(self, job: Object, pods: list[Object], now: datetime) -> JobView:
         ready = await self.nodes.ready(doubts.nodes(pods, now))
