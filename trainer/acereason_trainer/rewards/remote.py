@@ -94,6 +94,7 @@ class RemotePool:
         self._uploads: dict[bytes, asyncio.Task[None]] = {}
         self._failures = 0
         self._trouble = ""
+        self._fault: Exception | None = None
         self._ready: Future[None] = Future()
         self._loop = asyncio.new_event_loop()
         self._closed: asyncio.Future[None] = self._loop.create_future()
@@ -110,19 +111,23 @@ class RemotePool:
 
     def submit(self, job: Job) -> "Future[Grade]":
         """Have a job done by the service."""
+        if self._fault is not None:
+            raise self._fault
         asked = Asked(str(next(self._names)), job, alive=time.monotonic())
         self._loop.call_soon_threadsafe(self._take, asked)
         return asked.future
 
     def close(self) -> None:
         """Stop asking; jobs without a verdict get an infrastructure error."""
-        self._loop.call_soon_threadsafe(self._closed.cancel)
+        if self._fault is None:
+            self._loop.call_soon_threadsafe(self._closed.cancel)
         self._thread.join()
 
     def _run(self) -> None:
         try:
             self._loop.run_until_complete(self._serve())
         except Exception as e:  # noqa: BLE001 - raised where it is waited for
+            self._fault = e
             if not self._ready.done():
                 self._ready.set_exception(e)
             self._outstanding.fail(e)
@@ -237,8 +242,9 @@ class RemotePool:
     async def _request(self, batch: Sequence[Asked]) -> None:
         try:
             body = write_request(self._setup, [(a.name, a.job) for a in batch], self._deadline)
-        except ValidationError as e:
-            raise _Refused(f"it cannot be sent: {e.errors()[0]['msg']}") from e
+        except ValueError as e:
+            # Half a surrogate pair, say: text that no JSON can hold.
+            raise _Refused(f"it cannot be sent ({e})") from e
         for _ in range(_UPLOADS + 1):
             async with self._session.post(
                 self._url + "/v1/grade", data=body, headers=_JSON
