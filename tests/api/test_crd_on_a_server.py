@@ -75,16 +75,16 @@ def test_each_different_verdict_has_a_reason_and_a_file() -> None:
     assert all(DIFFERENT.values())
 
 
-@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", [*EXAMPLES, *RIGHT], ids=lambda file: file.stem)
 def test_a_run_means_the_same_after_the_api_server_has_stored_it(
     file: Path, control_plane: ControlPlane
 ) -> None:
-    namespace = control_plane.new_namespace("example")
     written = load_run(file, [], []).run
     assert written is not None
     document = read_documents(file)[0].data
     document["metadata"].pop("namespace", None)
-    stored = control_plane.request("POST", f"{runs(namespace)}?fieldValidation=Strict", document)
+    path = f"{runs('default')}?fieldValidation=Strict&dryRun=All"
+    stored = control_plane.request("POST", path, document)
     assert AceReasonRun.parse(stored).spec == written.spec
 
 
@@ -105,10 +105,10 @@ SENTENCES = [
     ("duration-in-words", "write a number with h, m, s or ms, as in 1h30m or 90s"),
     ("deadline-of-nothing", "would end every attempt at once; use more, or leave it out"),
     ("amount-no-cpu", "0 CPUs cannot run anything; ask for more, as in 1 or 500m"),
-    ("pass-rate-keeps-everything", "16 is above samples 8, which would keep everything; use 7"),
+    ("pass-rate-keeps-everything", "maxCorrect is above samples, which would keep everything"),
     ("plateau-without-validation", "a plateau is seen by validation, which is not set"),
     ("warm-up-longer-than-the-stage", "the stage ends before the warm-up does; warm up for fewer"),
-    ("sft-row-larger-than-its-micro-batch", "32768 is below rowTokens 65536; one packed row"),
+    ("sft-row-larger-than-its-micro-batch", "tokensPerMicroBatch is below rowTokens; one packed"),
     ("needs-a-stage-that-does-not-exist", "needs names a stage that does not exist"),
     ("needs-a-stage-below", "a stage can need only what is above it; move one of them"),
     ("first-stage-without-data", "add inputs: {data: {path: ...}}"),
@@ -152,7 +152,9 @@ EDITS: list[tuple[str, Edit, str]] = [
     ("what is in no key", lambda s: s["stages"][1]["sft"].update(tokensPerMicroBatch=4096), ""),
     ("saving", lambda s: s["stages"][1]["sft"].update(saving={"keep": 3}), ""),
     ("what it runs on", lambda s: s["stages"][1].update(nodes=2, image="other"), ""),
-    ("a default written out", lambda s: s["stages"][1]["sft"].update(rowsPerStep=64), ""),
+    ("a default written out", lambda s: s["stages"][1]["sft"].update(loading={}, mix=[]), ""),
+    ("more checkers", lambda s: s["stages"][0]["curate"].update(telemetry={"metricsPort": 1}), ""),
+    ("a filter more", lambda s: s["stages"][0]["curate"].update(passRate={}), "curate of a stage"),
     ("a later stage", lambda s: s["stages"][2]["mathRL"].update(promptsPerStep=8), ""),
     ("a stage more", lambda s: s["stages"].append({"name": "more", "needs": ["math", "prompts"],
                                                   "codeRL": {}}), ""),

@@ -80,7 +80,7 @@ def _column(name: str, type_: str, path: str, description: str, priority: int) -
 
 
 def _schema() -> Schema:
-    spec = Extras(rules=RULES, lists=LISTS, defaults=True, longest=1024, nullable=False)
+    spec = Extras(rules=RULES, lists=LISTS, longest=1024, from_people=True)
     keyed = {"x-kubernetes-list-type": "map"}
     status = Extras(
         rules={},
@@ -88,9 +88,8 @@ def _schema() -> Schema:
             (RunStatus, "conditions"): keyed | {"x-kubernetes-list-map-keys": ["type"]},
             (RunStatus, "stages"): keyed | {"x-kubernetes-list-map-keys": ["name"], "maxItems": 64},
         },
-        defaults=False,
         longest=LONGEST_IN_STATUS,
-        nullable=True,
+        from_people=False,
     )
     return {
         "type": "object",

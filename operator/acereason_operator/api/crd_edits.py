@@ -134,5 +134,9 @@ def _fields_below(model: type[BaseModel]) -> Iterator[FieldInfo]:
 
 
 def _left_out(info: FieldInfo) -> bool:
+    """Whether a field is in no key: marked so, or an object of nothing but such fields."""
     extra = info.json_schema_extra
-    return isinstance(extra, dict) and extra.get("x-acereason-in-key") is False
+    if isinstance(extra, dict) and extra.get("x-acereason-in-key") is False:
+        return True
+    inner = _object_in(info)
+    return inner is not None and all(map(_left_out, inner.model_fields.values()))

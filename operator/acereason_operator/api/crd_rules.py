@@ -215,8 +215,6 @@ RULES: dict[type[BaseModel], Sequence[Rule]] = {
         Rule(
             "self.maxCorrect <= self.samples",
             "maxCorrect is above samples, which would keep everything; use less than samples",
-            "string(self.maxCorrect) + ' is above samples ' + string(self.samples) + "
-            "', which would keep everything; use ' + string(self.samples - 1) + ' or less'",
             field=".maxCorrect",
         ),
         Rule(
@@ -246,8 +244,6 @@ RULES: dict[type[BaseModel], Sequence[Rule]] = {
         Rule(
             "self.tokensPerMicroBatch >= self.rowTokens",
             "tokensPerMicroBatch is below rowTokens; one packed row must fit",
-            "string(self.tokensPerMicroBatch) + ' is below rowTokens ' + string(self.rowTokens) + "
-            "'; one packed row must fit'",
             field=".tokensPerMicroBatch",
         ),
         _warm_up(SFT, f"has(self.budget) && has(self.budget.steps) ? self.budget.steps : {2**53}"),
@@ -266,7 +262,7 @@ RULES: dict[type[BaseModel], Sequence[Rule]] = {
     Resources: [
         Rule(
             f"!has(self.{where}) || !('cpu' in self.{where}) || "
-            f"!(self.{where}['cpu'] in [dyn(0), '0', '0m', '0.0'])",
+            f"!(self.{where}['cpu'] in [dyn(0), dyn('0'), dyn('0m'), dyn('0.0')])",
             f"{where}.cpu: 0 CPUs cannot run anything; ask for more, as in 1 or 500m",
         )
         for where in ("requests", "limits")

@@ -42,10 +42,9 @@ class Rule:
 
     expression: str
     """CEL; `self` is the object."""
-    message: str = ""
-    """What is wrong and what would be right."""
-    message_expression: str = ""
-    """CEL that makes the message; where it fails, `message` is shown."""
+    message: str
+    """What is wrong and what would be right. (Fixed: the API server refuses to work out a message
+    with a number in it, since it does not know how long that would get.)"""
     field: str = ""
     """The field below the object that it is about, as in `.warmupSteps`."""
 
@@ -54,7 +53,6 @@ class Rule:
         parts = {
             "rule": self.expression,
             "message": self.message,
-            "messageExpression": self.message_expression,
             "fieldPath": self.field,
         }
         return {name: text for name, text in parts.items() if text}
@@ -68,12 +66,11 @@ class Extras:
     """Rules of each model's objects."""
     lists: Mapping[tuple[type[BaseModel], str], Schema]
     """By model and field: what kind of list it is (`x-kubernetes-list-type`)."""
-    defaults: bool
-    """Whether single values get their defaults."""
     longest: int
     """Bound of texts, lists and maps that have none of their own."""
-    nullable: bool
-    """Whether null may stand for every value that is not there."""
+    from_people: bool
+    """Whether people write it. Then forms are checked, single values get their defaults, and null
+    may stand only where it means something; what the operator writes is not judged so."""
 
 
 def structural_schema(model: type[BaseModel], extras: Extras) -> Schema:
@@ -103,13 +100,14 @@ class _Writer:
             choices = [choice for choice in schema["anyOf"] if choice != {"type": "null"}]
             null = len(choices) < len(schema["anyOf"])
             # A null in a file means something only where it differs from the default.
-            null = null and (self._extras.nullable or schema.get("default") is not None)
+            means_something = schema.get("default") is not None
+            null = null and (means_something or not self._extras.from_people)
             inner = self._choice(choices)
         else:
             inner = self._plain(schema)
         inner["description"] = _text(about, inner.get("description", ""))
         default = schema.get("default")
-        if self._extras.defaults and not null and _is_single(default):
+        if self._extras.from_people and not null and _is_single(default):
             inner["default"] = default
         if null:
             inner["nullable"] = True
@@ -173,7 +171,7 @@ class _Writer:
         if out["type"] == "string" and "enum" not in out:
             longest = LENGTHS.get(schema.get("pattern", ""), self._extras.longest)
             out = {"maxLength": longest} | out
-        return out | _form(schema)
+        return out | _form(schema) if self._extras.from_people else out
 
 
 def _form(schema: Schema) -> Schema:

@@ -1,7 +1,8 @@
 """Keys without a value, as in `passRate:` with nothing behind the colon.
 
-YAML makes null of them. The API server refuses null for every field where it means nothing, and so
-does a file: who writes `passRate:` means `passRate: {}`, and would silently get no filter.
+YAML makes null of them, and the API server drops null where it means nothing before it checks
+anything: who writes `passRate:` means `passRate: {}`, and would silently get no filter. So this is
+told here.
 """
 
 from collections.abc import Iterator
