@@ -3,59 +3,92 @@ toolkit grader, which only evaluations may choose."""
 
 import os
 import resource
-import subprocess
+import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import wait
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from acereason_trainer.config.common import Verifier
 from acereason_trainer.config.evaluate import Evaluate
 from acereason_trainer.config.rl import MathRL
 from acereason_trainer.rewards import Rewarder, Verdict, make_rewarder
-from acereason_trainer.rewards.jobs import MathGrader
 
-LOCAL = Verifier(service="local", workers=1)
-
-
-def a_math_rewarder(math_grader: MathGrader) -> Iterator[Rewarder]:
-    rewarder = make_rewarder("math", LOCAL, math_grader=math_grader)
-    yield rewarder
-    rewarder.close()
+DEADLINE = 1.0
+LOCAL = Verifier(service="local", workers=1, math_seconds=DEADLINE)
 
 
 @pytest.fixture(scope="module")
 def training() -> Iterator[Rewarder]:
-    yield from a_math_rewarder("training")
-
-
-@pytest.fixture(scope="module")
-def toolkit() -> Iterator[Rewarder]:
-    yield from a_math_rewarder("toolkit")
+    with closing(make_rewarder("math", LOCAL)) as rewarder:
+        yield rewarder
 
 
 def boxed(answer: str) -> str:
     return rf"</think> \boxed{{{answer}}}"
 
 
-def the_worker() -> int:
-    found = subprocess.run(
-        ["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    (line,) = [line for line in found.splitlines() if "rewards.worker" in line]
-    return int(line.split()[0])
+def nurseries() -> list[int]:
+    """Processes that fork the checking ones."""
+    return [pid for pid in children(os.getpid()) if "rewards.worker" in arguments(pid)]
+
+
+def children(parent: int) -> list[int]:
+    threads = Path(f"/proc/{parent}/task").iterdir()
+    return [int(pid) for t in threads for pid in (t / "children").read_text().split()]
+
+
+def arguments(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+
+
+def the_checker() -> int:
+    (nursery,) = nurseries()
+    (checker,) = children(nursery)
+    return checker
 
 
 def test_the_symbolic_lane_has_bounded_memory_and_stands_back_behind_the_trainer(
     training: Rewarder,
 ) -> None:
     training.submit({"answer": r"\sqrt{8}"}, boxed(r"2\sqrt2")).result(120)
-    worker = the_worker()
-    assert resource.prlimit(worker, resource.RLIMIT_AS) == (1 << 30, 1 << 30)
+    checker = the_checker()
+    assert resource.prlimit(checker, resource.RLIMIT_AS) == (1 << 30, 1 << 30)
     ours = os.getpriority(os.PRIO_PROCESS, 0)
-    assert os.getpriority(os.PRIO_PROCESS, worker) == min(ours + 5, 19)
+    assert os.getpriority(os.PRIO_PROCESS, checker) == min(ours + 5, 19)
+
+
+def test_a_nursery_has_one_thread_so_that_no_lock_is_held_at_a_fork(training: Rewarder) -> None:
+    training.submit({"answer": r"\sqrt{8}"}, boxed(r"2\sqrt2")).result(120)
+    (nursery,) = nurseries()
+    assert len(list(Path(f"/proc/{nursery}/task").iterdir())) == 1
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_checker_that_dies_is_forked_anew_from_the_same_nursery(
+    training: Rewarder, sign: signal.Signals
+) -> None:
+    row = {"answer": r"\sqrt{8}"}
+    training.submit(row, boxed(r"2\sqrt2")).result(120)
+    nursery, first = nurseries(), the_checker()
+    os.kill(first, sign)
+    assert training.submit(row, boxed(rf"{sign}+2\sqrt2")).result(120).verdict is Verdict.WRONG
+    assert nurseries() == nursery
+    assert the_checker() != first
+
+
+def test_a_checker_that_hangs_without_using_its_time_is_replaced_near_its_deadline(
+    training: Rewarder,
+) -> None:
+    row = {"answer": r"\sqrt{8}"}
+    training.submit(row, boxed(r"2\sqrt2")).result(120)
+    os.kill(the_checker(), signal.SIGSTOP)
+    began = time.monotonic()
+    assert training.submit(row, boxed(r"\sqrt{4}\sqrt{2}")).result(120).verdict is Verdict.CORRECT
+    # Not 8 times the deadline and a minute, which is for machines that give it no processor.
+    assert time.monotonic() - began < 20 * DEADLINE
 
 
 def test_a_plain_number_is_graded_while_every_worker_is_busy(training: Rewarder) -> None:
@@ -84,10 +117,11 @@ TOOLKIT = [
 ]
 
 
-def test_the_toolkit_grader_is_as_loose_as_the_published_one(toolkit: Rewarder) -> None:
-    futures = [toolkit.submit({"answer": answer}, text) for text, answer, _, _ in TOOLKIT]
-    for future, (_, _, verdict, why) in zip(futures, TOOLKIT, strict=True):
-        assert future.result(120).verdict == verdict, why
+def test_the_toolkit_grader_is_as_loose_as_the_published_one() -> None:
+    with closing(make_rewarder("math", LOCAL, math_grader="toolkit")) as toolkit:
+        futures = [toolkit.submit({"answer": answer}, text) for text, answer, _, _ in TOOLKIT]
+        for future, (_, _, verdict, why) in zip(futures, TOOLKIT, strict=True):
+            assert future.result(120).verdict == verdict, why
 
 
 def test_training_cannot_choose_the_toolkit_grader() -> None:

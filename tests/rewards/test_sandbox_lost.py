@@ -34,7 +34,7 @@ def sandbox(other_than: int = 0) -> int:
             pid = int(entry.parent.name)
             try:
                 is_zygote = b"zygote.py\0" in entry.read_bytes()
-                ours = is_zygote and _parent(_parent(pid)) == os.getpid()
+                ours = is_zygote and _parent(_parent(_parent(pid))) == os.getpid()
             except OSError:
                 continue  # it ended while it was being looked at
             if ours and pid != other_than:

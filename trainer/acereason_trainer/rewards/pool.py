@@ -1,25 +1,21 @@
 """Worker processes that check answers at once, each watched by one thread that can kill it.
 
 Threads are no boundary for code that does not return, so a deadline is kept by killing the process
-(SIGKILL) and starting another. A worker that is lost is replaced and the job is tried once more; a
-job that loses two workers gets an infrastructure error, which masks the sample, unless the way in
-which they died blames the answer (`blame`).
+(SIGKILL) and forking another (nursery.py). A worker that is lost is replaced and the job is tried
+once more; a job that loses two workers gets an infrastructure error, which masks the sample, unless
+the way in which they died blames the answer (`blame`).
 
 The deadline of a math answer is CPU time of its worker, seen from outside: a busy machine changes
 no verdict, and on an idle one it is wall-clock time.
 """
 
 import logging
-import os
 import queue
 import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import Future
-from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from acereason_trainer.config.exit_codes import ExitCode
@@ -32,14 +28,15 @@ from acereason_trainer.rewards.jobs import (
     WantsTests,
     in_brief,
 )
+from acereason_trainer.rewards.nursery import Life, Nursery
 from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.stage import StageFailure
 
 _log = logging.getLogger(__name__)
 
 _START_SECONDS = 120.0
-_LOOK_AGAIN = 0.005
-"""Seconds of waiting at least, where a worker has nearly used its CPU time."""
+_LOOK_AGAIN, _LOOK_EVERY = 0.005, 0.25
+"""Seconds of waiting at least, where a worker has nearly used its CPU time, and at most."""
 
 
 class WorkerLost(Exception):
@@ -58,14 +55,14 @@ class OutOfTime(WorkerLost):
 
 
 class Worker:
-    """One process, started when it is first needed."""
+    """One checking process at a time, started when it is first needed."""
 
     def __init__(self, setup: Setup, seconds: float) -> None:
         self._setup = setup
         self._seconds = seconds
         self._cpu_seconds = setup.verifier.math_seconds if setup.kind == "math" else None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._connection: Connection | None = None
+        self._nursery: Nursery | None = None
+        self._life: Life | None = None
         self.notes: tuple[str, ...] = ()
         self.times_lost = 0
 
@@ -74,13 +71,15 @@ class Worker:
 
         Raises WorkerLost where that cannot be done, StageFailure for settings that it refuses.
         """
-        if self._process is not None:
+        if self._life is not None:
             return
         try:
-            self._spawn()
-        except OSError as e:
+            self._nursery = self._nursery or Nursery(self._setup)
+            self._life = self._nursery.begin()
+        except (EOFError, OSError) as e:
+            self.stop()
             raise WorkerLost(f"a checking process cannot be started ({e})") from e
-        answer = self._exchange(self._setup, _START_SECONDS)
+        answer = self._exchange(None, _START_SECONDS)
         if isinstance(answer, Refused):
             self.stop()
             raise StageFailure(ExitCode.BAD_CONFIGURATION, "BadReward", answer.sentence)
@@ -100,74 +99,81 @@ class Worker:
 
     def kill(self) -> None:
         """End the process; its own thread notices, and reaps it. Safe from any thread."""
-        if (process := self._process) is not None:
-            process.kill()
+        if (nursery := self._nursery) is not None:
+            nursery.kill()
 
     def stop(self) -> None:
-        """Kill the process, if it runs, and reap it."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """End the process, if it runs, and what it would be started from again."""
+        self._end_life()
+        if self._nursery is not None:
+            self._nursery.close()
+            self._nursery = None
 
-    def _spawn(self) -> None:
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "acereason_trainer.rewards.worker",
-                    str(theirs.fileno()),
-                    str(os.getpid()),
-                ],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                # A Ctrl-C at the terminal is for the runner, which stops the stage in order.
-                start_new_session=True,
-            )
-            self._connection = Connection(ours.detach())
+    def _end_life(self) -> int | None:
+        """End the checking process; its exit code."""
+        life, self._life = self._life, None
+        if life is None or self._nursery is None:
+            return None
+        life.connection.close()
+        try:
+            return self._nursery.end()
+        except (EOFError, OSError):
+            nursery, self._nursery = self._nursery, None
+            return nursery.close()
 
     def _exchange(
         self, message: object, seconds: float, cpu_seconds: float | None = None
     ) -> object:
-        assert self._connection is not None and self._process is not None
+        """The answer to a message; to None, what is said unasked."""
+        assert self._life is not None
         lost: WorkerLost
         try:
-            stop_at = None if cpu_seconds is None else self._cpu_used() + cpu_seconds
-            self._connection.send(message)
-            if self._answers(seconds, stop_at):
-                return self._connection.recv()
-            if stop_at is not None and self._cpu_used() >= stop_at:
+            stop_at = None if cpu_seconds is None else _cpu_used(self._life) + cpu_seconds
+            if message is not None:
+                self._life.connection.send(message)
+            if _answers(self._life, seconds, stop_at, cpu_seconds):
+                return self._life.connection.recv()
+            if stop_at is not None and _cpu_used(self._life) >= stop_at:
                 lost = OutOfTime(f"took more than {cpu_seconds:g} s of CPU time")
             else:
-                lost = WorkerLost(f"the checking process did not answer within {seconds:g} s")
+                lost = WorkerLost("the checking process hung")
+            self._end_life()
         except (EOFError, OSError):
-            code = self._process.wait()
+            code = self._end_life()
             lost = WorkerLost(f"the checking process ended with {code}", code)
-        self.stop()
         self.times_lost += 1
         raise lost
 
-    def _answers(self, seconds: float, stop_at: float | None) -> bool:
-        """Wait for an answer, or for the CPU clock of the worker to reach `stop_at`."""
-        assert self._connection is not None
-        if stop_at is None:
-            return self._connection.poll(seconds)
-        end = time.monotonic() + seconds
-        # A worker of one thread uses no more CPU time than passes by: rarely a second look.
-        while (left := min(stop_at - self._cpu_used(), end - time.monotonic())) > 0:
-            if self._connection.poll(max(left, _LOOK_AGAIN)):
-                return True
-        return False
 
-    def _cpu_used(self) -> float:
-        assert self._process is not None
-        # What clock_getcpuclockid(3) gives: the CPU clock of all threads of a process.
-        return time.clock_gettime((~self._process.pid << 3) | 2)
+def _answers(life: Life, seconds: float, stop_at: float | None, idle_limit: float | None) -> bool:
+    """Wait for an answer; False where the process reached `stop_at` on its CPU clock, did nothing
+    for `idle_limit` seconds, or took `seconds` in all."""
+    if stop_at is None or idle_limit is None:
+        return life.connection.poll(seconds)
+    now = time.monotonic()
+    end, idle = now + seconds, 0.0
+    while True:
+        used = _cpu_used(life)
+        left = min(stop_at - used, end - now, idle_limit - idle)
+        if left <= 0:
+            return False
+        # One thread uses no more CPU time than passes by: rarely a second look.
+        if life.connection.poll(min(max(left, _LOOK_AGAIN), _LOOK_EVERY)):
+            return True
+        since, now = now, time.monotonic()
+        # One that is ready to run and gets no processor is not idle.
+        if _cpu_used(life) == used and _is_asleep(life):
+            idle += now - since
+
+
+def _cpu_used(life: Life) -> float:
+    # What clock_getcpuclockid(3) gives: the CPU clock of all threads of a process.
+    return time.clock_gettime((~life.pid << 3) | 2)
+
+
+def _is_asleep(life: Life) -> bool:
+    stat = Path(f"/proc/{life.pid}/stat").read_text("latin-1")
+    return stat.rpartition(")")[2].split()[0] not in ("R", "D")
 
 
 class WorkerPool:

@@ -1,11 +1,16 @@
-"""A process that checks answers, one at a time, for as long as its trainer lives.
+"""A process that forks the process that checks answers, one at a time.
 
-Started by pool.py as `python -m acereason_trainer.rewards.worker FD PARENT`. The first message from
-the trainer says what kind of answers there will be (`Setup`); the answer to it is `Ready` or
-`Refused`. Then each job is answered by a Grade, or by the reason why there is none (jobs.py). The
-trainer kills the process when a job takes too long, so nothing here watches the clock.
+Started by nursery.py as `python -m acereason_trainer.rewards.worker FD PARENT`. It imports what is
+slow to import, then waits, forks, kills and reaps, as it is told; it has a single thread, so that
+no lock is held by anybody at a fork. A fork that has ended stays a zombie until its end is asked
+for, so that its number, by which the trainer reads its clock, is nobody else's.
+
+The fork first says `Ready` or `Refused`; then each job is answered by a Grade, or by the reason why
+there is none (jobs.py). The trainer has it killed when a job takes too long, so nothing here
+watches the clock.
 """
 
+import gc
 import importlib
 import os
 import resource
@@ -15,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
 from typing import Any
 
 from acereason_trainer.processes import die_with_parent
@@ -45,14 +51,60 @@ numbers. Their deadline is CPU time, so this changes no verdict."""
 
 
 def main() -> None:
-    """Serve until the trainer closes the connection or dies."""
-    connection, parent = Connection(int(sys.argv[1])), int(sys.argv[2])
+    """Fork whenever asked to, until the trainer closes the connection or dies."""
+    control, parent = Connection(int(sys.argv[1])), int(sys.argv[2])
     die_with_parent(parent)
-    # The expected outputs are in here: no program may read this process's memory.
+    # The expected outputs will be in a fork: no program may read its memory.
     walls.set_inspectable(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    setup: Setup = connection.recv()
+    setup: Setup = control.recv()
     sys.path[:] = setup.path
+    _import_what_is_slow(setup)
+    gc.collect()
+    gc.freeze()  # else the first collection of every fork would copy what they share
+    connection = _in_each_fork(control)
+    if connection is not None:
+        _serve(connection, setup)
+
+
+def _in_each_fork(control: Connection) -> Connection | None:
+    """Returns once in each fork, with its connection; in the nursery at the end, with None."""
+    nursery = os.getpid()
+    try:
+        while control.recv():
+            descriptor = recv_handle(control)
+            try:
+                pid = os.fork()
+            except OSError as e:
+                os.close(descriptor)
+                control.send(str(e))
+                continue
+            if pid == 0:
+                die_with_parent(nursery)
+                control.close()
+                return Connection(descriptor)
+            os.close(descriptor)
+            control.send(pid)
+            control.recv()
+            os.kill(pid, signal.SIGKILL)
+            control.send(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    except EOFError:
+        pass
+    return None
+
+
+def _import_what_is_slow(setup: Setup) -> None:
+    if setup.kind == "math":
+        # numpy, which sympy imports, would start threads of its own.
+        os.environ["OPENBLAS_NUM_THREADS"] = "1"
+        from acereason_trainer.rewards import sympy_latex, toolkit  # noqa: F401
+
+        # The parser learns as it reads; every fork begins with what it learnt here.
+        sympy_latex.symbols(r"\sum_{k=1}^{n} a_k + \frac{\sqrt{k}}{\sin x}")
+
+
+def _serve(connection: Connection, setup: Setup) -> None:
+    """Check what comes over the connection until the trainer closes it."""
     try:
         grade, ready = _GRADERS[setup.kind](setup)
     except ImportRefused as e:
@@ -75,11 +127,10 @@ Grader = Callable[[Any], Reply]
 
 
 def _math(setup: Setup) -> tuple[Grader, Ready]:
-    # Half of a second to import, which no answer's deadline should pay.
-    from acereason_trainer.rewards import sympy_latex, toolkit
+    # Nobody but a math worker imports sympy.
+    from acereason_trainer.rewards import toolkit
     from acereason_trainer.rewards.symbolic import symbolically_same
 
-    sympy_latex.symbols("x")
     resource.setrlimit(resource.RLIMIT_AS, (_MATH_MEMORY, _MATH_MEMORY))
     os.nice(_MATH_NICENESS)
 
