@@ -135,10 +135,4 @@ def feed(operator: Operator, event: Event) -> None:
     """A watch event as `watching.py` hands it on."""
     if event.kind not in (RUN, JOB, POD):
         return
-    operator.heard(event.kind)
-    if event.type == "DELETED":
-        run = operator.seen.take_deletion(event.kind, event.object)
-    else:
-        run = operator.seen.take(event.kind, event.object, streamed=True)
-    if run is not None:
-        operator.queue.add(run)
+    operator.hear(event.kind, event.type, event.object)

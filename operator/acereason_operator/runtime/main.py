@@ -17,7 +17,7 @@ from acereason_operator.cluster.api_server import ApiServer
 from acereason_operator.runtime.metrics import Metrics
 from acereason_operator.runtime.operator import Operator
 from acereason_operator.runtime.settings import Settings, WrongSettings, read_settings
-from acereason_operator.runtime.watching import Login, registry_for, watch
+from acereason_operator.runtime.watching import Login, Watches
 
 _log = logging.getLogger(__name__)
 
@@ -44,8 +44,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 async def run(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT, or until the watches end by themselves, which is a failure."""
-    stop, stop_watching = asyncio.Event(), asyncio.Event()
+    """Run until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     metrics = Metrics()
     async with (
         await _api_server(settings, metrics) as api,
@@ -53,31 +55,15 @@ async def run(settings: Settings) -> int:
     ):
         identity = f"{socket.gethostname()}_{token_hex(4)}"
         operator = Operator(settings, api, lease_api, identity, _lease_namespace(settings), metrics)
-        _end_on_signals(stop)
-        starting = asyncio.create_task(operator.start())
-        await _first(starting, stop)
-        watching: asyncio.Task[None] | None = None
+        watches = Watches(settings.namespace, operator.hear, _login(settings))
+        await _first(asyncio.create_task(operator.start()), stop)
         if not stop.is_set():
-            registry = registry_for(
-                operator.seen,
-                operator.relist,
-                operator.queue.add,
-                operator.heard,
-                _login(settings),
-            )
-            ready = asyncio.Event()
-            watching = asyncio.create_task(
-                watch(registry, settings.namespace, stop_watching, ready), name="watches"
-            )
-            await _first(watching, ready)
-            _end_on_signals(stop)  # Kopf has put its own handlers there
-            await _first(watching, stop)
+            watches.start()
+            await stop.wait()
         _log.info("ends: running reconciles are finished, the Lease is given back")
         await operator.stop()
-        stop_watching.set()
-        if watching is not None:
-            await watching
-        return 0 if stop.is_set() else FAILED
+        await watches.stop()
+    return 0
 
 
 async def _first(task: "asyncio.Task[None]", event: asyncio.Event) -> None:
@@ -87,12 +73,6 @@ async def _first(task: "asyncio.Task[None]", event: asyncio.Event) -> None:
     waiting.cancel()
     if task.done():
         task.result()
-
-
-def _end_on_signals(stop: asyncio.Event) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
 
 
 async def _api_server(settings: Settings, metrics: Metrics) -> ApiServer:

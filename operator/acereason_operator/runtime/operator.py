@@ -1,6 +1,6 @@
 """The operator as one object: what it is made of, how it starts, and how it ends.
 
-It works against any Cluster and is fed through `seen`, so a test runs it whole without a watch;
+It works against any Cluster and is fed through `hear`, so a test runs it whole without a watch;
 `main.py` adds the API server and Kopf.
 
 Order of a start: probes, the first lists (the cache is filled), workers and election, watches.
@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from acereason_operator.cluster.protocol import Cluster, ClusterError, Kind
+from acereason_operator.cluster.protocol import Cluster, ClusterError, Kind, Object
 from acereason_operator.cluster.rendering import Rendering
 from acereason_operator.cluster.views import run_of
 from acereason_operator.planner.context import Context
@@ -100,9 +100,17 @@ class Operator:
         self._others: list[asyncio.Task[None]] = []
         metrics.show_runs(self.seen.states)
 
-    def heard(self, kind: Kind) -> None:
-        """A watch told of something."""
+    def hear(self, kind: Kind, type_: str | None, whole: Object) -> None:
+        """A watch tells of an event; its type is None where the object was listed as it began."""
         self._heard[kind] = _time()
+        if type_ is None and self.seen.was_streamed(kind, whole):
+            self.relist.soon(kind)
+        if type_ == "DELETED":
+            run = self.seen.take_deletion(kind, whole)
+        else:
+            run = self.seen.take(kind, whole, streamed=True)
+        if run is not None:
+            self.queue.add(run)
 
     async def start(self) -> None:
         """Start everything, the cache filled. Raises OSError where the probes' port is taken."""

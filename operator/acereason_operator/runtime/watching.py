@@ -5,13 +5,15 @@ on an object. What Kopf would compute and keep for the handlers that are not use
 object's essence on every event) is switched off. Objects reach the cache as they come, a run that
 has news goes into the queue, and all further work is the queue's.
 
-Kopf runs in the operator's own event loop. A thread of its own would gain nothing (there is one
-interpreter lock) and would put a switch of threads between an event and its reconcile. When Kopf
-ends it cancels what was started in the loop after it, so it is started and ended last.
+Kopf runs in a thread and an event loop of its own. It ends as a whole where a watch gets an answer
+that it does not expect (a 500 of a server that is being restarted), and cancels whatever was
+started in its loop meanwhile, also inside other people's connections. Here that ends nothing else:
+it is started again, and the lists keep the cache right until then.
 """
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
@@ -20,12 +22,17 @@ import kopf
 from acereason_operator.api.run import GROUP
 from acereason_operator.cluster.labels import MANAGED
 from acereason_operator.cluster.protocol import JOB, POD, RUN, Kind, Object
-from acereason_operator.runtime.relist import Relist
-from acereason_operator.runtime.seen import RunKey, Seen
 
-SERVER_TIMEOUT = 300.0
-"""Seconds after which the API server ends a watch, which then goes on where it was: a connection
+_log = logging.getLogger(__name__)
+
+SERVER_TIMEOUT = 300
+"""Seconds (whole ones: it is sent as it stands) after which the API server ends a watch, which
+then goes on where it was: a connection
 that has silently died does not live longer."""
+AGAIN = 2.0
+"""Seconds after which watches that ended begin anew."""
+ENDING = 10.0
+"""Seconds that the thread gets to end; the process does not wait for it longer."""
 IDLE = 0.2
 """Seconds that Kopf keeps the task of an object after its last event. Its default of 5 s holds
 thousands of idle tasks after a list."""
@@ -87,16 +94,56 @@ def watch_settings() -> kopf.OperatorSettings:
     return settings
 
 
-def registry_for(
-    seen: Seen,
-    relist: Relist,
-    changed: Callable[[RunKey], None],
-    heard: Callable[[Kind], None],
-    login: Login,
-) -> kopf.OperatorRegistry:
-    """Handlers that feed the cache. heard: called for every event of a kind. login: asked for
-    credentials at the start, and again when the API server does not take them any more."""
+Hear = Callable[[Kind, str | None, Object], None]
+"""Called in the operator's loop with each event: kind, type (None: listed) and object."""
 
+
+class Watches:
+    """Kopf in its thread."""
+
+    def __init__(self, namespaces: Sequence[str], hear: Hear, login: Login) -> None:
+        """namespaces: empty for the whole cluster. login: asked for credentials at the start, and
+        again when the API server does not take them any more; runs in the thread's loop. Needs the
+        operator's running event loop."""
+        self._namespaces = namespaces
+        self._registry = _registry(asyncio.get_running_loop(), hear, login)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watches", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Watch no more."""
+        self._stop.set()
+        if not self._thread.is_alive():
+            return
+        await asyncio.to_thread(self._thread.join, ENDING)
+
+    def _run(self) -> None:
+        logging.getLogger("kopf").setLevel(logging.ERROR)
+        while not self._stop.is_set():
+            try:
+                asyncio.run(self._watch())
+            except Exception as error:  # noqa: BLE001 whatever ends Kopf, watching goes on
+                _log.warning("the watches ended and begin anew: %s", error)
+            self._stop.wait(AGAIN)
+
+    async def _watch(self) -> None:
+        await kopf.operator(
+            registry=self._registry,
+            settings=watch_settings(),
+            standalone=True,
+            clusterwide=not self._namespaces,
+            namespaces=list(self._namespaces),
+            stop_flag=self._stop,
+        )
+
+
+def _registry(
+    loop: asyncio.AbstractEventLoop, hear: Hear, login: Login
+) -> kopf.OperatorRegistry:  # fmt: skip
     registry = kopf.OperatorRegistry()
 
     async def on_login(**_: Any) -> kopf.ConnectionInfo:
@@ -104,49 +151,15 @@ def registry_for(
 
     kopf.on.login(registry=registry, id="login")(on_login)
     for kind in (RUN, JOB, POD):
-        handler = _handler(kind, seen, relist, changed, heard)
-        kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=kind.plural)(
-            handler
+        listen = kopf.on.event(
+            kind.group, kind.version, kind.plural, registry=registry, id=kind.plural
         )
+        listen(_handler(kind, loop, hear))
     return registry
 
 
-async def watch(
-    registry: kopf.OperatorRegistry,
-    namespaces: Sequence[str],
-    stop: asyncio.Event,
-    ready: asyncio.Event,
-) -> None:
-    """Watch until `stop` is set. Sets `ready` once everything of Kopf's is started."""
-    logging.getLogger("kopf").setLevel(logging.WARNING)
-    await kopf.operator(
-        registry=registry,
-        settings=watch_settings(),
-        standalone=True,
-        clusterwide=not namespaces,
-        namespaces=list(namespaces),
-        stop_flag=stop,
-        ready_flag=ready,
-    )
-
-
-def _handler(
-    kind: Kind,
-    seen: Seen,
-    relist: Relist,
-    changed: Callable[[RunKey], None],
-    heard: Callable[[Kind], None],
-) -> Callable[..., Any]:
+def _handler(kind: Kind, loop: asyncio.AbstractEventLoop, hear: Hear) -> Callable[..., Any]:
     async def on_event(event: Any, **_: Any) -> None:
-        whole: Object = event["object"]
-        heard(kind)
-        if event["type"] is None and seen.was_streamed(kind, whole):
-            relist.soon(kind)
-        if event["type"] == "DELETED":
-            run = seen.take_deletion(kind, whole)
-        else:
-            run = seen.take(kind, whole, streamed=True)
-        if run is not None:
-            changed(run)
+        loop.call_soon_threadsafe(hear, kind, event["type"], event["object"])
 
     return on_event
