@@ -8,10 +8,18 @@ import os
 import pytest
 
 from tests.controlplane.fixtures import control_plane
+from tests.controlplane.programs import programs
 
 __all__ = ["control_plane"]  # fixtures of every test
 
 _skipped: list[str] = []
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build a control plane's programs before the clock of the first test that needs one runs."""
+    needed = any("control_plane" in getattr(item, "fixturenames", ()) for item in session.items)
+    if needed and not session.config.option.collectonly:
+        programs()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

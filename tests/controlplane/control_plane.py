@@ -91,7 +91,8 @@ class ControlPlane:
     ) -> Any:
         """JSON answer of the API server, as the administrator unless a token is given.
 
-        Raises urllib.error.HTTPError for a refusal, TimeoutError after `timeout` seconds.
+        Raises urllib.error.HTTPError for a refusal, another OSError where none comes within
+        `timeout` seconds.
         """
         request = urllib.request.Request(
             f"{self.url}{path}",
@@ -264,7 +265,7 @@ class ControlPlane:
         try:
             self.request("GET", path)
         except urllib.error.HTTPError as error:
-            if error.code == 404:
+            if error.code in (404, 429):  # 429: its cache is still being filled
                 return False
             raise
         return True

@@ -86,6 +86,9 @@ def _same_field(info: FieldInfo, one: str, other: str) -> str:
         return f"(has({one}) && has({other}) ? {same} : {absent_or_default})"
     if _always_there(info):
         return same
+    if info.default_factory is list:
+        filled = [f"(has({it}) && {it}.size() > 0)" for it in (one, other)]
+        return f"{filled[0]} == {filled[1]} && (!has({one}) || !has({other}) || {same})"
     return f"has({one}) == has({other}) && (!has({one}) || {same})"
 
 
