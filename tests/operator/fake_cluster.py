@@ -12,10 +12,10 @@ they raise is raised to the caller. A call that fails in `before` had no effect;
 """
 
 import inspect
+import marshal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 from uuid import UUID
@@ -52,6 +52,7 @@ EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 Key = tuple[Kind, str, str]
 Objects = list[Object]
 Answer = TypeVar("Answer")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -179,19 +180,19 @@ class FakeCluster:
     ) -> Object:
         """Somebody else changes an object, status included. `change` gets a copy to change."""
         old = self._objects[kind, namespace, name]
-        new = deepcopy(old)
+        new = _copied(old)
         change(new)
         return self._store(kind, new, old)
 
     def one(self, kind: Kind, namespace: str, name: str) -> Object:
         """An object as it is. Raises KeyError."""
-        return deepcopy(self._objects[kind, namespace, name])
+        return _copied(self._objects[kind, namespace, name])
 
     def all(self, kind: Kind, **labels: str) -> Objects:
         """Objects of a kind by namespace and name; `labels` by their last part (`stage="sft"`)."""
         found = [o for (k, _, _), o in sorted(self._objects.items(), key=_by_name) if k == kind]
         wanted = {f"acereason.dev/{name}": value for name, value in labels.items()}
-        return [deepcopy(o) for o in found if _selected(o, wanted)]
+        return [_copied(o) for o in found if _selected(o, wanted)]
 
     def remove(
         self,
@@ -206,7 +207,7 @@ class FakeCluster:
         grace: seconds, of a Pod; its own grace period unless given. 0 does not wait for a kubelet.
         """
         old = self._objects[kind, namespace, name]
-        body = deepcopy(old)
+        body = _copied(old)
         meta = body["metadata"]
         finalizers = [f for f in meta.get("finalizers", []) if f not in (FOREGROUND, ORPHAN)]
         finalizers += {"Foreground": [FOREGROUND], "Orphan": [ORPHAN]}.get(propagation, [])
@@ -223,7 +224,7 @@ class FakeCluster:
     def restart_watches(self) -> Iterator[Event]:
         """What a new watch from the beginning tells: everything there is, as ADDED."""
         for (kind, _, _), body in sorted(self._objects.items(), key=_by_name):
-            yield Event("ADDED", kind, deepcopy(body))
+            yield Event("ADDED", kind, _copied(body))
 
     @property
     def version(self) -> str:
@@ -246,7 +247,7 @@ class FakeCluster:
         return answer
 
     def _get(self, kind: Kind, namespace: str, name: str) -> Object | None:
-        return deepcopy(self._objects.get((kind, namespace if kind.namespaced else "", name)))
+        return _copied(self._objects.get((kind, namespace if kind.namespaced else "", name)))
 
     def _list(
         self,
@@ -256,7 +257,7 @@ class FakeCluster:
         fields: Mapping[str, str],
     ) -> Listing:
         found = [
-            deepcopy(body)
+            _copied(body)
             for (k, ns, _), body in sorted(self._objects.items(), key=_by_name)
             if k == kind and (namespace is None or not kind.namespaced or ns == namespace)
             if _selected(body, labels)
@@ -265,7 +266,7 @@ class FakeCluster:
         return Listing(tuple(found), self.version)
 
     def _create(self, kind: Kind, body: Object) -> Object:
-        body = deepcopy(body)
+        body = _copied(body)
         meta = body["metadata"]
         key = self._key(kind, meta)
         if kind.namespaced and key[1] not in self.namespaces:
@@ -289,7 +290,7 @@ class FakeCluster:
         manager = "operator"
         old = self._objects.get(key)
         before = self._applied.get((key, manager), {})
-        self._applied[key, manager] = deepcopy(body)
+        self._applied[key, manager] = _copied(body)
         if old is None:
             return self._create(kind, body)
         return self._store(kind, _applied_to(old, before, body), old)
@@ -301,7 +302,7 @@ class FakeCluster:
             raise NotFound(f'{kind.plural} "{key[2]}" not found', 404)
         _same_version(old, body)
         kept = ("uid", "creationTimestamp", "generation")
-        new = deepcopy(body)
+        new = _copied(body)
         new["metadata"] |= {n: old["metadata"][n] for n in kept if n in old["metadata"]}
         return self._store(kind, new, old)
 
@@ -311,7 +312,7 @@ class FakeCluster:
         if old is None:
             raise NotFound(f'{RUN.plural} "{key[2]}" not found', 404)
         _same_version(old, run)
-        return self._store(RUN, {**deepcopy(old), "status": deepcopy(status)}, old)
+        return self._store(RUN, {**_copied(old), "status": _copied(status)}, old)
 
     def _store(self, kind: Kind, body: Object, old: Object | None) -> Object:
         """Keep a form of an object and tell the watchers, unless nothing has changed."""
@@ -319,34 +320,34 @@ class FakeCluster:
         if kind.namespaced:
             meta.setdefault("namespace", "default")
         if old is not None and _said(body) == _said(old):
-            return deepcopy(old)
+            return _copied(old)
         if "deletionTimestamp" in meta and not meta.get("finalizers"):
             ended = kind != POD or meta["deletionGracePeriodSeconds"] == 0
             if ended:
                 self._drop(kind, body)
-                return deepcopy(body)
+                return _copied(body)
         if old is not None and kind in WITH_GENERATION and body.get("spec") != old.get("spec"):
             meta["generation"] += 1
         self._version += 1
         meta["resourceVersion"] = self.version
         body |= {"apiVersion": kind.api_version, "kind": kind.kind}
-        self._objects[self._key(kind, meta)] = deepcopy(body)
-        self._tell(Event("ADDED" if old is None else "MODIFIED", kind, deepcopy(body)))
-        return deepcopy(body)
+        self._objects[self._key(kind, meta)] = _copied(body)
+        self._tell(Event("ADDED" if old is None else "MODIFIED", kind, _copied(body)))
+        return _copied(body)
 
     def _drop(self, kind: Kind, body: Object) -> None:
         key = self._key(kind, body["metadata"])
         del self._objects[key]
         self._applied.pop((key, "operator"), None)
         self._version += 1
-        last = deepcopy(body)
+        last = _copied(body)
         last["metadata"]["resourceVersion"] = self.version
         self._tell(Event("DELETED", kind, last))
 
     def _tell(self, event: Event) -> None:
         for told in self.deliver(event):
             for watcher in list(self.watchers):
-                watcher(deepcopy(told))
+                watcher(replace(told, object=_copied(told.object)))
 
     @staticmethod
     def _grace(kind: Kind, body: Object) -> int:
@@ -370,9 +371,15 @@ async def _hooked(hook: Hook, call: Call) -> None:
         await waited
 
 
+def _copied(value: Value) -> Value:
+    """A copy of JSON, twenty times as fast as a deepcopy, which was most of the tests' time."""
+    copy: Value = marshal.loads(marshal.dumps(value))
+    return copy
+
+
 def _of_body(verb: str, kind: Kind, body: Object) -> Call:
     meta = body["metadata"]
-    return Call(verb, kind, meta.get("namespace") or "", meta["name"], deepcopy(body))
+    return Call(verb, kind, meta.get("namespace") or "", meta["name"], _copied(body))
 
 
 def _same_version(old: Object, new: Object) -> None:
@@ -393,10 +400,10 @@ def _said(body: Object) -> Object:
 def _applied_to(old: Any, before: Any, new: Any) -> Any:
     """Server-side apply for one manager: what was applied before and is no more goes."""
     if not isinstance(old, dict) or not isinstance(new, dict):
-        return deepcopy(new)
+        return _copied(new)
     before = before if isinstance(before, dict) else {}
     out = {
-        name: deepcopy(value) for name, value in old.items() if name in new or name not in before
+        name: _copied(value) for name, value in old.items() if name in new or name not in before
     }
     for name, value in new.items():
         out[name] = _applied_to(old.get(name), before.get(name), value)

@@ -101,6 +101,8 @@ class Controllers:
         """What a container does on SIGTERM."""
         self.schedulable: Callable[[Object], bool] = lambda pod: True
         """Whether there is room for a pod."""
+        self.pod_ip = "10.0.0.1"
+        """Address of every pod; empty where nobody shall ask them anything."""
         self._names = 0
         for i in range(nodes):
             cluster.put(NODE, {"metadata": {"name": f"node-{i}"}})
@@ -314,7 +316,7 @@ class Controllers:
         elif deleted:
             self.end(pod, self.on_stop(pod) if phase == "Running" else End(137))
         elif phase == "Pending":
-            self._edit(POD, pod, lambda body: _start(body, self._now()))
+            self._edit(POD, pod, lambda body: _start(body, self.pod_ip, self._now()))
         elif (end := self.script(pod)) is not None:
             self.end(pod, end)
 
@@ -401,12 +403,12 @@ def _exit_code(pod: Object, container: str | None) -> int | None:
     return None
 
 
-def _start(pod: Object, now: str) -> None:
+def _start(pod: Object, ip: str, now: str) -> None:
     names = [c["name"] for c in pod["spec"]["containers"]]
     pod["status"] |= {
         "phase": "Running",
         "startTime": now,
-        "podIP": "10.0.0.1",
+        "podIP": ip,
         "containerStatuses": [
             {"name": name, "state": {"running": {"startedAt": now}}} for name in names
         ],
