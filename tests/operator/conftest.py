@@ -1,0 +1,45 @@
+"""Tests that take `on: Scene` are scenarios: they are played all at once (`scenarios/play.py`), and
+each test tells the outcome of its own."""
+
+import inspect
+import os
+from functools import partial
+from typing import Any
+
+import pytest
+from scenarios.play import Outcomes, outcomes
+
+
+@pytest.fixture(scope="session")
+def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
+    """The outcomes of all scenarios that this session has collected."""
+    found = {
+        item.nodeid: partial(item.obj, **_parameters(item))
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and _is_scenario(item.obj)
+    }
+    folder = tmp_path_factory.getbasetemp()
+    return outcomes(found, folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
+
+
+@pytest.fixture
+def on(played: Outcomes, request: pytest.FixtureRequest) -> str:
+    """How the scenario of this test failed; empty where it did not."""
+    return played.failures.get(request.node.nodeid, played.operator)
+
+
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """A scenario was played before: tell how it ended."""
+    if not _is_scenario(pyfuncitem.obj):
+        return None
+    if failure := pyfuncitem.funcargs["on"]:
+        pytest.fail(failure, pytrace=False)
+    return True
+
+
+def _is_scenario(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) and "on" in inspect.signature(function).parameters
+
+
+def _parameters(item: pytest.Function) -> dict[str, Any]:
+    return item.callspec.params if hasattr(item, "callspec") else {}

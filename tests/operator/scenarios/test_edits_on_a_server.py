@@ -1,0 +1,196 @@
+"""What people do to runs, on a real API server: suspend, edit, delete."""
+
+import asyncio
+
+import pytest
+from acereason_operator.cluster.api_server import path_of
+from acereason_operator.cluster.protocol import CLAIM, NETWORK_POLICY, SERVICE, Object
+from fake_controllers import stage_file_of
+from scenarios.live_api import Refusal
+from scenarios.scene import TRAINS, TWO_NODES, Scene, attempt_of
+
+SECOND = {**TRAINS, "name": "second", "sft": {"learningRate": 1e-6}}
+
+
+async def test_a_suspended_run_gives_everything_back_and_goes_on_from_its_state(on: Scene) -> None:
+    on.hold = {"train"}
+    await on.apply()
+    (pod,) = await on.seen_running()
+    state = on.saves(pod, step=21)
+    await on.suspend()
+    await on.holds("Suspended")
+    assert "set it to false to go on" in await on.described()
+    assert "Suspended" in await on.kubectl("get", "arr", "r")
+    await on.until(lambda: not on.pods() and not on.jobs(phase="train"))
+    await on.costs_nothing()
+    await on.go_on()
+    (pod,) = await on.running(attempt=2)
+    prepared = stage_file_of(pod).prepared
+    assert prepared is not None
+    assert prepared.resume == state
+    assert not any(on.stage().spent.dump().values()), "nobody pays"
+    on.release("train")
+    await on.holds("Complete")
+
+
+async def test_a_suspended_stage_waits_alone(on: Scene) -> None:
+    held = {**SECOND, "suspend": True}
+    await on.apply(stages=[TRAINS, held])
+    await on.reaches("Suspended", "second")
+    assert on.stage().state == "Complete"
+    text = await on.described()
+    assert "held back: second" in text
+    assert not on.jobs("second")
+    await on.edit(lambda spec: spec["stages"][1].update(suspend=False))
+    await on.holds("Complete")
+
+
+async def test_a_finished_stage_cannot_be_edited(on: Scene) -> None:
+    on.hold = {"second"}
+    await on.apply(stages=[TRAINS, SECOND])
+    await on.reaches("Complete")
+    with pytest.raises(Refusal, match="sft of a stage that has finished cannot be edited"):
+        await on.edit(lambda spec: spec["stages"][0]["sft"].update(learningRate=1e-7))
+    await on.edit(lambda spec: spec["stages"][0].update(retries={"user": 9}))
+    on.release("second")
+    await on.holds("Complete")
+    assert on.stage().attempts == 1
+
+
+async def test_an_edit_of_the_running_stage_starts_it_again_under_a_new_key(on: Scene) -> None:
+    on.hold = {"train"}
+    await on.apply()
+    (pod,) = await on.seen_running()
+    old = on.stage().key
+    on.saves(pod, step=30)
+    await on.edit(lambda spec: spec["stages"][0].update(sft={"learningRate": 1e-6}))
+    (pod,) = await on.running(attempt=2)
+    prepared = stage_file_of(pod).prepared
+    assert prepared is not None
+    assert prepared.key != old
+    assert prepared.resume is None, "what the old settings made is another work's"
+    assert not on.pods(attempt=1)
+    on.release("train")
+    await on.holds("Complete")
+    assert on.stage().key == prepared.key
+
+
+async def test_an_edit_that_keeps_the_key_leaves_the_attempt_alone(on: Scene) -> None:
+    on.hold = {"train"}
+    await on.apply()
+    await on.seen_running()
+    await on.edit(lambda spec: spec["stages"][0].update(image="trainer:2"))
+    generation = on.run()["metadata"]["generation"]
+    await on.until(lambda: on.status().observed_generation == generation)
+    on.release("train")
+    await on.holds("Complete")
+    assert on.stage().attempts == 1
+
+
+async def test_a_later_stage_may_be_edited_added_and_taken_away(on: Scene) -> None:
+    on.hold = {"train"}
+    await on.apply(stages=[TRAINS, SECOND])
+    await on.seen_running()
+
+    def other(spec: Object) -> None:
+        spec["stages"][1:] = [{**SECOND, "name": "third", "sft": {"learningRate": 1e-5}}]
+
+    await on.edit(other)
+    on.release("train")
+    await on.holds("Complete")
+    assert [s.name for s in on.status().stages] == ["train", "third"]
+    assert on.stage().attempts == 1
+
+
+async def test_a_failed_run_goes_on_after_an_edit(on: Scene) -> None:
+    on.hold = {"second"}
+    await on.apply(stages=[TRAINS, {**SECOND, "retries": {"user": 0}}])
+    (pod,) = await on.seen_running("second")
+    await on.end(pod, 1, message="rank 0: NaN in the data")
+    await on.holds("Failed")
+    on.release("second")
+    await on.edit(lambda spec: spec["stages"][1].update(sft={"learningRate": 1e-7}))
+    await on.holds("Complete")
+    assert not on.is_("Failed")
+    assert on.stage().attempts == 1, "the first stage's result stands"
+
+
+async def test_a_failed_run_goes_on_when_its_retries_are_raised(on: Scene) -> None:
+    on.hold = {"train"}
+    await on.apply(stages=[{**TRAINS, "retries": {"user": 0}}])
+    (pod,) = await on.seen_running()
+    state = on.saves(pod, step=9)
+    await on.end(pod, 1, message="rank 0: the disk was full")
+    await on.holds("Failed")
+    await on.edit(lambda spec: spec["stages"][0].update(retries={"user": 1}))
+    (pod,) = await on.running(attempt=2)
+    prepared = stage_file_of(pod).prepared
+    assert prepared is not None
+    assert prepared.resume == state
+    on.release("train")
+    await on.holds("Complete")
+
+
+async def test_a_finished_runs_jobs_go_after_its_time_to_live(on: Scene) -> None:
+    await on.apply(ttlAfterFinished="3s")
+    await on.holds("Complete")
+    assert on.jobs(), "not before"
+    await on.until(lambda: not on.jobs() and not on.pods())
+    assert on.status().stages[0].artifact, "what they said is kept"
+    await on.costs_nothing()
+
+
+async def test_what_a_run_owns_goes_with_it_and_its_claim_stays(on: Scene) -> None:
+    on.hold = {"train"}
+    template = {"name": "store", "storage": "1Gi"}
+    await on.apply(storage={"claimTemplate": template}, stages=[TWO_NODES])
+    await on.seen_running(pods=2)
+    for kind in (SERVICE, NETWORK_POLICY, CLAIM):
+        assert (await on.api.call("GET", path_of(kind, on.namespace)))["items"]
+    await on.kubectl("delete", "arr", "r", "--timeout=60s")
+    await on.until(lambda: not on.jobs() and not on.pods())
+    for kind in (SERVICE, NETWORK_POLICY):
+        await _gone(on, path_of(kind, on.namespace))
+    claims = await on.api.call("GET", path_of(CLAIM, on.namespace))
+    assert [claim["metadata"]["name"] for claim in claims["items"]] == ["store"]
+    assert "ownerReferences" not in claims["items"][0]["metadata"]
+
+
+async def test_a_run_that_is_made_again_finds_what_the_deleted_one_published(on: Scene) -> None:
+    await on.apply()
+    await on.holds("Complete")
+    await on.kubectl("delete", "arr", "r", "--timeout=60s")
+    await on.until(lambda: not on.jobs())
+    await on.apply()
+    await on.holds("Complete")
+    assert on.stage().state == "Reused"
+
+
+async def test_another_run_reuses_what_has_the_same_key(on: Scene) -> None:
+    """And costs no train phase for it."""
+    await on.apply("first", stages=[TRAINS, SECOND])
+    await on.holds("Complete", "first")
+    other = {**SECOND, "sft": {"learningRate": 1e-7}}
+    await on.apply("other", stages=[{**TRAINS, "name": "same"}, {**other, "name": "new"}])
+    await on.holds("Complete", "other")
+    assert on.stage("same", "other").state == "Reused"
+    assert on.stage("same", "other").artifact == on.stage("train", "first").artifact
+    assert on.stage("new", "other").state == "Complete"
+    assert [attempt_of(job) for job in on.jobs("same")] == [1]
+    assert not on.jobs("same", "train")
+
+
+async def test_a_run_that_this_cluster_cannot_serve_says_so(on: Scene) -> None:
+    await on.apply(storage={"directory": "/data"})
+    await on.holds("Failed")
+    text = await on.described()
+    assert "is a directory of one machine" in text
+    assert "use spec.storage.claim" in text
+    assert not on.jobs()
+    await on.costs_nothing()
+
+
+async def _gone(on: Scene, path: str) -> None:
+    """The garbage collector has been there. (Nobody watches these kinds.)"""
+    while (await on.api.call("GET", path))["items"]:
+        await asyncio.sleep(0.3)

@@ -1,0 +1,30 @@
+"""Runs that go well, on a real API server."""
+
+from operators import FOUR_STAGES
+from scenarios.scene import TRAINS, Scene, stage_of
+
+
+async def test_a_run_of_four_stages_goes_from_one_to_the_next(on: Scene) -> None:
+    await on.apply(stages=FOUR_STAGES)
+    await on.kubectl("wait", "--for=condition=Complete", "arr/r", "--timeout=90s")
+    status = on.status()
+    assert [s.state for s in status.stages] == ["Complete"] * 4
+    assert [stage_of(job) for job in on.jobs(phase="train")] == [s["name"] for s in FOUR_STAGES]
+    assert status.progress == "4/4"
+    await on.costs_nothing()
+
+
+async def test_a_stage_waits_for_all_that_it_needs(on: Scene) -> None:
+    left, right = ({**TRAINS, "name": name, "needs": []} for name in ("left", "right"))
+    last = {**TRAINS, "name": "last", "needs": ["left", "right"]}
+    on.hold = {"left", "right"}
+    await on.apply(stages=[left, right, last])
+    await on.seen_running("left")
+    await on.seen_running("right")
+    assert on.stage("last").message == "needs left, right"
+    on.release("left")
+    await on.reaches("Complete", "left")
+    await on.until(lambda: on.stage("last").message == "needs right")
+    assert not on.jobs("last")
+    on.release("right")
+    await on.holds("Complete")
