@@ -13,7 +13,7 @@ QUICKSTART_DATA := build/quickstart/data
 SMOLLM2 := build/smollm2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint lock generate kubectl-yaml controlplane chaos bench-quickstart bench-rewards smollm2 bench-smollm2
+.PHONY: help setup quickstart test lint lock generate kubectl-yaml controlplane chaos bench-operator bench-quickstart bench-rewards smollm2 bench-smollm2
 
 help:  ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -64,6 +64,9 @@ controlplane: setup  ## A real API server to play with, until Ctrl-C (the first 
 
 chaos: setup $(QUICKSTART_DATA)  ## Kill runner and stage at 20 random moments; the metrics must not change
 	$(BIN)/python -m benchmarks.chaos --mean-life 20
+
+bench-operator: setup  ## The operator's latency, cost and memory with 1,000 runs on a real API server
+	$(BIN)/python -m benchmarks.operator
 
 bench-quickstart: setup $(QUICKSTART_DATA)  ## Quickstart over 3 seeds with its control arm
 	$(BIN)/python -m benchmarks.quickstart
