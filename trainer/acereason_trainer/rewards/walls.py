@@ -5,6 +5,11 @@ needs to compute, read its input and write its output, and refuses every other o
 processes, no signals to anybody else, no change of files' owners or modes. Landlock refuses every
 path but the interpreter's libraries (read only). Neither can be taken down again.
 
+The kernel looks through a new filter once for every system call there is, which takes longer than a
+fork. So the filter is in two halves, of which the stricter answer counts: the zygote puts up the
+long one for itself and all its forks, and each fork a short one that refuses what only the zygote
+may do.
+
 Runs inside the zygote, which has no site-packages: the standard library only.
 """
 
@@ -135,14 +140,26 @@ _ALLOWED: dict[str, tuple[int | None, int | None]] = {
 # values). What is left out of fcntl and ioctl can name a process that gets signals (F_SETOWN,
 # F_SETSIG, FIOSETOWN): any process of the same user could be killed that way.
 _SELF, _NULL = 0xFFFFFFFF, 0xFFFFFFFE
-_OF_ITSELF: dict[str, tuple[int, int, int, tuple[int, ...]]] = {
-    "kill": (62, 129, 0, (_SELF, 0)),
-    "tgkill": (234, 131, 0, (_SELF,)),
-    "prlimit64": (302, 261, 0, (_SELF, 0)),
+_Guarded = dict[str, tuple[int, int, int, tuple[int, ...]]]
+_ALLOWED_FOR: _Guarded = {
     "fcntl": (72, 25, 1, (0, 1, 2, 3, 4, 1030)),  # F_DUPFD ... F_SETFL, F_DUPFD_CLOEXEC
     # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
     "ioctl": (16, 29, 1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),
     "sendto": (44, 206, 4, (_NULL,)),  # no address: to the other end of a pair
+}
+# What a program may do to itself, and the zygote to its programs.
+_OF_ITSELF: _Guarded = {
+    "kill": (62, 129, 0, (_SELF, 0)),
+    "tgkill": (234, 131, 0, (_SELF,)),
+    "prlimit64": (302, 261, 0, (_SELF, 0)),
+}
+# What the zygote does and a program may not.
+_ZYGOTE_ONLY: dict[str, tuple[int, int | None]] = {
+    "setsid": (112, 157),
+    "fork": (57, None),
+    "recvmsg": (47, 212),
+    "prctl": (157, 167),
+    "landlock_restrict_self": (446, 446),
 }
 _CLONE = (56, 220)
 _CLONE_THREAD = 0x00010000
@@ -164,27 +181,36 @@ _RIGHTS_BY_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 <<
 _RIGHTS_NEWEST = (1 << 16) - 1
 
 
-def system_call_filter(own_pid: int) -> bytes:
-    """The seccomp program for a process `own_pid`; empty where the machine is unknown."""
-    return _filter_template().replace(struct.pack("I", _SELF), struct.pack("I", own_pid))
-
-
-@functools.cache
-def _filter_template() -> bytes:
-    """The program, with `_SELF` in the places of the process's own number.
+def filter_for_zygote() -> bytes:
+    """The long half of the filter; empty where the machine is unknown.
 
     Anything that is not allowed fails with ENOSYS, so that the C library falls back as it does on
     an old kernel.
     """
-    if platform.machine() not in _ARCHITECTURES:
+    column = _column()
+    if column is None:
         return b""
-    column, architecture = _ARCHITECTURES[platform.machine()]
-    program = [
-        _op(_LOAD, _ARCH_AT),
-        _op(_JUMP_EQUAL, architecture, 1, 0),
-        _op(_RETURN, _RET_KILL),
-        _op(_LOAD, _NUMBER_AT),
-    ]
+    allowed = [numbers[column] for numbers in _ALLOWED.values()]
+    allowed += [numbers[column] for numbers in _ZYGOTE_ONLY.values()]
+    allowed += [entry[column] for entry in _OF_ITSELF.values()] + [_CLONE[column]]
+    program = _beginning()
+    for entry in _ALLOWED_FOR.values():
+        program += _guarded(entry[column], entry[2], entry[3])
+    return b"".join(program + _search(sorted(n for n in allowed if n is not None)))
+
+
+def filter_for_program(own_pid: int) -> bytes:
+    """The short half, for a process `own_pid`; empty where the machine is unknown."""
+    return _program_template().replace(struct.pack("I", _SELF), struct.pack("I", own_pid))
+
+
+@functools.cache
+def _program_template() -> bytes:
+    """The short half, with `_SELF` in the places of the process's own number."""
+    column = _column()
+    if column is None:
+        return b""
+    program = _beginning()
     for entry in _OF_ITSELF.values():
         program += _guarded(entry[column], entry[2], entry[3])
     program += [
@@ -194,15 +220,30 @@ def _filter_template() -> bytes:
         _op(_RETURN, _RET_ALLOW),
         _op(_RETURN, _RET_ERRNO | errno.EPERM),
     ]
-    allowed = sorted(
-        numbers[column] for numbers in _ALLOWED.values() if numbers[column] is not None
-    )
-    program += _search(allowed)
-    return b"".join(program)
+    for numbers in _ZYGOTE_ONLY.values():
+        number = numbers[column]
+        if number is not None:
+            program += [_op(_JUMP_EQUAL, number, 0, 1), _op(_RETURN, _RET_ERRNO | errno.ENOSYS)]
+    return b"".join([*program, _op(_RETURN, _RET_ALLOW)])
+
+
+def _column() -> int | None:
+    """Of the tables, for this machine."""
+    return _ARCHITECTURES.get(platform.machine(), (None, 0))[0]
+
+
+def _beginning() -> list[bytes]:
+    """System calls of another architecture have other numbers: they kill."""
+    return [
+        _op(_LOAD, _ARCH_AT),
+        _op(_JUMP_EQUAL, _ARCHITECTURES[platform.machine()][1], 1, 0),
+        _op(_RETURN, _RET_KILL),
+        _op(_LOAD, _NUMBER_AT),
+    ]
 
 
 def _search(allowed: list[int]) -> list[bytes]:
-    """Binary search: the kernel walks through a new filter once for every system call there is."""
+    """Binary search among the numbers that are allowed."""
     if len(allowed) == 1:
         return [
             _op(_JUMP_EQUAL, allowed[0], 0, 1),

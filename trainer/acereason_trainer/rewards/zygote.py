@@ -132,9 +132,11 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     _open_streams()
-    standing = _walls_that_stand(ruleset)
     # What is made once here need not be made in every fork.
-    walls.system_call_filter(os.getpid()), _bare()
+    walls.filter_for_program(os.getpid()), _bare()
+    standing = _walls_that_stand(ruleset)
+    if standing["seccomp"] and not walls.restrict_system_calls(walls.filter_for_zygote()):
+        raise SystemExit("the kernel took half of the system call filter, and not the other half")
     _answer(channel, {"walls": standing})
     gc.freeze()
     while request := _receive(channel):
@@ -197,7 +199,7 @@ def _walls_that_stand(ruleset: int | None) -> dict[str, bool]:
 
 def _put_up_walls(ruleset: int | None) -> tuple[bool, bool]:
     paths = ruleset is not None and walls.restrict_paths(ruleset)
-    calls = walls.restrict_system_calls(walls.system_call_filter(os.getpid()))
+    calls = walls.restrict_system_calls(walls.filter_for_program(os.getpid()))
     return paths, calls
 
 
