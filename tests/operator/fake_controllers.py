@@ -177,9 +177,9 @@ class Controllers:
     # The Job controller
 
     def _sync_job(self, job: Object) -> None:
-        pods = self._pods_of(job)
         if "deletionTimestamp" in job["metadata"] or _is(job, "Complete") or _is(job, "Failed"):
             return
+        pods = self._pods_of(job)
         if job["spec"].get("suspend"):
             self._suspend(job, pods)
             return
@@ -302,6 +302,8 @@ class Controllers:
     def _run(self, pod: Object) -> None:
         node = pod["spec"].get("nodeName")
         phase, deleted = pod["status"]["phase"], "deletionTimestamp" in pod["metadata"]
+        if phase in ENDED and not deleted:
+            return
         if not node and deleted and phase not in ENDED:
             # No kubelet will; the pod garbage collector does.
             self._edit(POD, pod, lambda body: body["status"].update(phase="Failed"))
@@ -311,8 +313,7 @@ class Controllers:
         ):
             return
         if phase in ENDED:
-            if deleted:
-                self._remove(POD, pod, grace=0)
+            self._remove(POD, pod, grace=0)
         elif deleted:
             self.end(pod, self.on_stop(pod) if phase == "Running" else End(137))
         elif phase == "Pending":

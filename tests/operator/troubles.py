@@ -75,6 +75,8 @@ class Ending:
     """Without times."""
     jobs: Counter[str]
     """How often a Job of each name was made."""
+    stopped: frozenset[str]
+    """Jobs whose deletion an operator asked for before the run was complete."""
     artifacts: frozenset[str]
     objects: tuple[tuple[str, str], ...]
     """(kind, name) of all that is in the cluster besides Events, nodes and the Lease."""
@@ -96,6 +98,7 @@ class Replica:
         self._goes_on = asyncio.Event()
         self._goes_on.set()
         self._unheard: list[Event] = []
+        self._missed: list[Event] = []
         cluster = world.cluster
         context = copy_context()
         context.run(_replica.set, self)
@@ -156,11 +159,19 @@ class Replica:
     def watch_anew(self) -> None:
         """Its watches begin anew after a gap: told is what there is, and nothing of deletions."""
         self.deaf = False
+        self._missed.clear()
         for event in list(self.world.cluster.restart_watches()):
             if event.kind not in WATCHED:
                 continue
             if self.operator.seen.was_streamed(event.kind, event.object):
                 self.operator.relist.soon(event.kind)
+            self._hear(event)
+
+    def watch_on(self) -> None:
+        """Its watches go on where they fell silent: told is all that was missed."""
+        self.deaf = False
+        missed, self._missed = self._missed, []
+        for event in missed:
             self._hear(event)
 
     async def through(self, call: Call, side: Side) -> None:
@@ -179,7 +190,10 @@ class Replica:
             await asyncio.Event().wait()
 
     def _tell(self, event: Event) -> None:
-        if event.kind not in WATCHED or self.deaf:
+        if event.kind not in WATCHED:
+            return
+        if self.deaf:
+            self._missed.append(event)
             return
         loop = asyncio.get_running_loop()
         for seconds, told in self.deliver(event):
@@ -219,8 +233,8 @@ class TroubledWorld(World):
     server_is_up: bool = True
     made: Counter[str] = field(default_factory=Counter)
     """Jobs, as often as they were made."""
-    removed: list[tuple[str, str]] = field(default_factory=list)
-    """(Job, state of the run) of each deletion that an operator asked for."""
+    stopped: set[str] = field(default_factory=set)
+    """Jobs whose deletion an operator asked for before the run was complete."""
     _changes: int = 0
     """Of all that the cluster or people could react to."""
     _rested_at: int = -1
@@ -266,7 +280,7 @@ class TroubledWorld(World):
         self._rested_at = before
         return self._changes != before
 
-    async def live(self, holds: Callable[[], object], within: float = 1800.0) -> None:
+    async def live(self, holds: Callable[[], object], within: float = 7200.0) -> None:
         """Let time pass until something holds."""
         loop = asyncio.get_running_loop()
         end, pause = loop.time() + within, 0.05
@@ -282,8 +296,12 @@ class TroubledWorld(World):
 
     def is_over(self) -> bool:
         """Whether the run is complete and its Jobs are removed."""
-        gone = not self.cluster.all(JOB) and not self.cluster.all(POD)
-        return gone and is_true(self.status(), "Complete")
+        done = is_true(self.status(), "Complete")
+        return done and not self.cluster.all(JOB) and not self.cluster.all(POD)
+
+    def pods(self) -> set[str]:
+        """uids of all Pods."""
+        return {pod["metadata"]["uid"] for pod in self.cluster.all(POD)}
 
     async def ending(self) -> Ending:
         """What is left once the story is over and some lists have been made since."""
@@ -294,6 +312,7 @@ class TroubledWorld(World):
         return Ending(
             status=timeless(self.cluster.one(RUN, "default", "r")["status"]),
             jobs=self.made,
+            stopped=frozenset(self.stopped),
             artifacts=frozenset(self.store.artifacts),
             objects=tuple(
                 (kind.kind, body["metadata"]["name"])
@@ -316,7 +335,7 @@ class TroubledWorld(World):
             raise Unreachable("connection refused")
         await replica.through(call, side)
         if side == "before" and (call.verb, call.kind) == ("delete", JOB):
-            self.removed.append((call.name, self.status().state))
+            self.stopped |= set() if is_true(self.status(), "Complete") else {call.name}
 
     def _note(self, event: Event) -> None:
         self._changes += event.kind not in (LEASE, EVENT)
@@ -382,16 +401,36 @@ def told_in_jumping_time(story: Callable[[], Awaitable[Any]]) -> Any:
     return in_jumping_time(whole())
 
 
+@dataclass(frozen=True)
+class Moment:
+    """One side of one call of the operator's."""
+
+    number: int
+    """Of the call, from 0."""
+    call: str
+    side: Side
+    as_of: tuple[str, float]
+    """resourceVersion of the last change, and the time: what a killed operator leaves behind."""
+
+
 @cache
-def undisturbed() -> tuple[Ending, tuple[str, ...]]:
-    """The ending of the story without any trouble, and the calls that the operator made until it
-    was over, in order."""
+def undisturbed() -> tuple[Ending, tuple[Moment, ...]]:
+    """The ending of the story without any trouble, and what the operator did until it was over, in
+    order."""
+    moments: list[Moment] = []
 
-    async def story() -> tuple[Ending, tuple[str, ...]]:
+    async def story() -> Ending:
         world = TroubledWorld.begin()
-        await world.live(world.is_over)
-        calls = tuple(named(call) for call in world.cluster.calls)
-        return await world.ending(), calls
+        count = -1
 
-    found: tuple[Ending, tuple[str, ...]] = told_in_jumping_time(story)
-    return found
+        def note(replica: Replica, call: Call, side: Side) -> None:
+            nonlocal count
+            count += side == "before"
+            as_of = (world.cluster.version, asyncio.get_running_loop().time())
+            if not world.is_over():
+                moments.append(Moment(count, named(call), side, as_of))
+
+        world.fault = note
+        return await world.ending()
+
+    return told_in_jumping_time(story), tuple(moments)
