@@ -162,12 +162,22 @@ def test_pods_that_a_queue_took_back_are_no_evidence() -> None:
 
 
 def test_a_pod_of_an_earlier_admission_that_goes_late_is_no_evidence() -> None:
+    """Its deletion was asked for before, however long its grace period lasts."""
     cache, job = seen(), a_job(1)
     job["status"] = {"startTime": "2026-01-31T13:00:00Z"}
     cache.take(JOB, job)
     old = a_pod(2, phase="Running")
-    old["metadata"]["deletionTimestamp"] = "2026-01-31T12:30:00Z"
+    old["metadata"]["deletionTimestamp"] = "2026-01-31T13:30:00Z"
+    old["metadata"]["deletionGracePeriodSeconds"] = 3600
     cache.take_deletion(POD, old)
+    assert cache.pods(KEY, job) == []
+
+
+def test_a_job_that_is_let_go_has_no_evidence_until_its_controller_takes_note() -> None:
+    cache, job = seen(), a_job(1, suspend=False)
+    job["status"] = {"conditions": [{"type": "Suspended", "status": "True"}]}
+    cache.take(JOB, job)
+    cache.take_deletion(POD, a_pod(2, phase="Failed"))
     assert cache.pods(KEY, job) == []
 
 

@@ -57,7 +57,7 @@ def pod_view(pod: Object, phase: Phase, node_ready: Callable[[str], bool]) -> Po
         exit_code=end.get("exitCode") if end.get("reason") != _LOST else None,
         started_at=_time(end.get("startedAt")) or _running_since(status, CONTAINER[phase]),
         finished_at=_time(end.get("finishedAt")) or _ended_at(status),
-        terminating_since=_asked_to_end(meta),
+        terminating_since=asked_to_end(meta),
         result=result,
         # FallbackToLogsOnError: without a record, the message is the end of the log.
         log_tail="" if recorded else end.get("message") or "",
@@ -148,8 +148,9 @@ def _ended_at(status: Object) -> datetime | None:
     return next((_time(c.get("lastTransitionTime")) for c in told if c is not None), None)
 
 
-def _asked_to_end(meta: Object) -> datetime | None:
-    """`deletionTimestamp` is the moment at which the grace period is over."""
+def asked_to_end(meta: Object) -> datetime | None:
+    """When the deletion of a pod was asked for: `deletionTimestamp` is the moment at which the
+    grace period is over."""
     over = _time(meta.get("deletionTimestamp"))
     if over is None:
         return None

@@ -56,7 +56,7 @@ def job_view(
     of = meta["labels"]
     phase = PHASES[of[labels.PHASE]]
     finished = bool(condition(status, "Complete") or condition(status, "Failed"))
-    queued = bool(spec.get("suspend")) and not finished
+    queued = is_held_back(job) and not finished
     started = status.get("startTime")
     counted = [] if queued else [pod for pod in pods if not _of_an_earlier_start(pod, started)]
     views = tuple(pod_view(pod, phase, node_ready) for pod in sorted(counted, key=_name))
@@ -77,6 +77,12 @@ def job_view(
         progress=progress,
         prepare=next((record for record in records if record is not None), None),
     )
+
+
+def is_held_back(job: Object) -> bool:
+    """Whether a queue has a Job, or has just let it go: until the Job controller takes note, the
+    pods that are there are of an earlier admission."""
+    return bool(job["spec"].get("suspend") or condition(job.get("status") or {}, "Suspended"))
 
 
 def refused_view(action: CreateJob, error: ClusterError) -> JobView:

@@ -20,8 +20,10 @@ from collections.abc import AsyncIterable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from acereason_operator.cluster.pod_view import asked_to_end
 from acereason_operator.cluster.protocol import JOB, POD, RUN, Kind, Listing, Object
-from acereason_operator.planner.times import rfc3339
+from acereason_operator.cluster.views import is_held_back
+from acereason_operator.planner.times import parse_time, rfc3339
 from acereason_operator.runtime.remembered import remembered
 
 RunKey = tuple[str, str]
@@ -274,13 +276,12 @@ def _delivered(of_kind: _OfKind, version: int) -> None:
 
 
 def _of_this_admission(pod: Object, job: Object) -> bool:
-    """Whether a Pod that is gone was deleted since its Job last started. Times are RFC 3339 in UTC
-    and compare as text."""
-    if job["spec"].get("suspend"):
+    """Whether the deletion of a Pod that is gone was asked for since its Job last started."""
+    if is_held_back(job):
         return False
     metadata, started = pod["metadata"], job["status"].get("startTime")
-    ended_by = metadata.get("deletionTimestamp") or metadata.get("creationTimestamp", "")
-    return started is None or str(ended_by) >= str(started)
+    asked = asked_to_end(metadata) or parse_time(metadata["creationTimestamp"])
+    return started is None or asked >= parse_time(started)
 
 
 def _version(whole: Object) -> int:

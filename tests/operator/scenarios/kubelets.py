@@ -78,6 +78,8 @@ class Kubelets:
     failures: list[BaseException] = field(default_factory=list)
     _busy: dict[tuple[str, str], bool] = field(default_factory=dict)
     """Pods that somebody looks at; True: once more after that."""
+    _taken: dict[str, set[str]] = field(default_factory=dict)
+    """Nodes that pods of a Job were bound to."""
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
     _addresses: Iterator[str] = field(default_factory=_loopback)
     _server: web.AppRunner | None = None
@@ -233,15 +235,10 @@ class Kubelets:
     async def _bind(self, pod: Object, part: Part) -> None:
         """To the first node of its namespace that is alive and has no other pod of its Job."""
         meta = pod["metadata"]
-        job = meta["labels"][labels.JOB_NAME]
-        taken = {
-            other["spec"].get("nodeName")
-            for (namespace, _), other in self.api.objects[POD].items()
-            if namespace == meta["namespace"]
-            and other["metadata"]["labels"][labels.JOB_NAME] == job
-        }
+        taken = self._taken.setdefault(meta["labels"][labels.JOB_NAME] + meta["namespace"], set())
         names = (f"{meta['namespace']}-{i}" for i in range(100))
         node = next(name for name in names if name not in taken | part.dead)
+        taken.add(node)
         await self.make_node(node)
         path = f"{path_of(POD, meta['namespace'], meta['name'])}/binding"
         body = {"metadata": {"name": meta["name"]}, "target": {"kind": "Node", "name": node}}

@@ -24,6 +24,8 @@ from scenarios.live_api import MERGE, LiveApi
 
 TRAINS: dict[str, Any] = {"name": "train", "sft": {}, "inputs": {"data": {"path": "rows.jsonl"}}}
 """A stage that trains on one node."""
+STRICT = "?fieldValidation=Strict"
+"""As kubectl asks for: a misspelt field is refused, not dropped."""
 TWO_NODES = {**TRAINS, "nodes": 2}
 
 
@@ -69,7 +71,7 @@ class Scene:
         """A person makes a run, of one stage `train` unless told otherwise."""
         body = run_body(name, **{"stages": [TRAINS], **spec})
         body["metadata"]["namespace"] = self.namespace
-        made = await self.api.call("POST", path_of(RUN, self.namespace), body)
+        made = await self.api.call("POST", f"{path_of(RUN, self.namespace)}{STRICT}", body)
         seen, uid = self.api.objects[RUN], made["metadata"]["uid"]
         await self.until(lambda: uid in (run["metadata"]["uid"] for run in seen.values()))
 
@@ -79,7 +81,7 @@ class Scene:
         body = await self.api.call("GET", path)
         change(body["spec"])
         body["metadata"].pop("resourceVersion")
-        await self.api.call("PATCH", path, {"spec": body["spec"]}, MERGE)
+        await self.api.call("PATCH", path + STRICT, {"spec": body["spec"]}, MERGE)
 
     async def suspend(self) -> None:
         """A person holds the run back."""
@@ -141,6 +143,7 @@ class Scene:
                 job
                 for (namespace, _), job in self.api.objects[JOB].items()
                 if namespace == self.namespace
+                and labels.STAGE in (job["metadata"].get("labels") or {})
                 and stage in ("", stage_of(job))
                 and phase in ("", phase_of(job))
             ),

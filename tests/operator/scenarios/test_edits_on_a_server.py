@@ -9,7 +9,13 @@ from fake_controllers import stage_file_of
 from scenarios.live_api import Refusal
 from scenarios.scene import TRAINS, TWO_NODES, Scene, attempt_of
 
-SECOND = {**TRAINS, "name": "second", "sft": {"learningRate": 1e-6}}
+
+def rate(learning_rate: float) -> Object:
+    """Settings of another stage key."""
+    return {"optimizer": {"learningRate": learning_rate}}
+
+
+SECOND = {**TRAINS, "name": "second", "sft": rate(1e-6)}
 
 
 async def test_a_suspended_run_gives_everything_back_and_goes_on_from_its_state(on: Scene) -> None:
@@ -37,7 +43,8 @@ async def test_a_suspended_stage_waits_alone(on: Scene) -> None:
     held = {**SECOND, "suspend": True}
     await on.apply(stages=[TRAINS, held])
     await on.reaches("Suspended", "second")
-    assert on.stage().state == "Complete"
+    await on.reaches("Complete")
+    await on.holds("Suspended")
     text = await on.described()
     assert "held back: second" in text
     assert not on.jobs("second")
@@ -50,7 +57,7 @@ async def test_a_finished_stage_cannot_be_edited(on: Scene) -> None:
     await on.apply(stages=[TRAINS, SECOND])
     await on.reaches("Complete")
     with pytest.raises(Refusal, match="sft of a stage that has finished cannot be edited"):
-        await on.edit(lambda spec: spec["stages"][0]["sft"].update(learningRate=1e-7))
+        await on.edit(lambda spec: spec["stages"][0].update(sft=rate(1e-7)))
     await on.edit(lambda spec: spec["stages"][0].update(retries={"user": 9}))
     on.release("second")
     await on.holds("Complete")
@@ -63,7 +70,7 @@ async def test_an_edit_of_the_running_stage_starts_it_again_under_a_new_key(on: 
     (pod,) = await on.seen_running()
     old = on.stage().key
     on.saves(pod, step=30)
-    await on.edit(lambda spec: spec["stages"][0].update(sft={"learningRate": 1e-6}))
+    await on.edit(lambda spec: spec["stages"][0].update(sft=rate(1e-6)))
     (pod,) = await on.running(attempt=2)
     prepared = stage_file_of(pod).prepared
     assert prepared is not None
@@ -93,7 +100,7 @@ async def test_a_later_stage_may_be_edited_added_and_taken_away(on: Scene) -> No
     await on.seen_running()
 
     def other(spec: Object) -> None:
-        spec["stages"][1:] = [{**SECOND, "name": "third", "sft": {"learningRate": 1e-5}}]
+        spec["stages"][1:] = [{**SECOND, "name": "third", "sft": rate(1e-5)}]
 
     await on.edit(other)
     on.release("train")
@@ -109,7 +116,7 @@ async def test_a_failed_run_goes_on_after_an_edit(on: Scene) -> None:
     await on.end(pod, 1, message="rank 0: NaN in the data")
     await on.holds("Failed")
     on.release("second")
-    await on.edit(lambda spec: spec["stages"][1].update(sft={"learningRate": 1e-7}))
+    await on.edit(lambda spec: spec["stages"][1].update(sft=rate(1e-7)))
     await on.holds("Complete")
     assert not on.is_("Failed")
     assert on.stage().attempts == 1, "the first stage's result stands"
@@ -170,7 +177,7 @@ async def test_another_run_reuses_what_has_the_same_key(on: Scene) -> None:
     """And costs no train phase for it."""
     await on.apply("first", stages=[TRAINS, SECOND])
     await on.holds("Complete", "first")
-    other = {**SECOND, "sft": {"learningRate": 1e-7}}
+    other = {**SECOND, "sft": rate(1e-7)}
     await on.apply("other", stages=[{**TRAINS, "name": "same"}, {**other, "name": "new"}])
     await on.holds("Complete", "other")
     assert on.stage("same", "other").state == "Reused"

@@ -1,6 +1,9 @@
 """Runs that go well, on a real API server."""
 
+from acereason_operator.cluster.api_server import path_of
+from acereason_operator.cluster.protocol import RUN
 from operators import FOUR_STAGES
+from scenarios.live_api import MERGE
 from scenarios.scene import TRAINS, Scene, stage_of
 
 
@@ -28,3 +31,14 @@ async def test_a_stage_waits_for_all_that_it_needs(on: Scene) -> None:
     assert not on.jobs("last")
     on.release("right")
     await on.holds("Complete")
+
+
+async def test_a_run_that_others_write_all_the_time_is_carried_out_all_the_same(on: Scene) -> None:
+    """Whoever writes between the operator's look and its write makes it look again."""
+    await on.apply(stages=FOUR_STAGES)
+    path, count = path_of(RUN, on.namespace, "r"), 0
+    while not on.is_("Complete"):
+        count += 1
+        labelled = {"metadata": {"labels": {"touched": str(count)}}}
+        await on.api.call("PATCH", path, labelled, MERGE)
+    assert [s.attempts for s in on.status().stages] == [1] * 4
