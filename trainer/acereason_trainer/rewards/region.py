@@ -30,6 +30,7 @@ Merged = tuple[tuple[End, bool, End, bool], ...]
 
 _MINUS: Node = ("negate", ("constant", "oo"))
 _PLUS: Node = ("constant", "oo")
+_COMPLEX = ("z", "w")
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
 
 
@@ -80,8 +81,8 @@ def merged(pieces: Region) -> Merged | None:
 def variable(answer: Answer) -> str | None:
     """The unknown of a relation, or of the first one inside."""
     if answer.kind == "relation":
-        symbols = [p.tree for p in answer.parts if p.tree and p.tree[0] == "symbol"]
-        return symbols[0][1] if len(symbols) == 1 else None
+        unknown = _unknown(answer)
+        return unknown[2] if unknown else None
     return next((v for part in answer.parts if (v := variable(part))), None)
 
 
@@ -93,21 +94,53 @@ def _between(answer: Answer) -> Region | None:
     return (Piece(low, opening == "[", high, closing == "]"),)
 
 
+def _unknown(relation: Answer) -> tuple[int, str, str] | None:
+    """Where the unknown of a relation stands, as what (`symbol`, `negate`, `abs`: x, -x, |x|), and
+    its name. -a is one only where no x stands beside it.
+
+    |z| may be of a complex number, for which a ring is not two intervals.
+    """
+    trees = list(enumerate(part.tree for part in relation.parts))
+    plain = [(i, t[0], t[1]) for i, t in trees if t and t[0] == "symbol"]
+    within = [
+        (i, t[0], t[1][1])
+        for i, t in trees
+        if t and t[0] in ("negate", "abs") and t[1][0] == "symbol"
+    ]
+    found = plain or [u for u in within if u[1] == "negate" or u[2] not in _COMPLEX]
+    return found[0] if len(found) == 1 else None
+
+
 def _of_relation(answer: Answer) -> Region | None:
     trees = [part.tree for part in answer.parts]
-    if any(tree is None for tree in trees):
+    unknown, signs = _unknown(answer), answer.signs
+    if any(tree is None for tree in trees) or unknown is None or len(trees) not in (2, 3):
         return None
-    unknown = [i for i, tree in enumerate(trees) if tree and tree[0] == "symbol"]
-    if len(unknown) != 1 or len(trees) not in (2, 3):
-        return None
+    place, form, _ = unknown
     if len(trees) == 3:
-        left, right = answer.signs
-        if unknown != [1]:
+        if place != 1:
             return None
-        sides = [_side(_TURNED[left], trees[0]), _side(right, trees[2])]
-        return _all_of(sides, alternatives=False) if all(sides) else None
-    sign = answer.signs[0] if unknown == [0] else _TURNED[answer.signs[0]]
-    return _side(sign, trees[1 - unknown[0]])
+        sides = [_side(_TURNED[signs[0]], trees[0]), _side(signs[1], trees[2])]
+        found: Region | None = _all_of(sides, alternatives=False)
+    else:
+        found = _side(signs[0] if place == 0 else _TURNED[signs[0]], trees[1 - place])
+    if found is None or form == "symbol":
+        return found
+    if form == "negate":
+        return _mirrored(found)
+    positive = _all_of([found, _side(">=", ("number", Fraction(0)))], alternatives=False)
+    return None if positive is None else (*_mirrored(positive), *positive)
+
+
+def _mirrored(pieces: Region) -> Region:
+    """The same set on the other side of zero."""
+    return tuple(
+        Piece(_negated(p.high), p.high_in, _negated(p.low), p.low_in) for p in reversed(pieces)
+    )
+
+
+def _negated(tree: Node) -> Node:
+    return tree[1] if tree[0] == "negate" else ("negate", tree)
 
 
 def _side(sign: str, end: Node | None) -> Region:

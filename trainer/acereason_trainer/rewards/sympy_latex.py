@@ -44,10 +44,28 @@ def is_unevaluated(text: str) -> bool:
 
 
 def same_form(answer: Node, reference: Node) -> bool:
-    """Whether two tasks are written alike: none is ever carried out."""
+    """Whether two tasks are written alike, but for the order of terms and factors: none is ever
+    carried out."""
     if answer[0] != "latex" or reference[0] != "latex":
         return False
-    return bool(expression(answer[1]) == expression(reference[1]))
+    return _form(expression(answer[1])) == _form(expression(reference[1]))
+
+
+def _form(read: sympy.Basic) -> str:
+    if not read.args:
+        return str(sympy.srepr(read))
+    parts = [_form(part) for part in _members(read)]
+    if isinstance(read, sympy.Add | sympy.Mul):
+        parts.sort()
+    return f"{read.func.__name__}({', '.join(parts)})"
+
+
+def _members(read: sympy.Basic) -> list[sympy.Basic]:
+    """Arguments; a sum within a sum, or a product within a product, is not one of its own."""
+    if not isinstance(read, sympy.Add | sympy.Mul):
+        return list(read.args)
+    kind = sympy.Add if isinstance(read, sympy.Add) else sympy.Mul
+    return [m for part in read.args for m in (_members(part) if isinstance(part, kind) else [part])]
 
 
 def value_of(text: str, point: Mapping[str, Fraction]) -> Any:
