@@ -4,8 +4,11 @@ import asyncio
 import json
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from urllib.parse import urlsplit
 
 import pytest
 from acereason_operator.cluster import api_server
@@ -188,6 +191,48 @@ def test_nobody_there_is_unreachable() -> None:
                 await get(api)
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "why"),
+    [
+        ({"http_proxy": "http://127.0.0.1:{port}"}, "200", "the proxy is asked"),
+        ({"http_proxy": "http://127.0.0.1:{port}", "no_proxy": "127.0.0.2"}, "none", "not for it"),
+    ],
+)
+def test_a_proxy_of_the_environment_is_used(
+    environment: dict[str, str],
+    code: str,
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """Nobody listens where the kubeconfig says that the server is."""
+    file, counted = tmp_path / "kubeconfig", []
+    file.write_text(
+        json.dumps(
+            {
+                "current-context": "c",
+                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+                "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.2:9"}}],
+                "users": [{"name": "u", "user": {}}],
+            }
+        )
+    )
+
+    async def story(proxy: ApiServer) -> None:
+        port = urlsplit(proxy._api.configuration.host).port
+        for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value.format(port=port))
+        count = lambda verb, code: counted.append(f"{verb} {code}")  # noqa: E731
+        async with await ApiServer.from_kubeconfig(file, count) as api:
+            with suppress(Unreachable):
+                await get(api)
+
+    with_server(answering(200, POD_BODY), story)
+    assert counted == [f"get {code}"], why
 
 
 def test_every_call_is_one_request() -> None:
