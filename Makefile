@@ -11,9 +11,10 @@ UV := $(BIN)/uv
 SYNCED := $(VENV)/.synced
 QUICKSTART_DATA := build/quickstart/data
 SMOLLM2 := build/smollm2
+FUZZ_MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint lock generate kubectl-yaml controlplane chaos bench-operator bench-quickstart bench-rewards smollm2 bench-smollm2
+.PHONY: help setup quickstart test lint lock generate kubectl-yaml controlplane chaos fuzz soak bench-operator bench-quickstart bench-rewards smollm2 bench-smollm2
 
 help:  ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -67,6 +68,13 @@ chaos: setup $(QUICKSTART_DATA)  ## Kill runner and stage at 20 random moments; 
 
 bench-operator: setup  ## The operator's latency, cost and memory with 1,000 runs on a real API server
 	$(BIN)/python -m benchmarks.operator
+
+fuzz: setup  ## 10 minutes of made-up answers and programs, half each (FUZZ_MINUTES=5 of each)
+	$(BIN)/python -m tests.rewards.fuzz_math --minutes $(FUZZ_MINUTES)
+	$(BIN)/python -m tests.rewards.fuzz_code --minutes $(FUZZ_MINUTES)
+
+soak: setup  ## 10,000 hostile and ordinary programs in a row; nothing may be left behind
+	$(BIN)/python -m tests.rewards.soak_code --checks 10000
 
 bench-quickstart: setup $(QUICKSTART_DATA)  ## Quickstart over 3 seeds with its control arm
 	$(BIN)/python -m benchmarks.quickstart

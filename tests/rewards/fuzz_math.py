@@ -1,6 +1,6 @@
 r"""Fuzzing of extraction, normal forms and comparison: no crash, no hang, no verdict without cause.
 
-    python tests/rewards/fuzz_math.py --minutes 10
+    python -m tests.rewards.fuzz_math --minutes 10      (`make fuzz`: this and fuzz_code)
 
 Properties, in turn until the time is over, each with fresh examples of hypothesis:
 
