@@ -83,13 +83,13 @@ async def _measured(sizes: Sizes, logs: Path) -> dict[str, Any]:
 async def _bench(sizes: Sizes, logs: Path) -> AsyncIterator[Bench]:
     logs.mkdir(parents=True, exist_ok=True)
     with private_control_plane(FLAGS) as control_plane:
-        account = operator_account(control_plane)
-        namespace = control_plane.new_namespace("bench")
+        home, namespace = (control_plane.new_namespace(name) for name in ("operator", "bench"))
+        account = operator_account(control_plane, home)
         async with (
             cluster_of(control_plane) as cluster,
             Player(cluster, namespace) as player,
         ):
-            bench = Bench(control_plane, account, cluster, player, namespace, sizes, logs)
+            bench = Bench(control_plane, account, home, cluster, player, namespace, sizes, logs)
             try:
                 yield bench
             finally:

@@ -61,6 +61,8 @@ class Bench:
 
     control_plane: ControlPlane
     account: Account
+    home: str
+    """The operator's own namespace."""
     cluster: Cluster
     player: Player
     namespace: str
@@ -247,7 +249,7 @@ class Bench:
     async def _start(self, *words: str, leads: bool = True, ready: bool = True) -> OperatorProcess:
         """A replica; it is ready unless `ready` is false, and leads unless `leads` is."""
         log = self.logs / f"operator-{time.strftime('%H%M%S')}-{len(self._operators)}.log"
-        operator = OperatorProcess(self.account, log, self.player.port, *words)
+        operator = OperatorProcess(self.account, self.home, log, self.player.port, *words)
         self._operators.append(operator)
         if ready:
             await self._until(lambda r: (r.leads or not leads) and operator.is_ready(), operator)

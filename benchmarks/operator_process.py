@@ -18,7 +18,6 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.controlplane.control_plane import Account
-from tests.operator.scenarios.roles import HOME
 
 TICKS = os.sysconf("SC_CLK_TCK")
 QUEUE_WAIT = "acereason_workqueue_queue_duration_seconds"
@@ -49,14 +48,17 @@ class Reading:
 class OperatorProcess:
     """One replica, with the settings that it has by default unless `words` says otherwise."""
 
-    def __init__(self, account: Account, log: Path, metrics_port: int, *words: str) -> None:
+    def __init__(
+        self, account: Account, home: str, log: Path, metrics_port: int, *words: str
+    ) -> None:
+        """home: namespace of the Lease. metrics_port: where rank 0 of a stage serves."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
         self.log = log
         command = [
             *(sys.executable, "-m", "acereason_operator.runtime"),
-            *("--kubeconfig", str(account.kubeconfig), "--lease-namespace", HOME),
+            *("--kubeconfig", str(account.kubeconfig), "--lease-namespace", home),
             *("--trainer-image", "trainer:1", "--prepare-image", "operator:1"),
             *("--probe-host", "127.0.0.1", "--probe-port", str(self._port)),
             *("--metrics-port", str(metrics_port), *words),
