@@ -402,9 +402,7 @@ def _applied_to(old: Any, before: Any, new: Any) -> Any:
     if not isinstance(old, dict) or not isinstance(new, dict):
         return _copied(new)
     before = before if isinstance(before, dict) else {}
-    out = {
-        name: _copied(value) for name, value in old.items() if name in new or name not in before
-    }
+    out = {name: _copied(value) for name, value in old.items() if name in new or name not in before}
     for name, value in new.items():
         out[name] = _applied_to(old.get(name), before.get(name), value)
     return out

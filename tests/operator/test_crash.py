@@ -1,8 +1,8 @@
 """The operator is killed before and after every call that it makes: the end is the same.
 
-A new replica starts from nothing, waits until the Lease of the dead one is free, and goes on. `ACEREASON_DEEP=1`
-kills at every moment (here: at every one that differs, see `moments`), and draws ten times as many
-sequences of kills.
+A new replica starts from nothing, waits until the Lease of the dead one is free, and goes on.
+`ACEREASON_DEEP=1` kills at every moment (here: at every one that differs, see `moments`) and draws
+ten times as many sequences of kills.
 """
 
 import asyncio

@@ -138,9 +138,29 @@ def test_news_of_a_failed_key_end_its_wait() -> None:
         queue.add("a")
         await queue.take()
         queue.add("a")
-        queue.failed("a", at_least=17)
+        queue.failed("a")
         await queue.take()
         assert now() == 0
+
+    run(story())
+
+
+def test_news_of_a_key_do_not_end_the_patience_that_a_server_asked_for() -> None:
+    async def story() -> None:
+        queue: WorkQueue[str] = WorkQueue(STEADY)
+        queue.add("a")
+        await queue.take()
+        queue.add("a")
+        queue.failed("a", at_least=17)
+        await asyncio.sleep(5)
+        queue.add("a")
+        assert len(queue) == 0
+        await queue.take()
+        assert now() == pytest.approx(17)
+        queue.add("a")
+        queue.done("a")
+        await queue.take()
+        assert now() == pytest.approx(17), "after that it is a key like others"
 
     run(story())
 

@@ -21,12 +21,12 @@ from functools import cache
 from typing import Any, Literal
 
 from acereason_operator.cluster import labels
+from acereason_operator.cluster.conditions import condition
 from acereason_operator.cluster.protocol import (
     EVENT,
     JOB,
     LEASE,
     NETWORK_POLICY,
-    NODE,
     POD,
     RUN,
     SERVICE,
@@ -76,7 +76,7 @@ class Ending:
     jobs: Counter[str]
     """How often a Job of each name was made."""
     stopped: frozenset[str]
-    """Jobs whose deletion an operator asked for before the run was complete."""
+    """Jobs that had not ended when an operator asked for their deletion."""
     artifacts: frozenset[str]
     objects: tuple[tuple[str, str], ...]
     """(kind, name) of all that is in the cluster besides Events, nodes and the Lease."""
@@ -234,7 +234,7 @@ class TroubledWorld(World):
     made: Counter[str] = field(default_factory=Counter)
     """Jobs, as often as they were made."""
     stopped: set[str] = field(default_factory=set)
-    """Jobs whose deletion an operator asked for before the run was complete."""
+    """Jobs that had not ended when an operator asked for their deletion."""
     _changes: int = 0
     """Of all that the cluster or people could react to."""
     _rested_at: int = -1
@@ -335,7 +335,16 @@ class TroubledWorld(World):
             raise Unreachable("connection refused")
         await replica.through(call, side)
         if side == "before" and (call.verb, call.kind) == ("delete", JOB):
-            self.stopped |= set() if is_true(self.status(), "Complete") else {call.name}
+            self.stopped |= {call.name} & self._going_on()
+
+    def _going_on(self) -> set[str]:
+        """Names of Jobs that have not ended."""
+        return {
+            job["metadata"]["name"]
+            for job in self.cluster.all(JOB)
+            if not condition(job.get("status", {}), "Complete")
+            and not condition(job.get("status", {}), "Failed")
+        }
 
     def _note(self, event: Event) -> None:
         self._changes += event.kind not in (LEASE, EVENT)

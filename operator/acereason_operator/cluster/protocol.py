@@ -51,6 +51,8 @@ class ClusterError(Exception):
         super().__init__(sentence)
         self.status = status
         """HTTP status; None where there was no answer."""
+        self.retry_after: float | None = None
+        """Seconds for which the server asks to be left alone with this, where it does."""
 
 
 class AlreadyExists(ClusterError):
@@ -76,7 +78,6 @@ class Throttled(ClusterError):
     def __init__(self, sentence: str, retry_after: float | None) -> None:
         super().__init__(sentence, 429)
         self.retry_after = retry_after
-        """Seconds, where the server said so."""
 
 
 class Unreachable(ClusterError):

@@ -73,10 +73,10 @@ class Election:
     async def run(self) -> None:
         """Bid and renew for ever. Cancel it to stop."""
         while True:
-            await self._bid()
+            asked = await self._bid()
             self._show()
-            jitter = 1.0 + 0.2 * random.random()
-            await asyncio.sleep(self.times.retry if self.may_write() else self.times.retry * jitter)
+            jitter = 1.0 if self.may_write() else 1.0 + 0.2 * random.random()
+            await asyncio.sleep(max(self.times.retry * jitter, asked))
 
     async def release(self) -> None:
         """Hand the Lease back, so that the next replica need not wait it out."""
@@ -91,8 +91,9 @@ class Election:
         except (ClusterError, TimeoutError) as error:
             _log.info("the Lease was not released (%s); it runs out by itself", error)
 
-    async def _bid(self) -> None:
-        sent = _time()
+    async def _bid(self) -> float:
+        """Returns the seconds for which the server wants to be left alone."""
+        sent, asked = _time(), 0.0
         try:
             # A request may hang for longer than a Lease lasts.
             async with asyncio.timeout(self.times.deadline / 2):
@@ -101,6 +102,7 @@ class Election:
         except (Conflict, AlreadyExists):
             self._lease, held = None, False
         except (ClusterError, TimeoutError) as error:
+            asked = (error.retry_after or 0.0) if isinstance(error, ClusterError) else 0.0
             # Whether it took effect is not known: what was known of the Lease is no longer sure.
             self._lease, held = None, False
             _log.warning(
@@ -110,6 +112,7 @@ class Election:
             self._renewed_at = sent
             # The next bid may hang: that this one has run out shows without it.
             asyncio.get_running_loop().call_at(sent + self.times.deadline, self._show)
+        return asked
 
     async def _take(self) -> bool:
         """Renew, or take what is free; whether we hold it now."""

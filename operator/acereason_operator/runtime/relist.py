@@ -44,6 +44,9 @@ class Relist:
         default_factory=lambda: {kind: asyncio.Event() for kind in KINDS}
     )
 
+    _not_before: dict[Kind, float] = field(default_factory=dict)
+    """By the event loop's time: until when the server wants to be left alone with a list."""
+
     def soon(self, kind: Kind) -> None:
         """Have a kind listed now: its watch began anew."""
         self._soon[kind].set()
@@ -56,8 +59,11 @@ class Relist:
         self.filled = True
 
     async def one(self, kind: Kind) -> None:
-        """List a kind now. Raises ClusterError."""
+        """List a kind now, or once a server that asked for patience had it. Raises
+        ClusterError."""
         labels = None if kind == RUN else MANAGED
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._not_before.get(kind, 0.0) - loop.time())
         self._soon[kind].clear()
         try:
             scopes: Sequence[str | None] = self.namespaces or (None,)
@@ -68,7 +74,8 @@ class Relist:
                     self.metrics.corrected.labels(kind.plural).inc(len(found))
                 for run in found:
                     self.changed(run)
-        except ClusterError:
+        except ClusterError as error:
+            self._not_before[kind] = loop.time() + (error.retry_after or 0.0)
             self.metrics.relists.labels(kind.plural, "error").inc()
             raise
         self.metrics.relists.labels(kind.plural, "done").inc()

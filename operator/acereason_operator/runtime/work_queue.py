@@ -49,6 +49,8 @@ class WorkQueue(Generic[Key]):
     _again: set[Key] = field(default_factory=set)
     _later: dict[Key, asyncio.TimerHandle] = field(default_factory=dict)
     _failures: Counter[Key] = field(default_factory=Counter)
+    _not_before: dict[Key, float] = field(default_factory=dict)
+    """Until when a server wants to be left alone with a key."""
     _closed: bool = False
 
     def __len__(self) -> int:
@@ -66,13 +68,19 @@ class WorkQueue(Generic[Key]):
         return len(self._failures)
 
     def add(self, key: Key) -> None:
-        """Have a key looked at as soon as a worker is free."""
+        """Have a key looked at as soon as a worker is free and a server that asked for patience had
+        it."""
         if self._closed or key in self._since:
             return
         if key in self._working:
             self._again.add(key)
             return
-        self._since[key] = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        if (rest := self._not_before.get(key, now) - now) > 0:
+            self.add_after(key, rest)
+            return
+        self._not_before.pop(key, None)
+        self._since[key] = now
         self._ready.put_nowait(key)
 
     def add_after(self, key: Key, seconds: float) -> None:
@@ -106,9 +114,11 @@ class WorkQueue(Generic[Key]):
         self._give_back(key)
 
     def failed(self, key: Key, at_least: float = 0.0) -> None:
-        """A worker could not do its work: the key comes back after its backoff, or after the
-        `at_least` seconds that a server asked for, and at once where it was added meanwhile."""
+        """A worker could not do its work: the key comes back after its backoff, or at once where it
+        was added meanwhile; but not before the `at_least` seconds that a server asked for."""
         self._failures[key] += 1
+        if at_least > 0:
+            self._not_before[key] = asyncio.get_running_loop().time() + at_least
         wait = max(self.backoff.after(self._failures[key]), at_least)
         self._give_back(key)
         self.add_after(key, wait)

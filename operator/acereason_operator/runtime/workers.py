@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
-from acereason_operator.cluster.protocol import ClusterError, Conflict, Throttled
+from acereason_operator.cluster.protocol import ClusterError, Conflict
 from acereason_operator.runtime.guarded import NotLeading
 from acereason_operator.runtime.metrics import Metrics
 from acereason_operator.runtime.run_reader import UnreadableStatus
@@ -46,9 +46,12 @@ async def _one(
     except Conflict:
         queue.failed(key)
         return "conflict"
-    except (ClusterError, UnreadableStatus) as error:
-        asked = error.retry_after if isinstance(error, Throttled) else None
-        queue.failed(key, asked or 0.0)
+    except ClusterError as error:
+        queue.failed(key, error.retry_after or 0.0)
+        _log.warning("run %s: %s", "/".join(key), error)
+        return "error"
+    except UnreadableStatus as error:
+        queue.failed(key)
         _log.warning("run %s: %s", "/".join(key), error)
         return "error"
     except Exception:  # noqa: BLE001 a fault that one run brings to light must not stop the others
