@@ -9,8 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
 SYNCED := $(VENV)/.synced
-QUICKSTART_DATA := build/quickstart/data
-SMOLLM2 := build/smollm2
+# Stamps, touched last: what was interrupted half-way is made again.
+QUICKSTART_DATA := build/quickstart/.made
+SMOLLM2 := build/smollm2/.made
 FUZZ_MINUTES ?= 5
 
 .DEFAULT_GOAL := help
@@ -36,7 +37,7 @@ quickstart: setup $(QUICKSTART_DATA)  ## Train a tiny reasoner through every sta
 	$(BIN)/acereason run examples/quickstart.yaml
 
 $(QUICKSTART_DATA): $(wildcard examples/quickstart/*.py examples/tasks/*.py) | setup
-	$(BIN)/python -m examples.quickstart.make_data --out $@
+	$(BIN)/python -m examples.quickstart.make_data --out $(@D)/data
 	@touch $@
 
 test: setup lint  ## Lint and run every test
@@ -86,8 +87,8 @@ smollm2: setup $(SMOLLM2)  ## The same stages on a real pretrained model, SmolLM
 	$(BIN)/acereason run examples/smollm2-135m.yaml
 
 $(SMOLLM2): $(wildcard examples/smollm2/*.py examples/tasks/*.py) | setup
-	$(BIN)/python -m examples.smollm2.fetch --out $@/model
-	$(BIN)/python -m examples.smollm2.make_data --out $@/data
+	$(BIN)/python -m examples.smollm2.fetch --out $(@D)/model
+	$(BIN)/python -m examples.smollm2.make_data --out $(@D)/data
 	@touch $@
 
 bench-smollm2: setup $(SMOLLM2)  ## The same stages on SmolLM2-135M-Instruct

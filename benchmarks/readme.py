@@ -45,7 +45,8 @@ def _quickstart(result: Mapping[str, Any]) -> list[str]:
     return [
         f"Held-out accuracy in percent, avg@{first['samples']} over {first['problems']} problems "
         "of each kind, with its standard error over problems. The control arm spends RL's compute "
-        "on more SFT.",
+        f"on more SFT. Seed 0 alone on the machine took {result['seeds'][0]['rl']['seconds']:.0f} "
+        "s.",
         quickstart.table(dict(result)),
     ]
 
@@ -55,15 +56,16 @@ def _smollm2(result: Mapping[str, Any]) -> list[str]:
     return [
         "SmolLM2-135M-Instruct: held-out accuracy in percent with its standard error over "
         f"problems, avg@{first['samples']} over {first['problems']} math problems.",
-        smollm2.table(dict(result)),
+        *smollm2.table(dict(result)).split("\n\n"),
     ]
 
 
 def _chaos(result: Mapping[str, Any]) -> list[str]:
     kills, attempts = len(result["kills"]), sum(result["attempts"].values())
     equal = "were equal, bit for bit, to those of" if not result["differences"] else "differed from"
+    hit = sum(number > 1 for number in result["attempts"].values())
     return [
-        f"A shortened quickstart, killed {kills} times over {attempts} attempts of its "
+        f"A shortened quickstart, killed {kills} times over {attempts} attempts, in {hit} of its "
         f"{len(result['attempts'])} stages: all artifacts, curves and figures {equal} an "
         f"undisturbed run of {result['undisturbedSeconds']:.0f} s."
     ]
@@ -72,7 +74,7 @@ def _chaos(result: Mapping[str, Any]) -> list[str]:
 def _where(machine: Mapping[str, Any], name: str) -> str:
     return (
         f"Measured {machine['date']} on {machine['cores']} cores ({machine['processor']}), torch "
-        f"{machine['versions']['torch']}, by `make {COMMANDS[name]}`: "
+        f"{machine['versions']['torch']}, by `make {COMMANDS[name]}` at {machine['commit']}: "
         f"[results](benchmarks/results/{name}.json)."
     )
 

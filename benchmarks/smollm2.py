@@ -83,7 +83,8 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines) + (
         f"\n\nThe first math RL gains {gain['difference']:+.1f} points over its own SFT checkpoint "
         f"(paired bootstrap over {gain['problems']} problems, 95 % interval {gain['low']:+.1f} to "
-        f"{gain['high']:+.1f}); the whole run took {result['seconds'] / 60:.0f} minutes."
+        f"{gain['high']:+.1f}); the whole run took {result['seconds'] / 60:.0f} minutes. The "
+        "stages after it are a few steps each: they are there to show the path."
     )
 
 
