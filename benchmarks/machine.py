@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("acereason", "torch", "transformers", "numpy", "sympy", "pydantic")
+PACKAGES = ("acereason", "torch", "transformers", "numpy", "sympy", "pydantic", "kopf")
 
 
 def machine() -> dict[str, Any]:

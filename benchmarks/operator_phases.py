@@ -139,7 +139,6 @@ class Bench:
             await asyncio.sleep(SETTLES)
             with self._window(operator) as window:
                 await self.player.pace(self.sizes.rate, self.sizes.seconds)
-            grown = operator.resident_mib()
             await self._end(operator)
             operator = await self._start(ready=False)
             cold = await self._cold_start(operator, runs)
@@ -147,7 +146,6 @@ class Bench:
                 {
                     "runs": runs,
                     **window.found,
-                    "residentMib": round(grown, 1),
                     "coldStart": cold,
                 }
             )
@@ -350,6 +348,7 @@ class _Window:
                 (after.progress_reads - before.progress_reads) / seconds, 1
             ),
             "cpuSecondsPerStage": round(2 * cpu / ended, 4),
+            "residentMib": round(self._operator.resident_mib(), 1),
             "coresInUse": self._load.cores(cpu),
         }
 

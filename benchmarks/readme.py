@@ -1,4 +1,5 @@
-"""Figures in the README come from committed results: `make generate` writes them, a test compares.
+"""Figures in the README and in docs/performance.md come from committed results: `make generate`
+writes them, a test compares.
 
 A block is everything between `<!-- figures: NAME -->` and `<!-- end figures -->`, made from
 benchmarks/results/NAME.json; a result that is not there yet leaves its block empty.
@@ -11,31 +12,35 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from benchmarks import quickstart, rewards_tables, smollm2
+from benchmarks import operator_tables, quickstart, rewards_tables, smollm2
 
-README = Path("README.md")
+PAGES = (Path("README.md"), Path("docs/performance.md"))
 RESULTS = Path("benchmarks/results")
+KUBECTL = Path("docs/generated/kubectl")
 WIDTH = 100
+PRINTED = re.compile(r"(<!-- kubectl: ([\w-]+) -->\n).*?(<!-- end kubectl -->)", re.DOTALL)
 BLOCK = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- end figures -->)", re.DOTALL)
 
 
 def main() -> None:
-    """Write the README's figures."""
-    README.write_text(filled(README.read_text()))
+    """Write the figures of every page."""
+    for page in PAGES:
+        page.write_text(filled(page))
 
 
-def filled(text: str) -> str:
-    """The README's text with every block made anew."""
-    return BLOCK.sub(lambda block: block[1] + figures(block[2]) + block[3], text)
+def filled(page: Path) -> str:
+    """A page's text with every block made anew."""
+    up = "../" * (len(page.parts) - 1)
+    return BLOCK.sub(lambda b: b[1] + figures(b[2], up) + b[3], page.read_text())
 
 
-def figures(name: str) -> str:
-    """One block."""
-    path = RESULTS / f"{name}.json"
+def figures(name: str, up: str) -> str:
+    """One block. up: from the page's folder to the project's."""
+    path = RESULTS / f"{RESULT_OF.get(name, name)}.json"
     if not path.exists():
         return ""
     result = json.loads(path.read_text())
-    blocks = [*FORMS[name](result), _where(result["machine"], name)]
+    blocks = [*FORMS[name](result), _where(result["machine"], path, up)]
     lines = [b if b.startswith("|") else fill(b, WIDTH, break_on_hyphens=False) for b in blocks]
     return "\n\n".join(lines) + "\n"
 
@@ -71,11 +76,12 @@ def _chaos(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _where(machine: Mapping[str, Any], name: str) -> str:
+def _where(machine: Mapping[str, Any], path: Path, up: str) -> str:
+    command, package = COMMANDS[path.stem], PACKAGE.get(path.stem, "torch")
     return (
-        f"Measured {machine['date']} on {machine['cores']} cores ({machine['processor']}), torch "
-        f"{machine['versions']['torch']}, by `make {COMMANDS[name]}` at {machine['commit']}: "
-        f"[results](benchmarks/results/{name}.json)."
+        f"Measured {machine['date']} on {machine['cores']} cores ({machine['processor']}), "
+        f"{package} {machine['versions'][package]}, by `make {command}` at {machine['commit']}: "
+        f"[results]({up}{path})."
     )
 
 
@@ -84,13 +90,20 @@ FORMS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "smollm2": _smollm2,
     "chaos": _chaos,
     "rewards": rewards_tables.told,
+    "operator": operator_tables.told,
+    "operator-in-full": operator_tables.told_in_full,
 }
+RESULT_OF = {"operator-in-full": "operator"}
+"""Of blocks that are not named as their results are."""
 COMMANDS = {
     "quickstart": "bench-quickstart",
     "smollm2": "bench-smollm2",
     "chaos": "chaos",
     "rewards": "bench-rewards",
+    "operator": "bench-operator",
 }
+PACKAGE = {"operator": "kopf"}
+"""What the figures depend on most, where that is not torch."""
 
 
 if __name__ == "__main__":

@@ -1,12 +1,17 @@
-"""The README's figures are those of the committed results."""
+"""The figures on the project's pages are those of the committed results."""
 
 from pathlib import Path
 
-from benchmarks.readme import filled
+import pytest
 
-README = Path(__file__).parents[2] / "README.md"
+from benchmarks.readme import PAGES, filled
+
+ROOT = Path(__file__).parents[2]
 
 
-def test_the_readmes_figures_are_those_of_the_committed_results(monkeypatch):
-    monkeypatch.chdir(README.parent)
-    assert filled(README.read_text()) == README.read_text(), "run make generate"
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_a_pages_figures_are_those_of_the_committed_results(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert filled(page) == page.read_text(), "run make generate"
