@@ -2,14 +2,16 @@
 writes them, a test compares.
 
 A block is everything between `<!-- figures: NAME -->` and `<!-- end figures -->`, made from
-benchmarks/results/NAME.json; a result that is not there yet leaves its block empty.
+benchmarks/results/NAME.json; a result that is not there yet leaves its block empty. What kubectl
+prints stands between `<!-- kubectl: NAME -->` and `<!-- end kubectl -->`, as a test on a real API
+server has found it (docs/generated/kubectl/NAME.txt).
 """
 
 import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from textwrap import fill
+from textwrap import fill, indent
 from typing import Any
 
 from benchmarks import operator_tables, quickstart, rewards_tables, smollm2
@@ -31,7 +33,14 @@ def main() -> None:
 def filled(page: Path) -> str:
     """A page's text with every block made anew."""
     up = "../" * (len(page.parts) - 1)
-    return BLOCK.sub(lambda b: b[1] + figures(b[2], up) + b[3], page.read_text())
+    text = PRINTED.sub(lambda b: b[1] + printed(b[2]) + b[3], page.read_text())
+    return BLOCK.sub(lambda b: b[1] + figures(b[2], up) + b[3], text)
+
+
+def printed(name: str) -> str:
+    """What kubectl prints, as a block of code."""
+    text = (KUBECTL / f"{name}.txt").read_text(encoding="utf-8")
+    return indent("\n".join(line.rstrip() for line in text.splitlines()), "    ") + "\n"
 
 
 def figures(name: str, up: str) -> str:

@@ -4,10 +4,13 @@ each test tells the outcome of its own."""
 import inspect
 import os
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from scenarios.play import Outcomes, outcomes
+
+SCENARIOS = sorted((Path(__file__).parent / "scenarios").glob("test_*_on_a_server.py"))
 
 
 @pytest.fixture(scope="session")
@@ -18,8 +21,11 @@ def played(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         for item in request.session.items
         if isinstance(item, pytest.Function) and _is_scenario(item.obj)
     }
+    chosen = {Path(nodeid.partition("::")[0]).name for nodeid in found}
+    whole = not request.config.option.keyword and chosen == {file.name for file in SCENARIOS}
     folder = tmp_path_factory.getbasetemp()
-    return outcomes(found, folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder)
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    return outcomes(found, folder, whole=whole)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Every request that an API server got from an account: its own audit log."""
+"""Every request that an API server got from the operator: its own audit log."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from scenarios.roles import HOME, NAME
-
-USER = f"system:serviceaccount:{HOME}:{NAME}"
-
 POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
-    "rules": [{"level": "Metadata", "users": [USER]}, {"level": "None"}],
+    "rules": [
+        {"level": "None", "userGroups": ["system:serviceaccounts:kube-system", "system:masters"]},
+        {"level": "Metadata", "userGroups": ["system:serviceaccounts"]},
+        {"level": "None"},
+    ],
 }
-"""Of the operator, what it asks and how it is answered; of everybody else, nothing."""
+"""What the operator asks and how it is answered; of controllers and administrators, nothing."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from scenarios.roles import HOME
-
 from tests.controlplane.control_plane import Account
 
 WAITS = {"settling": "1s", "first-backoff": "100ms", "progress-seconds": "1"}
@@ -16,14 +14,15 @@ WAITS = {"settling": "1s", "first-backoff": "100ms", "progress-seconds": "1"}
 
 @asynccontextmanager
 async def hasty_operator(
-    account: Account, log: Path, metrics_port: int, *words: str
+    account: Account, home: str, log: Path, metrics_port: int, *words: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Ends in peace, with 0 and without a traceback. metrics_port: where rank 0 serves."""
+    """Ends in peace, with 0 and without a traceback. home: its own namespace. metrics_port: where
+    rank 0 serves."""
     waits = [word for name, wait in WAITS.items() for word in (f"--{name}", wait)]
     with log.open("wb") as out:
         operator = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "acereason_operator.runtime"),
-            *("--kubeconfig", str(account.kubeconfig), "--lease-namespace", HOME),
+            *("--kubeconfig", str(account.kubeconfig), "--lease-namespace", home),
             *("--trainer-image", "trainer:1", "--prepare-image", "operator:1"),
             *("--probe-host", "127.0.0.1", "--probe-port", "0"),
             *("--metrics-port", str(metrics_port), *waits, *words),

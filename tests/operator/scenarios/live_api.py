@@ -7,7 +7,7 @@ and whoever waits is woken by what it tells.
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -91,16 +91,18 @@ class LiveApi:
 
 
 @asynccontextmanager
-async def live_api(control_plane: ControlPlane) -> AsyncIterator[LiveApi]:
-    """As the administrator, with the watches running."""
+async def live_api(
+    control_plane: ControlPlane, token: str = "", kinds: Sequence[Kind] = WATCHED
+) -> AsyncIterator[LiveApi]:
+    """With watches of some kinds running. token: whose requests; empty: the administrator's."""
     tls = ssl.create_default_context(cafile=str(control_plane.ca_file))
     async with aiohttp.ClientSession(
-        headers={"Authorization": f"Bearer {control_plane.token}"},
+        headers={"Authorization": f"Bearer {token or control_plane.token}"},
         connector=aiohttp.TCPConnector(ssl=tls, limit=0),
         read_bufsize=2**22,
     ) as session:
         api = LiveApi(control_plane, session)
-        watches = [asyncio.create_task(api.watch(kind)) for kind in WATCHED]
+        watches = [asyncio.create_task(api.watch(kind)) for kind in kinds]
         try:
             yield api
         finally:

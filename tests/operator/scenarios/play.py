@@ -47,16 +47,22 @@ class Outcomes:
     """Objects with anything of Kopf's on them."""
     quiet: dict[str, list[str]] = field(default_factory=dict)
     """Requests while there was nothing to do, by scenario that has had such a time."""
+    shown: dict[str, str] = field(default_factory=dict)
+    """What kubectl printed, by the name that a scenario gave it."""
+    whole: bool = True
+    """Whether no scenario was left out."""
     operator: str = ""
     """Why the operator did not run and end in peace."""
 
 
-def outcomes(scenarios: Mapping[str, Scenario], folder: Path) -> Outcomes:
-    """Of these scenarios; whoever comes second to a folder reads what the first one found."""
+def outcomes(scenarios: Mapping[str, Scenario], folder: Path, *, whole: bool) -> Outcomes:
+    """Of these scenarios; whoever comes second to a folder reads what the first one found. whole:
+    whether they are all there are."""
     file = folder / "outcomes.json"
     with locked(folder / "outcomes.lock"):
         if not file.exists():
             found = asyncio.run(_played(scenarios, folder))
+            found.whole = whole
             file.write_text(json.dumps(asdict(found)))
     data = json.loads(file.read_text())
     data["requests"] = [tuple(entry) for entry in data["requests"]]
@@ -67,16 +73,17 @@ async def _played(scenarios: Mapping[str, Scenario], folder: Path) -> Outcomes:
     found = Outcomes()
     scenes: dict[str, Scene] = {}
     with private_control_plane(audit.flags(folder) | NO_HEARTBEATS) as control_plane:
-        account = operator_account(control_plane)
+        home = control_plane.new_namespace("home")
+        account = operator_account(control_plane, home)
         try:
             async with AsyncExitStack() as stack:
                 api = await stack.enter_async_context(live_api(control_plane))
                 kubelets = await stack.enter_async_context(Kubelets(api))
                 await stack.enter_async_context(
-                    hasty_operator(account, folder / "operator.log", kubelets.port)
+                    hasty_operator(account, home, folder / "operator.log", kubelets.port)
                 )
                 for name in scenarios:
-                    namespace = await asyncio.to_thread(control_plane.new_namespace)
+                    namespace = await asyncio.to_thread(control_plane.new_namespace, "research")
                     scenes[name] = Scene(namespace, api, kubelets)
                 ends = await asyncio.gather(
                     *(_one(play, scenes[name]) for name, play in scenarios.items())
@@ -89,6 +96,7 @@ async def _played(scenarios: Mapping[str, Scenario], folder: Path) -> Outcomes:
     found.requests = sorted({(r.group, r.resource, r.verb) for r in asked if r.resource})
     found.refused = [str(r) for r in asked if not r.allowed]
     for name, scene in scenes.items():
+        found.shown |= scene.shown
         for begin, end in scene.quiet:
             found.quiet[name] = [
                 str(request)

@@ -9,8 +9,6 @@ from tests.controlplane.control_plane import Account, ControlPlane
 
 RULES = Path(__file__).parents[3] / "charts/acereason-operator/files/rules"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
-HOME = "acereason-system"
-"""The operator's own namespace."""
 NAME = "acereason-operator"
 
 
@@ -20,18 +18,17 @@ def rules(name: str) -> list[dict[str, Any]]:
     return found
 
 
-def operator_account(control_plane: ControlPlane, *namespaces: str) -> Account:
-    """The operator's service account with its roles, and nothing else. namespaces: those that it
-    serves; none: the whole cluster, nodes included."""
-    make = control_plane.request
-    make("POST", "/api/v1/namespaces", {"metadata": {"name": HOME}})
-    account = control_plane.service_account(HOME, NAME)
-    subjects = [{"kind": "ServiceAccount", "name": NAME, "namespace": HOME}]
-    grant(control_plane, "Role", rules("lease"), subjects, HOME)
+def operator_account(control_plane: ControlPlane, home: str, *namespaces: str) -> Account:
+    """The operator's service account in a namespace of its own, with its roles and nothing else.
+
+    namespaces: those that it serves; none: the whole cluster, nodes included.
+    """
+    account = control_plane.service_account(home, NAME)
+    grant(control_plane, "Role", rules("lease"), (home, NAME), home)
     for namespace in namespaces:
-        grant(control_plane, "Role", rules("runs"), subjects, namespace)
+        grant(control_plane, "Role", rules("runs"), (home, NAME), namespace)
     if not namespaces:
-        grant(control_plane, "ClusterRole", rules("runs") + rules("nodes"), subjects)
+        grant(control_plane, "ClusterRole", rules("runs") + rules("nodes"), (home, NAME))
     return account
 
 
@@ -39,19 +36,32 @@ def grant(
     control_plane: ControlPlane,
     kind: str,
     allowed: list[dict[str, Any]],
-    subjects: list[dict[str, Any]],
+    account: tuple[str, str],
     namespace: str = "",
 ) -> None:
-    """A role with its binding."""
+    """A role with its binding to an account (its namespace, its name)."""
     place = f"{RBAC}/namespaces/{namespace}" if namespace else RBAC
-    role = {"metadata": {"name": NAME}, "rules": allowed}
+    name = "-".join(account)
+    role = {"metadata": {"name": name}, "rules": allowed}
     control_plane.request("POST", f"{place}/{kind.lower()}s", role)
-    binding = {
-        "metadata": {"name": NAME},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": NAME},
-        "subjects": subjects,
+    bind(control_plane, kind, name, account, namespace)
+
+
+def bind(
+    control_plane: ControlPlane, kind: str, name: str, account: tuple[str, str], namespace: str = ""
+) -> None:
+    """Give a role to an account, in a namespace or everywhere."""
+    place = (
+        f"{RBAC}/namespaces/{namespace}/rolebindings"
+        if namespace
+        else (f"{RBAC}/clusterrolebindings")
+    )
+    body = {
+        "metadata": {"name": f"{name}-{'-'.join(account)}"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
+        "subjects": [{"kind": "ServiceAccount", "namespace": account[0], "name": account[1]}],
     }
-    control_plane.request("POST", f"{place}/{kind.lower()}bindings", binding)
+    control_plane.request("POST", place, body)
 
 
 def allowed_by(*names: str) -> set[tuple[str, str, str]]:

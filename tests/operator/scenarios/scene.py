@@ -45,6 +45,8 @@ class Scene:
     """Trainer states, by stage key: what prepare finds to go on from."""
     hold: set[str] = field(default_factory=set)
     """Stages whose train pods run until they are told to end."""
+    shown: dict[str, str] = field(default_factory=dict)
+    """What people see, by a name."""
     quiet: list[tuple[datetime, datetime]] = field(default_factory=list)
     """Times in which the operator had nothing to do here."""
 
@@ -204,12 +206,23 @@ class Scene:
         listed = await self.api.call("GET", path_of(EVENT, self.namespace))
         return [e for e in listed["items"] if e["regarding"].get("name") == name]
 
+    async def until_told(self, reason: str, name: str = "r") -> None:
+        """Until a run has an Event of this reason. (Nobody watches Events.)"""
+        async with asyncio.timeout(30):
+            while reason not in (event["reason"] for event in await self.events(name)):
+                await asyncio.sleep(0.2)
+
     async def kubectl(self, *words: str) -> str:
         """What kubectl prints in this namespace. It must succeed."""
         control_plane = self.api.control_plane
         done = await asyncio.create_subprocess_exec(
             *(control_plane.programs["kubectl"], "--kubeconfig", control_plane.kubeconfig),
-            *("--cache-dir", control_plane.folder / "kubectl", "--namespace", self.namespace),
+            *(
+                "--cache-dir",
+                control_plane.folder / "kubectl-with-runs",
+                "--namespace",
+                self.namespace,
+            ),
             *words,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

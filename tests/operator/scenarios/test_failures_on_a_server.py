@@ -211,14 +211,15 @@ async def test_a_job_in_the_place_of_ours_is_named(on: Scene) -> None:
     on.part.starts = lambda pod: Waits("ContainerCreating", "")
     await on.apply()
     (ours,) = await on.until(lambda: on.jobs(phase="prepare"))
-    name = ours["metadata"]["name"].replace("-1-prepare", "-2-prepare")
+    name = ours["metadata"]["name"].replace("-prepare-", "-train-")
     container = {"name": "c", "image": "i"}
     body = {
         "metadata": {"name": name},
         "spec": {"template": {"spec": {"containers": [container], "restartPolicy": "Never"}}},
     }
     await on.api.call("POST", path_of(JOB, on.namespace), body)
-    await on.kubectl("delete", "job", ours["metadata"]["name"])
+    on.part.starts = lambda pod: None
+    on.look_again()
     await on.holds("Failed")
     text = await on.described()
     assert f"a Job {name} that is not of this run is in its place; remove it" in text
