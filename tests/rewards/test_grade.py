@@ -106,19 +106,30 @@ def test_limits_are_the_cases_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("response", "options", "verdict"),
+    ("options", "verdicts"),
     [
-        (r"So \boxed{0.5}", (), "correct"),
-        (r"So \boxed{0.5}", ("--require-think",), "format"),
-        (r"\boxed{1}</think> \boxed{0.5}", ("--require-think",), "correct"),
-        (r"\boxed{0.5}</think> \boxed{1}", (), "wrong"),
-        (r"\boxed{0.5}</think> so", (), "format"),
+        (
+            (),
+            {
+                r"So \boxed{0.5}": "correct",
+                r"\boxed{0.5}</think> \boxed{1}": "wrong",
+                r"\boxed{0.5}</think> so": "format",
+            },
+        ),
+        (
+            ("--require-think",),
+            {
+                r"So \boxed{0.5}": "format",
+                r"\boxed{1}</think> \boxed{0.5}": "correct",
+            },
+        ),
     ],
 )
 def test_without_the_tag_all_of_a_response_counts_unless_it_is_asked_for(
-    response: str, options: tuple[str, ...], verdict: str
+    options: tuple[str, ...], verdicts: dict[str, str]
 ) -> None:
-    assert grade(math(response), options=options)[0]["verdict"] == verdict
+    found = grade(*map(math, verdicts), options=options)
+    assert [line["verdict"] for line in found] == list(verdicts.values())
 
 
 def test_files_are_read_and_written(tmp_path: Path) -> None:
@@ -128,6 +139,18 @@ def test_files_are_read_and_written(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr == "1 of 1 correct\n"
     assert json.loads(verdicts.read_text())["reward"] == 1
+
+
+def test_a_refused_or_failing_grade_leaves_every_file_as_it_was(tmp_path: Path) -> None:
+    cases, verdicts = tmp_path / "cases.jsonl", tmp_path / "verdicts.jsonl"
+    cases.write_text(json.dumps(math(r"\boxed{0.5}")) + "\n")
+    verdicts.write_text("of an earlier time\n")
+    before = {path: path.read_text() for path in tmp_path.iterdir()}
+    onto_itself = verb("--in", str(cases), "--out", str(cases))
+    assert onto_itself.returncode == 2 and "is the input" in onto_itself.stderr
+    failing = verb("--in", str(cases), "--out", str(verdicts), "--reward", "no.such:function")
+    assert failing.returncode == 2 and "Traceback" not in failing.stderr
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == before
 
 
 def test_every_test_is_run_where_all_are_asked_for() -> None:
@@ -140,7 +163,7 @@ def test_every_test_is_run_where_all_are_asked_for() -> None:
     ("options", "sentence"),
     [
         (("--in", "/no/such/file"), "/no/such/file cannot be opened"),
-        (("--out", "/no/such/directory/file"), "cannot be opened"),
+        (("--out", "/no/such/directory/file"), "/no/such/directory is no directory"),
         (("--workers", "0"), "workers"),
         (("--seconds-per-test", "0"), "seconds"),
         (("cases.jsonl",), "unrecognized arguments"),

@@ -20,6 +20,7 @@ from acereason_trainer.config.curate import Curate
 from acereason_trainer.curation.funnel import Funnel
 from acereason_trainer.curation.selection import select
 from acereason_trainer.dataset import read_rows, write_rows
+from acereason_trainer.output_file import OutputRefused, output_file
 from acereason_trainer.stage import StageFailure
 
 
@@ -36,9 +37,13 @@ def main(arguments: list[str] | None = None) -> int:
             for _ in kept:
                 pass
         else:
-            write_rows(options.out, kept)
-    except (StageFailure, OSError) as e:
+            with output_file(options.out, _inputs(options)) as out:
+                write_rows(out, kept)
+    except (StageFailure, OutputRefused) as e:
         print(f"curate: {e}", file=sys.stderr)
+        return 2
+    except OSError as e:
+        print(f"curate: {e.filename or options.out}: {e.strerror}", file=sys.stderr)
         return 2
     except yaml.YAMLError as e:
         print(
@@ -79,6 +84,11 @@ def _settings(path: Path | None) -> Curate:
         return Curate()
     data: Any = yaml_numbers.load(path.read_bytes()) or {}
     return Curate.parse(data.get("curate", data) if isinstance(data, dict) else data)
+
+
+def _inputs(options: argparse.Namespace) -> list[Path]:
+    settings = [options.settings] if options.settings else []
+    return [*options.files, *options.held_out, *settings]
 
 
 def _held_out(paths: list[Path]) -> Iterator[tuple[str, str]]:

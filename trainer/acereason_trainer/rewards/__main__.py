@@ -22,6 +22,7 @@ from acereason_trainer.config.common import CodeLimits, Verifier
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.forms import VERIFIER_SERVICE
 from acereason_trainer.config.rl import CustomReward
+from acereason_trainer.output_file import OutputRefused, output_file
 from acereason_trainer.rewards.cases import BadCase, Case, Kind, read_case
 from acereason_trainer.rewards.protocol import Grade, Rewarder, Verdict
 from acereason_trainer.rewards.rewarder import make_rewarder
@@ -44,11 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     try:
         with ExitStack() as stack:
-            lines = _opened(options.cases, "rb", sys.stdin.buffer, stack)
-            out = _opened(options.verdicts, "w", sys.stdout, stack)
+            lines, out = _opened(options, stack)
             counts = _grade(lines, out, stack.enter_context(_Rewarders(options)))
     except OSError as e:
         print(f"error: {e.filename} cannot be opened: {e.strerror}", file=sys.stderr)
+        return 2
+    except OutputRefused as e:
+        print(f"error: {e}", file=sys.stderr)
         return 2
     except StageFailure as e:
         print(f"error: {e}", file=sys.stderr)
@@ -137,8 +140,16 @@ class _Rewarders:
         return self._made[case.kind].submit(case.row, case.response)
 
 
-def _opened(path: Path | None, mode: str, default: IO[Any], stack: ExitStack) -> IO[Any]:
-    return default if path is None else stack.enter_context(path.open(mode))
+def _opened(options: argparse.Namespace, stack: ExitStack) -> tuple[IO[bytes], IO[str]]:
+    lines: IO[bytes] = sys.stdin.buffer
+    out: IO[str] = sys.stdout
+    if options.cases is not None:
+        lines = stack.enter_context(options.cases.open("rb"))
+    if options.verdicts is not None:
+        inputs = [options.cases] if options.cases else []
+        path = stack.enter_context(output_file(options.verdicts, inputs))
+        out = stack.enter_context(path.open("w"))
+    return lines, out
 
 
 def _line(name: str | int | float | None, grade: Grade) -> dict[str, Any]:
