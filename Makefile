@@ -65,7 +65,7 @@ controlplane: setup  ## A real API server to play with, until Ctrl-C (the first 
 	$(BIN)/python -m tests.controlplane
 
 chaos: setup $(QUICKSTART_DATA)  ## Kill runner and stage at 20 random moments; the metrics must not change
-	$(BIN)/python -m benchmarks.chaos --mean-life 20
+	$(BIN)/python -m benchmarks.chaos
 
 bench-operator: setup  ## The operator's latency, cost and memory with 1,000 runs on a real API server
 	$(BIN)/python -m benchmarks.operator

@@ -36,6 +36,8 @@ QUICKSTART = ROOT / "examples" / "quickstart.yaml"
 SETTINGS = ROOT / "benchmarks" / "chaos.yaml"
 MARK = "ACEREASON_CHAOS"
 """Environment variable by which every process of a run is found, whoever its parent is now."""
+LOOK = 0.2
+"""Seconds between two looks at how far a run is."""
 TIMES = ("createdAt", "publishSeconds")
 
 
@@ -66,8 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return code
         seconds = time.monotonic() - began
         print(f"undisturbed: {seconds:.0f} s. {options.kills} kills ...", flush=True)
-        mean = options.mean_life or seconds / options.kills
-        lives = Lives(random.Random(options.seed), mean)
+        lives = Lives(random.Random(options.seed), seconds / options.kills)
         kills: list[Killed] = []
         differences: list[str] = []
         calm = _made(Path(directory, "calm"))
@@ -86,14 +87,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @dataclass
 class Lives:
-    """How long each life lasts."""
+    """How long each life lasts. Most begin to count when the run has moved on, so that every life
+    leaves something to go on from and kills fall into all stages; each fourth counts from its start
+    and often ends within it."""
 
     draw: random.Random
     mean_seconds: float
+    number: int = 0
 
-    def next(self) -> float:
-        """0.2 to 1.8 times the mean."""
-        return self.draw.uniform(0.2, 1.8) * self.mean_seconds
+    def end(self, process: "subprocess.Popen[bytes]", store: Path) -> int | None:
+        """Wait until a life is over; its exit code if it ended by itself before."""
+        self.number += 1
+        before = _steps(store)
+        while self.number % 4 and _steps(store) == before:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(LOOK)
+        try:
+            return process.wait(self.draw.uniform(0, 2) * self.mean_seconds)
+        except subprocess.TimeoutExpired:
+            return None
 
 
 def _to_the_end(command: Sequence[str], store: Path) -> int:
@@ -106,12 +118,11 @@ def _disturbed(
 ) -> Iterator[Killed]:
     """Start and kill until the run is done or there were so many kills; then it may end."""
     for _ in range(most_kills):
-        lifetime = lives.next()
+        began = time.monotonic()
         with _started(command, store) as process:
-            try:
-                code = process.wait(lifetime)
-            except subprocess.TimeoutExpired:
-                running = list(_running(store))
+            code = lives.end(process, store)
+            if code is None:
+                lifetime, running = time.monotonic() - began, list(_running(store))
                 killed = Killed(round(lifetime, 2), running, _kill_all(process))
                 print(f"killed after {lifetime:.1f} s: {', '.join(running)}", flush=True)
                 yield killed
@@ -175,6 +186,12 @@ def _running(store: Path) -> Iterator[str]:
     for stage in _status(store).get("stages", []):
         if stage["state"] in ("Preparing", "Pending", "Running"):
             yield f"{stage['name']} {stage['state']} {stage['step']}/{stage.get('totalSteps', '?')}"
+
+
+def _steps(store: Path) -> list[tuple[str, int]]:
+    """How far each stage is, as its status says."""
+    stages = _status(store).get("stages", [])
+    return [(stage["name"], stage["step"]) for stage in stages if stage["step"]]
 
 
 def _status(store: Path) -> dict[str, Any]:
@@ -245,7 +262,6 @@ def _write(
         "set": options.set,
         "values": [_name(file) for file in options.values],
         "seed": options.seed,
-        "meanLifeSeconds": options.mean_life,
         "undisturbedSeconds": round(seconds, 1),
         "kills": [
             {"afterSeconds": k.after_seconds, "running": k.running, "processes": k.processes}
@@ -282,13 +298,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--kills", type=int, default=20, metavar="N", help="(default: 20)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments")
-    parser.add_argument(
-        "--mean-life",
-        type=float,
-        metavar="SECONDS",
-        help="between two kills (default: the undisturbed run's seconds by the number of kills; "
-        "longer lives get further, so that kills fall into every stage)",
-    )
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE")
     parser.add_argument(
         "--values",
