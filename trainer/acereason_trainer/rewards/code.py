@@ -6,7 +6,7 @@ defines or prints can decide its own verdict.
 
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from acereason_trainer.config.common import CodeLimits
 from acereason_trainer.rewards.outputs import (
@@ -33,6 +33,7 @@ are limited, never those on the wall: a busy machine changes no verdict."""
 _CPU_TOLERANCE = 0.1
 _OUTPUT_FACTOR = 4
 """How many times as long as the expected output an output may be, beyond the fixed limit."""
+_OUTPUT_STEP = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -55,32 +56,37 @@ def grade_program(
 ) -> Grade:
     """Run the tests, cheapest first, up to the first failure unless all are asked for.
 
-    CPU seconds are limited for each test and for all of them together. Raises SandboxLost where a
-    run says nothing about the program.
+    CPU seconds are limited for each test and for all of them together. A program can read the
+    limits that it runs under, so they are the problem's: none may say anything about one test.
+    Raises SandboxLost where a run says nothing about the program.
     """
     limits = grading.limits
+    output_bytes = limits.output_kib * 1024 + _room_beyond(tests)
+    longest = max(seconds_allowed(test, own, limits) for test in tests)
     passed = dict.fromkeys(range(len(tests)), False)
     first_bad: Verdict | None = None
     seconds, cpu, idle, detail = 0.0, 0.0, 0.0, ""
     for number in sorted(passed, key=lambda n: _cost(tests[n])):
         test = tests[number]
-        allowed = min(seconds_allowed(test, own, limits), limits.seconds_per_program - cpu)
+        cpu_left = limits.seconds_per_program - cpu
         idle_left = limits.seconds_per_program + _IDLE_EXTRA - idle
-        if allowed <= 0 or idle_left <= 0:
+        if cpu_left <= 0 or idle_left <= 0:
             verdict = Verdict.TIMEOUT
             why = f"all tests together took more than {limits.seconds_per_program:g} s"
         else:
             allowance = Allowance(
-                cpu_seconds=allowed,
-                idle_seconds=min(allowed + _IDLE_EXTRA, idle_left),
+                cpu_seconds=min(longest, cpu_left),
+                idle_seconds=min(longest + _IDLE_EXTRA, idle_left),
                 memory_mib=own.memory_mib or limits.memory_mib,
-                output_bytes=limits.output_kib * 1024 + _OUTPUT_FACTOR * len(test.expected),
+                output_bytes=output_bytes,
             )
             outcome = run(program, test.call, _encoded(test.stdin), allowance)
             seconds += outcome.wall_seconds
             cpu += outcome.cpu_seconds
             idle += outcome.idle_seconds
-            verdict, why = judge(outcome, test, allowance, own.tolerance, grading.comparator)
+            seconds_here = min(seconds_allowed(test, own, limits), cpu_left)
+            within = replace(allowance, cpu_seconds=seconds_here)
+            verdict, why = judge(outcome, test, within, own.tolerance, grading.comparator)
         passed[number] = verdict is Verdict.CORRECT
         if verdict is not Verdict.CORRECT:
             first_bad = first_bad or verdict
@@ -138,6 +144,12 @@ def judge(  # noqa: PLR0911 - one for each verdict
     else:
         right = same_output(output, test.expected, tolerance)
     return (Verdict.CORRECT, "") if right else (Verdict.WRONG, "another output was expected")
+
+
+def _room_beyond(tests: Tests) -> int:
+    """Bytes of output beyond the fixed limit: from the longest expected one, and coarse."""
+    longest = _OUTPUT_FACTOR * max(len(_encoded(test.expected)) for test in tests)
+    return _OUTPUT_STEP << max(0, (longest - 1) // _OUTPUT_STEP).bit_length()
 
 
 def _cost(test: Test) -> tuple[float, int]:

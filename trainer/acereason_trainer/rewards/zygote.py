@@ -11,7 +11,7 @@ outputBytes} that carries three or four descriptors (stdin, stdout, stderr; the 
 each answer is one JSON line, see `_run`.
 """
 
-# ruff: noqa: PTH100, PTH102, PTH106, PTH118, PTH120, PTH123, SIM115, BLE001 - no pathlib in a sandbox; it
+# ruff: noqa: PTH100, PTH102, PTH106, PTH118, PTH120, PTH123, PTH208, SIM115, BLE001 - no pathlib in a sandbox; it
 # stands in for the interpreter, which handles whatever a program raises
 
 import array
@@ -60,6 +60,7 @@ _MAX_OPEN_FILES = 64
 _MAX_THREADS = 512
 _MAX_PROCESSES = 1024
 _LOOK_EVERY = 0.1
+_AWAKE = ("R", "D")
 _THREAD_STACK = 16 << 20
 _UNTOUCHED = _THREAD_STACK
 """Address space beyond the memory limit: a thread's stack is asked for and hardly used. What a
@@ -266,30 +267,47 @@ def _wait(pid: int, idle_limit: float, deadline: float) -> tuple[str, float]:
     many seconds it did nothing. It is not reaped.
 
     What counts is time asleep. A program that is ready to run but gets no processor is late for
-    reasons that are not its own.
+    reasons that are not its own; one that mostly sleeps has only itself to blame.
     """
-    idle, used, last = 0.0, 0, time.monotonic()
+    idle, used, last, looks, ready = 0.0, 0, time.monotonic(), 0, 0
     while True:
         if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return "", idle
         if signal.sigtimedwait({signal.SIGCHLD}, _LOOK_EVERY):
             continue
         before, last = last, time.monotonic()
-        state, ticks, threads = _seen(pid)
-        if ticks == used and state not in ("R", "D", "Z"):
+        awake, ticks, threads = _seen(pid)
+        if ticks == used and not awake:
             idle += last - before
         used = ticks
+        looks += 1
+        ready += awake
         if idle >= idle_limit:
             return "late", idle
         if threads > _MAX_THREADS:
             return "crowded", idle
         if last >= deadline:
-            return "starved", idle
+            return ("starved" if 2 * ready > looks else "late"), idle
 
 
-def _seen(pid: int) -> tuple[str, int, int]:
-    """A process's state, ticks of CPU time and number of threads."""
-    with open(f"/proc/{pid}/stat", encoding="latin-1") as stat:
+def _seen(pid: int) -> tuple[bool, int, int]:
+    """Whether a thread of a process runs or wants to, its ticks of CPU time, number of threads.
+
+    A process whose first thread has left looks like a zombie as long as another one sleeps, so the
+    others are asked too.
+    """
+    state, ticks, threads = _stat(f"/proc/{pid}/stat")
+    awake = state in _AWAKE
+    if not awake and 1 < threads <= _MAX_THREADS:
+        others = f"/proc/{pid}/task"
+        for thread in os.listdir(others):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                awake = awake or _stat(f"{others}/{thread}/stat")[0] in _AWAKE
+    return awake, ticks, threads
+
+
+def _stat(path: str) -> tuple[str, int, int]:
+    with open(path, encoding="latin-1") as stat:
         words = stat.read().rpartition(")")[2].split()
     return words[0], int(words[11]) + int(words[12]), int(words[17])
 
