@@ -19,7 +19,7 @@ from acereason_trainer.rewards.answer import MAX_PARTS, Answer, as_several, read
 from acereason_trainer.rewards.latex import Node, Unreadable
 from acereason_trainer.rewards.normal_form import MAX_CHARACTERS, normal_form, squeezed
 from acereason_trainer.rewards.rational import infinite, rational
-from acereason_trainer.rewards.region import Piece, merged, region, variable
+from acereason_trainer.rewards.region import Piece, is_empty, merged, region, variable
 
 Same = Callable[[Node, Node, Fraction | None], bool]
 """(answer, reference, how far the answer may be from a rounded reference): are they equal?"""
@@ -248,11 +248,19 @@ def _zero_side(equation: Answer) -> Node | None:
 
 
 def _are_regions(answer: Answer, reference: Answer) -> bool:
-    """Whether one is clearly a set of real numbers and the other can be read as one."""
+    """Whether one is clearly a set of real numbers and the other can be read as one: of two
+    numbers in round brackets, (3,1) can only be a point."""
     if answer.kind == reference.kind == "relation":
         return variable(answer) is not None and variable(reference) is not None
     clear = [_is_region(a) for a in (answer, reference)]
-    return all(clear) or (any(clear) and "tuple" in (answer.kind, reference.kind))
+    return any(clear) and all(map(_can_be_region, (answer, reference)))
+
+
+def _can_be_region(answer: Answer) -> bool:
+    if answer.kind != "tuple":
+        return _is_region(answer)
+    pieces = region(answer)
+    return pieces is not None and not any(map(is_empty, pieces))
 
 
 def _is_region(answer: Answer) -> bool:
@@ -268,6 +276,8 @@ def _same_region(answer: Answer, reference: Answer, same: Same) -> bool:
     if got is None or want is None:
         return answer.kind == reference.kind and _COMPARE[reference.kind](answer, reference, same)
     exact_got, exact_want = merged(got), merged(want)
+    if exact_got == () or exact_want == ():
+        return False  # a contradiction is no answer, and would be equal to every other one
     if exact_got is not None and exact_got == exact_want:
         return True
     if len(got) != len(want) or len(got) > MAX_PARTS:

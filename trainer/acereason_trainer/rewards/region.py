@@ -7,7 +7,7 @@ Where all ends are rational (or infinite), pieces are merged exactly, so that [0
 from dataclasses import dataclass
 from fractions import Fraction
 
-from acereason_trainer.rewards.answer import Answer
+from acereason_trainer.rewards.answer import MAX_PARTS, Answer
 from acereason_trainer.rewards.latex import Node
 from acereason_trainer.rewards.rational import infinite, rational
 
@@ -28,6 +28,8 @@ class Piece:
 Region = tuple[Piece, ...]
 Merged = tuple[tuple[End, bool, End, bool], ...]
 
+_MAX_CROSSED = 4 * MAX_PARTS
+"""Pairs of pieces that are looked at for what they have in common, for each further condition."""
 _MINUS: Node = ("negate", ("constant", "oo"))
 _PLUS: Node = ("constant", "oo")
 _COMPLEX = ("z", "w")
@@ -160,11 +162,13 @@ def _all_of(regions: list[Region], alternatives: bool) -> Region | None:
     """What lies in all of them; with `alternatives`, what lies in any where nothing lies in all."""
     common = regions[0]
     for other in regions[1:]:
+        if len(common) * len(other) > _MAX_CROSSED:
+            return None
         crossed = [_crossed(a, b) for a in common for b in other]
         if any(piece is None for piece in crossed):
             return None
-        common = tuple(piece for piece in crossed if piece)
-    if alternatives and merged(common) == ():
+        common = tuple(piece for piece in crossed if piece and not is_empty(piece))
+    if alternatives and not common:
         return tuple(piece for r in regions for piece in r)
     return common
 
@@ -182,6 +186,12 @@ def _crossed(a: Piece, b: Piece) -> Piece | None:
     if a_is_higher == 0:
         high = (a.high, a.high_in and b.high_in)
     return Piece(low[0], low[1], high[0], high[1])
+
+
+def is_empty(piece: Piece) -> bool:
+    """Whether its ends are known to leave nothing between them."""
+    order = _order(piece.low, piece.high)
+    return order == 1 or (order == 0 and not (piece.low_in and piece.high_in))
 
 
 def _order(a: Node, b: Node) -> int | None:
