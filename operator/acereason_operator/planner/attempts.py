@@ -204,5 +204,10 @@ def _message(reason: StopReason | None, job: JobView) -> str:
     waiting = next((p for p in job.pods if p.waiting_reason), None)
     if waiting is not None:
         detail = f": {waiting.waiting_message}" if waiting.waiting_message else ""
-        return f"pod {waiting.name}: {waiting.waiting_reason}{detail}"
-    return job.message if not job.pods else ""
+        told = f"pod {waiting.name}: {waiting.waiting_reason}{detail}"
+        return _with_hint(told) if waiting.waiting_reason == "Unschedulable" else told
+    return _with_hint(job.message) if job.message and not job.pods else ""
+
+
+def _with_hint(told: str) -> str:
+    return f"{told.rstrip('.')}. try: make room, or ask for less; it starts by itself then"

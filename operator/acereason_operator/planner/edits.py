@@ -3,13 +3,14 @@
 - done: nothing. Its result stands, the rest of the run goes on from it, and its message says so.
   (The API server refuses such edits; a laptop opens the stage again before it plans.)
 - in flight, and the edit changes results: the attempt is stopped and the stage starts again under
-  its new key. An edit that keeps the key leaves the attempt alone; the next one is told of it.
+  its new key. An edit that keeps the key leaves an attempt that runs alone; the next one is told of
+  it. An attempt that cannot start (a wrong image, no room) is stopped: the edit may be the cure.
 - failed, or between attempts: any edit of what an attempt is told gives new budgets, and a failed
   stage also goes on when its budgets are raised.
 - not begun: nothing to do, the future is read from the spec.
 """
 
-from acereason_operator.api.status import RunStatus, Spent, StageStatus
+from acereason_operator.api.status import AttemptClaim, RunStatus, Spent, StageStatus
 from acereason_operator.planner import effective, retries
 from acereason_operator.planner.scene import Scene
 from acereason_operator.planner.stages import DONE
@@ -31,7 +32,8 @@ def applied(status: StageStatus, scene: Scene) -> StageStatus:
     if new_results:
         return edited_in_flight(status) if status.attempt else _other_work(_open(status))
     if status.attempt is not None:
-        return status
+        stuck = new_orders and _cannot_start(status.attempt, scene)
+        return _stopping(status, status.attempt) if stuck else status
     if new_orders:
         return _open(status.model_copy(update={"spent": Spent()}))
     return _open(status) if _allowed_again(status, scene) else status
@@ -42,8 +44,7 @@ def edited_in_flight(status: StageStatus) -> StageStatus:
     no other reason than this one, and what it may publish meanwhile is not the stage's result."""
     if status.attempt is None:
         return status
-    attempt = status.attempt.model_copy(update={"stopping": "Edited"})
-    return _other_work(status).model_copy(update={"attempt": attempt})
+    return _stopping(_other_work(status), status.attempt)
 
 
 def tried_again(status: RunStatus) -> RunStatus:
@@ -57,6 +58,19 @@ def tried_again(status: RunStatus) -> RunStatus:
         for s in status.stages
     ]
     return status.model_copy(update={"stages": stages})
+
+
+def _stopping(status: StageStatus, claim: AttemptClaim) -> StageStatus:
+    return status.model_copy(update={"attempt": claim.model_copy(update={"stopping": "Edited"})})
+
+
+def _cannot_start(claim: AttemptClaim, scene: Scene) -> bool:
+    """Whether something keeps its pods from running, or from being made. (A queue that holds it
+    back does not: whoever waits there keeps the place.)"""
+    job = scene.job(claim.job)
+    if job is None or job.queued or job.finished:
+        return False
+    return not job.pods or any(pod.waiting_reason for pod in job.pods)
 
 
 def _noted(status: StageStatus, message: str) -> StageStatus:

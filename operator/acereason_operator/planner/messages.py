@@ -17,6 +17,20 @@ WHAT_TO_DO: dict[Verdict, str] = {
 }
 
 
+BAD_DATA = "BadData"
+"""Reason of a stage whose settings are right and whose data is not."""
+
+
+def what_to_do(verdict: Verdict, reason: str = "") -> str:
+    """The advice after `try:`."""
+    if verdict == "BadConfiguration" and reason == BAD_DATA:
+        return (
+            "correct the file that it names, or map its columns with columns:, and apply the run "
+            "again"
+        )
+    return WHAT_TO_DO[verdict]
+
+
 def of_bad_end(bad: BadEnd, attempt: int, phase: Phase, budget: str, scene: Scene) -> str:
     """`stage math-16k: rank 3 ran out of memory on node gpu-7 (attempt 2, exit 1, 2 of 3 attempts
     used). log: ...`"""

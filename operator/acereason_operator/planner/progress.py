@@ -47,14 +47,22 @@ def stalled(status: StageStatus, job: JobView | None, scene: Scene) -> tuple[str
     if job is not None:
         waiting = next((p for p in job.pods if p.waiting_reason in CANNOT_START), None)
         if waiting:
-            why = waiting.waiting_message or waiting.waiting_reason
-            return waiting.waiting_reason, f"stage {name}: pod {waiting.name} cannot start: {why}"
+            why = (waiting.waiting_message or waiting.waiting_reason).rstrip(".")
+            return waiting.waiting_reason, (
+                f"stage {name}: pod {waiting.name} cannot start: {why}. try: correct what it names"
+                " and apply the run again; it goes on by itself where the trouble passes"
+            )
         at = _no_progress(status, job, scene)
         if at is not None and scene.now >= at:
-            return "NoProgress", f"stage {name} has stood at step {status.step} too long"
+            return "NoProgress", (
+                f"stage {name} has stood at step {status.step} for longer than deadlines.noProgress"
+                ". try: look at its log; its launcher ends the attempt, and the next one goes on"
+            )
     if status.spent.pending and status.state in ("BackingOff", "Preparing", "Pending"):
         return "PodsPending", (
-            f"stage {name}: pods did not all run in time, {status.spent.pending} times in a row"
+            f"stage {name}: pods did not all run in time, {status.spent.pending} times in a row."
+            " try: make room, ask for less (nodes, gpusPerNode, resources), or raise"
+            " deadlines.pending"
         )
     return None
 

@@ -195,4 +195,8 @@ def _message(found: Mapping[ConditionType, Holds], entries: list[StageStatus]) -
         if holds:
             return message
     at_work = [s for s in entries if s.attempt is not None or s.state == "BackingOff"]
-    return next((s.message for s in at_work if s.message), "")
+    told = next((s for s in at_work if s.message), None)
+    if told is None:
+        return ""
+    about = f"stage {told.name}"
+    return told.message if told.message.startswith(about) else f"{about}: {told.message}"

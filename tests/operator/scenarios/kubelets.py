@@ -158,7 +158,8 @@ class Kubelets:
 
     def _hear(self, kind: Kind, type_: str, body: Object) -> None:
         name = body["metadata"]["namespace"], body["metadata"]["name"]
-        if kind != POD or type_ == "DELETED" or name[0] not in self.parts:
+        ours = labels.MANAGED_BY in (body["metadata"].get("labels") or {})
+        if kind != POD or type_ == "DELETED" or name[0] not in self.parts or not ours:
             return
         if name in self._busy:
             self._busy[name] = True

@@ -22,17 +22,30 @@ def only_train(why: Waits | InitFails, index: int = 0):
 
 
 async def test_an_image_that_cannot_be_pulled(on: Scene) -> None:
-    on.part.starts = only_train(NO_IMAGE)
+    """An edit of the image is the cure, though it does not change the key."""
+    no_image = only_train(NO_IMAGE)
+
+    def starts(pod: Object) -> Waits | InitFails | None:
+        wrong = pod["spec"]["containers"][0]["image"] == "trainer:1"
+        return no_image(pod) if wrong else None
+
+    on.part.starts = starts
     await on.apply()
     await on.holds("Stalled")
     text = await on.described()
-    for words in ("stage train: pod", "cannot start: Back-off pulling image", "ImagePullBackOff"):
+    for words in (
+        "stage train: pod",
+        "cannot start: Back-off pulling image",
+        "Reason: ImagePullBackOff",
+        "try: correct what it names and apply the run again",
+        "Warning RunStalled",
+    ):
         assert words in text
     assert "Stalled" in await on.kubectl("get", "arr", "r")
-    on.part.starts = lambda pod: None
-    on.look_again()
+    await on.edit(lambda spec: spec["stages"][0].update(image="trainer:2"))
     await on.holds("Complete")
     assert not on.is_("Stalled")
+    assert not any(on.stage().spent.dump().values()), "nobody pays"
 
 
 async def test_a_pod_that_finds_no_room(on: Scene) -> None:
@@ -42,8 +55,9 @@ async def test_a_pod_that_finds_no_room(on: Scene) -> None:
     assert on.stage().state == "Pending"
     text = await on.described()
     (pod,) = on.pods()
-    assert f"pod {pod['metadata']['name']}: Unschedulable: {NO_ROOM.message}" in text
-    assert NO_ROOM.message in await on.kubectl("get", "arr", "r", "-o", "wide")
+    assert f"stage train: pod {pod['metadata']['name']}: Unschedulable: 0/4 nodes" in text
+    assert "try: make room, or ask for less" in text
+    assert NO_ROOM.message.rstrip(".") in await on.kubectl("get", "arr", "r", "-o", "wide")
     on.part.starts = lambda pod: None
     on.look_again()
     await on.holds("Complete")
@@ -69,7 +83,9 @@ async def test_a_quota_that_refuses_pods(on: Scene) -> None:
     await on.api.call("POST", path, quota)
     await on.apply()
     await on.until(lambda: "exceeded quota: small" in on.status().message)
-    assert "exceeded quota: small" in await on.described()
+    text = await on.described()
+    assert "stage train: pods" in text
+    assert "try: make room" in text
     await on.api.call("DELETE", f"{path}/small")
     await on.kubectl("delete", "job", on.jobs()[0]["metadata"]["name"])
     await on.holds("Complete")
@@ -113,7 +129,8 @@ async def test_pods_that_do_not_all_run_in_time_are_all_given_back(on: Scene) ->
     assert not [pod for pod in on.pods(attempt=1) if pod["status"]["phase"] == "Running"]
     await on.holds("Stalled")
     text = await on.described()
-    assert "pods did not all run" in text
+    assert "stage train: pods did not all run" in text
+    assert "or raise deadlines.pending" in text
     on.part.starts = lambda pod: None
     await on.holds("Complete")
     spent = on.stage().spent
@@ -128,7 +145,9 @@ async def test_a_step_that_stands_still_is_told_and_not_touched(on: Scene) -> No
     (pod,) = await on.seen_running()
     assert stage_file_of(pod).no_progress_seconds == 2.0
     await on.holds("Stalled")
-    assert "stage train has stood at step 5 too long" in await on.described()
+    text = await on.described()
+    assert "stage train has stood at step 5 for longer than deadlines.noProgress" in text
+    assert "try: look at its log" in text
     assert on.stage().attempts == 1
     on.part.progress["train"] = Progress(step=6, total=100, metrics={"reward": 0.5})
     await on.until(lambda: not on.is_("Stalled"))
@@ -176,7 +195,7 @@ async def test_a_queue_admits_takes_back_and_admits_again(on: Scene) -> None:
     assert meta["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
     assert meta["labels"]["kueue.x-k8s.io/priority-class"] == "research"
     assert job["spec"]["suspend"] is True
-    await on.until(lambda: on.status().message == "waits in the queue")
+    await on.until(lambda: on.status().message == "stage train: waits in the queue")
     assert not on.pods()
     assert "waits in the queue" in await on.kubectl("get", "arr", "r", "-o", "wide")
     await on.patch_job(name, {"spec": {"suspend": False}})

@@ -9,8 +9,7 @@ from scenarios.scene import TRAINS, Scene, stage_of
 
 async def test_a_run_of_four_stages_goes_from_one_to_the_next(on: Scene) -> None:
     await on.apply(stages=FOUR_STAGES)
-    await on.kubectl("wait", "--for=condition=Complete", "arr/r", "--timeout=90s")
-    status = on.status()
+    status = await on.holds("Complete")
     assert [s.state for s in status.stages] == ["Complete"] * 4
     assert [stage_of(job) for job in on.jobs(phase="train")] == [s["name"] for s in FOUR_STAGES]
     assert status.progress == "4/4"
