@@ -293,3 +293,73 @@ def test_a_run_comes_only_out_of_a_file_without_problems(tmp_path: Path) -> None
     assert load_run(file, [], []).run is not None
     file.write_text(GOOD.replace("steps: 10", "steps: 0"))
     assert load_run(file, [], []).run is None
+
+
+STAGES = "  stages:\n  - name: math-8k\n    inputs: {data: {path: math.jsonl}}\n"
+MATH = STAGES + "    mathRL: {maxResponseTokens: 64, stop: {steps: 9}, "
+BASE = "  model: {path: base}\n"
+UNIONS = [
+    ("spec.model", "path", "hub", "  model: {path: base, hub: %s}\n" + MATH + "}\n"),
+    (
+        "spec.stages[0].inputs.data",
+        "path",
+        "hub",
+        BASE + MATH.replace("math.jsonl}", "d, hub: %s}") + "}\n",
+    ),
+    (
+        "spec.stages[0].mathRL.temperature",
+        "fixed",
+        "targetEntropy",
+        BASE + MATH + "temperature: {fixed: 0.85, targetEntropy: %s}}\n",
+    ),
+    (
+        "spec.stages[0].mathRL.stop",
+        "steps",
+        "plateau",
+        BASE + MATH.replace("9}", "9, plateau: %s}") + "}\n",
+    ),
+    ("spec.stages[0]", "sft", "evaluate", BASE + STAGES + "    sft: {}\n    evaluate: %s\n"),
+]
+SECOND = {
+    "hub": {"good": "{id: a/b, revision: c}", "broken": "7", "incomplete": "{id: a/b}"},
+    "targetEntropy": {"good": "{}", "broken": "0.3", "incomplete": "{entropy: 0}"},
+    "plateau": {"good": "{maxSteps: 50}", "broken": "[]", "incomplete": "{patience: 3}"},
+    "evaluate": {"good": "{sets: [{name: a, file: a}]}", "broken": "yes", "incomplete": "{}"},
+}
+
+
+@pytest.mark.parametrize("state", ["good", "broken", "incomplete"])
+@pytest.mark.parametrize(
+    ("where", "first", "second", "spec"), UNIONS, ids=[case[0] for case in UNIONS]
+)
+def test_two_members_are_told_whatever_the_second_holds(
+    tmp_path: Path, where: str, first: str, second: str, spec: str, state: str
+) -> None:
+    head = GOOD[: GOOD.index("  model")] + "  storage: {directory: store}\n"
+    text = head + spec % SECOND[second][state]
+    found = messages(tmp_path, text)
+    told = [m for m in found if f" {where}: holds " in m]
+    assert len(told) == 1 and {first, second} < set(told[0].replace(";", "").split()), found
+    inside = [m for m in found if f" {where}.{second}" in m]
+    assert len(inside) == (state != "good"), found
+    if second != "plateau":
+        assert len(found) == 1 + len(inside), found
+
+
+def test_all_is_told_where_two_kinds_are_given_and_a_union_inside_is_double(tmp_path: Path) -> None:
+    found = messages(
+        tmp_path,
+        GOOD.replace("{path: base}", "{path: ./m, hub: {id: foo/bar}}").replace(
+            "stop: {steps: 10}}",
+            "temperature: {fixed: 1, targetEntropy: 0.3}, stop: {steps: ten}}\n    evaluate: {}",
+        ),
+    )
+    assert [message.split(": ")[1] for message in found] == [
+        "spec.model",
+        "spec.model.hub.revision",
+        "spec.stages[1]",
+        "spec.stages[1].mathRL.temperature",
+        "spec.stages[1].mathRL.temperature.targetEntropy",
+        "spec.stages[1].mathRL.stop.steps",
+        "spec.stages[1].evaluate.sets",
+    ]

@@ -88,13 +88,15 @@ def _follows(error: ErrorDetails, place: Path, cut: Path) -> bool:
 def _cut(rest: "_Rest", errors: list[ErrorDetails]) -> bool:
     """Cut out what the errors are about; whether anything was."""
     # A missing field has nothing to cut but what holds it, so it waits until nothing else is wrong;
-    # then the innermost holders go first.
-    present = [error for error in errors if error["type"] != "missing"]
-    deepest = max((len(error["loc"]) for error in errors), default=0)
-    missing = [error for error in errors if len(error["loc"]) == deepest]
+    # then the innermost holders go first. Members that are too many go last, looked at inside.
+    several = [error for error in errors if isinstance(_cause(error), SeveralMembers)]
+    others = [error for error in errors if not isinstance(_cause(error), SeveralMembers)]
+    present = [error for error in others if error["type"] != "missing"]
+    deepest = max((len(error["loc"]) for error in others), default=0)
+    missing = [error for error in others if len(error["loc"]) == deepest]
     places = [
         (_about(error, path), path)
-        for error in present or missing
+        for error in present or missing or several
         for path in [rest.original(error["loc"])]
     ]
     done = False

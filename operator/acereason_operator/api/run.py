@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any, Literal
 
-from acereason_trainer.config.common import OneOf
 from acereason_trainer.config.forms import (
     DNS_LABEL,
     DURATION,
@@ -12,6 +11,7 @@ from acereason_trainer.config.forms import (
     SHORT_NAME,
 )
 from acereason_trainer.config.model import Combination, Model
+from acereason_trainer.config.one_of import OneOf
 from acereason_trainer.config.sources import Inputs, ModelSource, StageName
 from acereason_trainer.config.stage_file import StageSettings
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator

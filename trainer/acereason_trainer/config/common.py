@@ -6,7 +6,6 @@ from pydantic import Field, model_validator
 
 from acereason_trainer.config.forms import COLUMN, IMPORT_PATH, VERIFIER_SERVICE
 from acereason_trainer.config.model import NOT_IN_KEY, Combination, Model
-from acereason_trainer.config.sources import exactly_one
 
 Column = Annotated[str, Field(pattern=COLUMN)]
 ImportPath = Annotated[str, Field(pattern=IMPORT_PATH, max_length=256)]
@@ -158,12 +157,3 @@ class Telemetry(Model):
     """Also write TensorBoard event files into the attempt's directory."""
     metrics_port: int = Field(default=0, ge=0, le=65535, json_schema_extra=NOT_IN_KEY)
     """Port of `/metrics` of the running stage; 0: none."""
-
-
-class OneOf(Model):
-    """A union of named members, as a structural schema needs: exactly one may be set."""
-
-    @model_validator(mode="after")
-    def _one(self) -> "OneOf":
-        exactly_one(self)
-        return self

@@ -8,7 +8,6 @@ from acereason_trainer.config.common import (
     ImportPath,
     MixPart,
     ModelLoading,
-    OneOf,
     Prompting,
     Range,
     Saving,
@@ -16,6 +15,7 @@ from acereason_trainer.config.common import (
     Verifier,
 )
 from acereason_trainer.config.model import NOT_IN_KEY, Combination, Model
+from acereason_trainer.config.one_of import OneOf
 from acereason_trainer.config.sft import Optimizer
 
 

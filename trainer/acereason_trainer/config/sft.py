@@ -7,12 +7,12 @@ from pydantic import Field, model_validator
 from acereason_trainer.config.common import (
     MixPart,
     ModelLoading,
-    OneOf,
     Prompting,
     Saving,
     Telemetry,
 )
 from acereason_trainer.config.model import NOT_IN_KEY, Combination, Model
+from acereason_trainer.config.one_of import OneOf
 
 
 class Optimizer(Model):

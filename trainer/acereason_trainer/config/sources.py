@@ -2,28 +2,15 @@
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from acereason_trainer.config.forms import DIGEST, STAGE_NAME
-from acereason_trainer.config.model import Combination, Model, SeveralMembers
+from acereason_trainer.config.model import Model
+from acereason_trainer.config.one_of import OneOf
 
 Digest = Annotated[str, Field(pattern=DIGEST)]
 StageName = Annotated[str, Field(pattern=STAGE_NAME)]
 """A DNS label of at most 40 characters: Job, Service and pod names are made from it."""
-
-
-def exactly_one(model: Model, union: type[Model] | None = None) -> None:
-    """Raise Combination unless exactly one field of a union of named members is set.
-
-    `union` is the class whose fields are the members, where `model` adds others to them.
-    """
-    fields = (union or type(model)).model_fields
-    names = [info.alias or name for name, info in fields.items()]
-    given = [n for n, f in zip(names, fields, strict=True) if getattr(model, f) is not None]
-    if not given:
-        raise Combination(f"holds none of its members; give one of {', '.join(names)}")
-    if len(given) > 1:
-        raise SeveralMembers(f"holds {' and '.join(given)}; keep one of them", *given)
 
 
 class HubSource(Model):
@@ -59,7 +46,7 @@ class FromConfig(Model):
     """Seed of the random weights."""
 
 
-class ModelSource(Model):
+class ModelSource(OneOf):
     """The base model: exactly one member."""
 
     hub: HubSource | None = None
@@ -71,13 +58,8 @@ class ModelSource(Model):
     from_config: FromConfig | None = None
     """Random weights."""
 
-    @model_validator(mode="after")
-    def _one(self) -> "ModelSource":
-        exactly_one(self)
-        return self
 
-
-class Source(Model):
+class Source(OneOf):
     """What a stage reads: exactly one member."""
 
     stage: StageName | None = None
@@ -88,11 +70,6 @@ class Source(Model):
     """A file or directory, relative to the run file on a laptop."""
     hub: HubSource | None = None
     """A repository on the hub."""
-
-    @model_validator(mode="after")
-    def _one(self) -> "Source":
-        exactly_one(self)
-        return self
 
 
 MOST_HELD_OUT = 16
@@ -113,7 +90,7 @@ class Inputs(Model):
     """Problems for the plateau rule and for curves inside an RL stage."""
 
 
-class ResolvedSource(Model):
+class ResolvedSource(OneOf):
     """An input as a stage file names it: an artifact already, or something to import first.
 
     Paths are absolute here. Exactly one member.
@@ -127,8 +104,3 @@ class ResolvedSource(Model):
     """A hub repository to import."""
     from_config: FromConfig | None = None
     """Random weights to make and import."""
-
-    @model_validator(mode="after")
-    def _one(self) -> "ResolvedSource":
-        exactly_one(self)
-        return self

@@ -8,14 +8,15 @@ The same file starts a stage on a cluster, on a laptop, under Slurm or by hand:
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from acereason_trainer.config.curate import Curate
 from acereason_trainer.config.evaluate import Evaluate
 from acereason_trainer.config.model import Model
+from acereason_trainer.config.one_of import OneOf
 from acereason_trainer.config.rl import CodeRL, MathRL
 from acereason_trainer.config.sft import SFT
-from acereason_trainer.config.sources import ArtifactRef, Digest, ResolvedSource, exactly_one
+from acereason_trainer.config.sources import ArtifactRef, Digest, ResolvedSource
 
 StageKind = Literal["curate", "sft", "mathRL", "codeRL", "evaluate"]
 ArtifactKind = Literal["model", "data", "evaluation"]
@@ -33,7 +34,7 @@ SEMANTICS: dict[str, int] = {"curate": 1, "sft": 1, "mathRL": 1, "codeRL": 1, "e
 """Raised for a stage kind only when the same settings and inputs would give other results."""
 
 
-class StageSettings(Model):
+class StageSettings(OneOf):
     """Exactly one stage kind with its settings."""
 
     curate: Curate | None = None
@@ -46,11 +47,6 @@ class StageSettings(Model):
     """Learn from tested programs."""
     evaluate: Evaluate | None = None
     """Measure."""
-
-    @model_validator(mode="after")
-    def _one(self) -> "StageSettings":
-        exactly_one(self, StageSettings)
-        return self
 
     @property
     def kind(self) -> StageKind:
