@@ -31,6 +31,7 @@ def told(tmp_path: Path, stages: list[str], storage: str = DIRECTORY) -> list[st
 
 SKIPS = "- {name: m, mathRL: {}, needs: [prompts]}"
 OWN_DATA = "- {name: m, mathRL: {}, inputs: {data: {path: /x}}}"
+LATER = OWN_DATA.replace("name: m", "name: later")
 FINE = [
     ("each stage reads what the ones above made", [PROMPTS, MATH, SCORES]),
     (
@@ -66,6 +67,16 @@ WRONG = [
         "two stages of one name",
         [PROMPTS, MATH, MATH],
         "spec.stages[2].name: math is also the name of stages[1]; give each stage its own",
+    ),
+    (
+        "an input of the first stage from a stage that is not there",
+        ["- {name: m, mathRL: {}, inputs: {data: {path: /x}, model: {stage: zz}}}", LATER],
+        "spec.stages[0].inputs.model.stage: there is no stage zz; no stage stands above it",
+    ),
+    (
+        "an input from a stage that is not there, with others below",
+        [PROMPTS, "- {name: m, mathRL: {}, inputs: {model: {stage: zz}}}", MATH],
+        "spec.stages[1].inputs.model.stage: there is no stage zz; above it are: prompts",
     ),
     (
         "a need that no stage has",

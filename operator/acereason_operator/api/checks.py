@@ -115,9 +115,8 @@ def _sources(stages: Sequence[StageFacts]) -> Iterator[Finding]:
             wanted = WANTED[str(path[1])]
             if source.stage not in names:
                 if None not in names:
-                    yield Finding(
-                        where, f"there is no stage {source.stage}; {_instead(source.stage, names)}"
-                    )
+                    right = _instead(source.stage, names[:i])
+                    yield Finding(where, f"there is no stage {source.stage}; {right}")
                 continue
             producer = stages[names.index(source.stage)]
             if producer.kind is not None and OUTPUT_KIND[producer.kind] != wanted:
