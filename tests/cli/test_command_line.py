@@ -20,7 +20,7 @@ Said = Callable[..., tuple[int, str]]
 
 @pytest.fixture
 def acereason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Said:
     """The command in an empty directory: exit code and all that it prints."""
     monkeypatch.chdir(tmp_path)
@@ -32,7 +32,7 @@ def acereason(
             code = main(list(arguments))
         except SystemExit as end:
             code = int(str(end.code))
-        printed = capsys.readouterr()
+        printed = capfd.readouterr()
         return code, printed.out + printed.err
 
     return said
@@ -75,7 +75,11 @@ def a_store(root: Path) -> Path:
         (["plan", "missing.yaml"], 2, "missing.yaml: cannot be read"),
         (["status", "dem", "--store", "full"], 2, "there is no run dem in full; did you mean demo"),
         (["status", "--store", "none"], 2, "none is not a directory"),
-        (["status", "--store", "empty"], 2, "empty holds no run yet"),
+        (["status", "--store", "empty"], 2, "empty is no store, or an empty one"),
+        (["status", "--store", "fresh"], 2, "fresh holds no run yet"),
+        (["artifacts", "gc", "--store", "empty"], 2, "it holds no artifacts/, work/ or runs/"),
+        (["report", "--out", "no/where.html", "--store", "full"], 2, "no is no directory"),
+        (["report", "--out", "full", "--store", "full"], 2, "--out full is a directory"),
         (["status"], 2, "there is no store here"),
         (["logs", "math", "--store", "full"], 2, "no stage math; did you mean math-1?"),
         (["logs", "math-1", "--store", "full"], 2, "has written nothing yet"),
@@ -91,9 +95,11 @@ def test_a_wrong_word_gets_one_sentence(
     a_run_file(tmp_path / "run.yaml")
     a_store(tmp_path / "full")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "fresh" / "work").mkdir(parents=True)
     ended, said = acereason(*words)
     assert (ended, sentence in said) == (code, True), said
     assert "Traceback" not in said
+    assert list((tmp_path / "empty").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,10 @@ def curate(
 ) -> Curate:
     """The command in a directory with three rows: exit code and what it says of errors."""
     monkeypatch.chdir(tmp_path)
-    rows = [{"problem": f"What is the sum of {n} and {n}, as a whole number?", "answer": str(2 * n)} for n in (1, 2, 3)]
+    rows = [
+        {"problem": f"What is the sum of {n} and {n}, as a whole number?", "answer": str(2 * n)}
+        for n in (1, 2, 3)
+    ]
     Path("few.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     Path("data").mkdir()
     Path("data/rows.jsonl").write_text(Path("few.jsonl").read_text())

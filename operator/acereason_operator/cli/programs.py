@@ -11,6 +11,8 @@ from typing import NoReturn
 from acereason_operator.cli.store import add_store, find_store
 from acereason_operator.cli.which_run import find_run
 
+FAILED = 1
+MISUSED = 2
 REPORT = "acereason_trainer.telemetry.report"
 HANDED_ON = {
     "grade": (("acereason_trainer.rewards",), "check answers of a JSONL file"),
@@ -60,6 +62,6 @@ def _report(args: argparse.Namespace) -> int:
     name = find_run(store, args.name).name
     out = write_report(store, name, args.out)
     if out is None:
-        return 1
+        return MISUSED if args.out else FAILED
     print(out)
     return 0

@@ -20,14 +20,23 @@ def find_store(args: argparse.Namespace) -> Path:
     """
     named = named_store(args)
     if named is not None:
-        if named.is_dir():
-            return named
-        raise NoStore(f"{named} is not a directory; a store holds artifacts/, work/ and runs/")
-    if any(Path("store", inside).is_dir() for inside in ("runs", "artifacts")):
+        if not named.is_dir():
+            raise NoStore(f"{named} is not a directory; a store holds artifacts/, work/ and runs/")
+        if not _is_store(named):
+            raise NoStore(
+                f"{named} is no store, or an empty one: it holds no artifacts/, work/ or runs/; "
+                "name another, or start a run with acereason run FILE"
+            )
+        return named
+    if _is_store(Path("store")):
         return Path("store")
     if (last := last_store.last()) is not None:
         return last
     raise NoStore(f"there is no store here; name one with --store DIR or ${STORE_VARIABLE}")
+
+
+def _is_store(directory: Path) -> bool:
+    return any((directory / inside).is_dir() for inside in ("artifacts", "work", "runs"))
 
 
 def named_store(args: argparse.Namespace) -> Path | None:

@@ -16,6 +16,7 @@ from typing import Any
 import jinja2
 
 from acereason_trainer.artifacts.manifest import Manifest
+from acereason_trainer.output_file import OutputRefused, output_file
 from acereason_trainer.telemetry.metrics import METRICS, PHASES
 from acereason_trainer.telemetry.run_record import (
     NoSuchRun,
@@ -74,7 +75,7 @@ class Headline:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit code (0, or 2 for a run that is not there)."""
+    """Run the command line; returns the exit code (0, or 2 for a wrong run or output)."""
     options = _parser().parse_args(arguments)
     try:
         record = read_run(options.store, options.run)
@@ -85,8 +86,13 @@ def main(arguments: list[str] | None = None) -> int:
     if options.out is None:
         sys.stdout.write(text)
         return 0
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(text, encoding="utf-8")
+    try:
+        with output_file(options.out) as out:
+            out.write_text(text, encoding="utf-8")
+    except (OutputRefused, OSError) as e:
+        why = e if isinstance(e, OutputRefused) else f"--out {options.out}: {e.strerror}"
+        print(f"report: {why}", file=sys.stderr)
+        return 2
     print(options.out)
     return 0
 
