@@ -176,3 +176,17 @@ def test_a_failure_says_which_stage_what_where_how_often_and_what_to_do() -> Non
     assert stage.last_failure is not None
     assert (stage.last_failure.reason, stage.last_failure.log_tail) == ("OutOfMemory", "Traceback")
     assert desk.condition("Failed") == "True StageFailed"
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice", "why"),
+    [
+        ("BadData", "try: correct the file, or map its columns with columns:", "the data is wrong"),
+        ("BadSettings", "try: correct the stage and apply the run again", "the stage is wrong"),
+    ],
+)
+def test_the_advice_fits_what_is_wrong(reason: str, advice: str, why: str) -> None:
+    record = ResultRecord(exit_code=78, reason=reason, message='a.jsonl line 3 has no "answer"')
+    desk = running()
+    desk.ends("math", a_dead_pod(78, result=record))
+    assert advice in desk.stage("math").message

@@ -25,8 +25,8 @@ def what_to_do(verdict: Verdict, reason: str = "") -> str:
     """The advice after `try:`."""
     if verdict == "BadConfiguration" and reason == BAD_DATA:
         return (
-            "correct the file that it names, or map its columns with columns:, and apply the run "
-            "again"
+            "correct the file, or map its columns with columns: in a curate stage, and apply the "
+            "run again"
         )
     return WHAT_TO_DO[verdict]
 

@@ -53,7 +53,8 @@ def charge(status: StageStatus, claim: AttemptClaim, bad: BadEnd, scene: Scene) 
         }
     )  # fmt: skip
     if out:
-        return failed(status, f"{message}. try: {messages.WHAT_TO_DO[bad.verdict]}", scene)
+        todo = messages.what_to_do(bad.verdict, bad.reason)
+        return failed(status, f"{message}. try: {todo}", scene)
     return wait(status, claim, _tries(spent, before), message, scene)
 
 
@@ -83,8 +84,8 @@ def used_up(status: StageStatus, scene: Scene) -> StageStatus:
     """The stage is given up: prepare found that its last attempt had not published after all."""
     last = status.last_failure
     said = last.message if last else f"stage {status.name}: its retries are used up"
-    todo = messages.WHAT_TO_DO[last.verdict if last and last.verdict else "User"]
-    return failed(status, f"{said}. try: {todo}", scene)
+    verdict, reason = (last.verdict or "User", last.reason) if last else ("User", "")
+    return failed(status, f"{said}. try: {messages.what_to_do(verdict, reason)}", scene)
 
 
 def backoff(job: str, tries: int, scene: Scene) -> timedelta:
