@@ -64,6 +64,19 @@ def test_a_resumed_attempt_has_the_whole_curve_and_no_step_twice(tmp_path: Path)
     assert second.rows == read_metrics(second.path)
 
 
+def test_the_log_has_a_plain_line_now_and_then_and_one_for_the_last_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with a_recorder(tmp_path, total=1200) as recorder:
+        recorder.start(1197)
+        for step in (1198, 1199, 1200):
+            recorder.record(step, {"reward": 0.123456, "grad_norm": 2.0})
+    first, last = [line[9:].split(", ") for line in capsys.readouterr().err.splitlines()]
+    assert (first[0], last[0]) == ("steps 1,198 of 1,200", "steps 1,200 of 1,200")
+    assert last[1].endswith(" steps/s")
+    assert last[2:] == ["reward 0.123"], "the headlines alone"
+
+
 def test_progress_says_where_the_stage_is_and_how_long_it_will_take(tmp_path: Path) -> None:
     with a_recorder(tmp_path, total=6) as recorder:
         recorder.start(2)

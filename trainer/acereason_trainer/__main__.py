@@ -69,6 +69,7 @@ def carry_out(context: StageContext) -> int:
         ).run
         if asks_a_model(context.file.settings):
             configure_torch()
+            leave_out_progress_bars()
         stage(context)
     except Stopped:
         return ExitCode.STOPPED
@@ -106,6 +107,13 @@ def configure_torch() -> None:
     # Some CUDA operations (a cumulative sum, for one) have no deterministic form: there it warns.
     torch.use_deterministic_algorithms(mode=True, warn_only=torch.cuda.is_available())
     torch.utils.deterministic.fill_uninitialized_memory = False  # it would write each cache twice
+
+
+def leave_out_progress_bars() -> None:
+    """A log is read line by line, later; transformers draws bars for whoever watches."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
 
 def leave(context: StageContext, failure: StageFailure) -> int:

@@ -19,6 +19,7 @@ from acereason_trainer.curation.selection import select
 from acereason_trainer.dataset import Row, drawn_positions, read_rows, write_rows
 from acereason_trainer.publishing import publish
 from acereason_trainer.stage import StageContext, StageFailure
+from acereason_trainer.telemetry.log_line import say
 from acereason_trainer.telemetry.recorder import Recorder
 
 DATA_FILE = "data.jsonl"
@@ -58,6 +59,7 @@ def run(context: StageContext) -> None:
             every, rows = rows, work / "limited.jsonl"
             write_rows(rows, _limited(every, settings.max_rows, seed, funnel.step("maxRows")))
         _require_rows(context, funnel)
+        say(f"{funnel.sentence()}; {funnel.rows_out:,} rows out")
         _publish(context, rows, funnel.dump() | {"passCounts": histogram}, recorder)
 
 

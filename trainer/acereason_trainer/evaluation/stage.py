@@ -49,6 +49,7 @@ from acereason_trainer.publishing import publish
 from acereason_trainer.rewards import Rewarder, make_rewarder
 from acereason_trainer.rollout.protocol import SamplingParams
 from acereason_trainer.stage import StageContext, StageFailure
+from acereason_trainer.telemetry.log_line import say
 from acereason_trainer.telemetry.recorder import Recorder
 
 
@@ -57,6 +58,7 @@ def run(context: StageContext) -> None:
     settings = context.file.settings.evaluate
     assert settings is not None
     sets = [(s, rows_of(s, context.data_dir, context.file.seed)) for s in settings.sets]
+    say("; ".join(f"{s.name}: {len(rows):,} problems, {s.samples} samples" for s, rows in sets))
     measured = load_measured_model(context.model_dir, settings.loading)
     sampler = sampler_of(measured, settings.sequences_per_batch, context.stop.check)
     with (

@@ -28,6 +28,7 @@ from acereason_trainer.rl.rollouts import Means
 from acereason_trainer.rollout.journal import Journal
 from acereason_trainer.rollout.transformers_sampler import TransformersSampler
 from acereason_trainer.stage import StageContext
+from acereason_trainer.telemetry.log_line import say
 from acereason_trainer.telemetry.recorder import Recorder
 
 
@@ -42,6 +43,10 @@ def run(context: StageContext) -> None:
     prompts, too_long = select_prompts(rows, stage, domain, tokenizer, key)
     held_out = validation_prompts(context, stage, domain, tokenizer)
     total = planned_steps(len(prompts), stage)
+    say(
+        f"{len(rows):,} rows, {len(prompts):,} prompts after where and mix, {too_long:,} dropped "
+        f"as longer than maxPromptTokens, {len(held_out):,} problems for validation"
+    )
     policy = TorchPolicy(
         context.model_dir,
         loading=stage.loading,

@@ -15,6 +15,7 @@ from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.publishing import publish_model
 from acereason_trainer.sft.documents import Documents, Watch
 from acereason_trainer.stage import StageContext, StopFlag
+from acereason_trainer.telemetry.log_line import say
 from acereason_trainer.telemetry.recorder import Recorder
 
 SECONDS_BETWEEN_HEARTBEATS = 1.0
@@ -32,6 +33,10 @@ def run(context: StageContext) -> None:
         documents = load_documents(context, settings, recorder)
         total = documents.total_steps()
         recorder.expect(total)
+        say(
+            f"{len(documents):,} documents, {len(documents.too_long):,} dropped so far as longer "
+            f"than rowTokens, {total:,} steps"
+        )
         policy = TorchPolicy(
             context.model_dir,
             loading=settings.loading,

@@ -1,4 +1,4 @@
-"""What a running stage writes down: metrics.jsonl, progress.json, gauges, rollout dumps.
+"""What a running stage writes down: metrics.jsonl, progress.json, gauges, rollout dumps, its log.
 
 One recorder per attempt, on rank 0. The stage loop says what it is doing (`phase`) and what came
 out of a step (`record`); where that goes is decided here. metrics.jsonl of a resumed attempt holds
@@ -19,9 +19,12 @@ from acereason_trainer.config.stage_file import Progress
 from acereason_trainer.rewards.protocol import Grade
 from acereason_trainer.rollout.protocol import Completion
 from acereason_trainer.telemetry.exporters import Exporter, exporters
+from acereason_trainer.telemetry.log_line import say
 from acereason_trainer.telemetry.metrics import AROUND, HEADLINES, METRICS, PHASES
 
 MetricsRow = dict[str, float | None]
+SECONDS_BETWEEN_LINES = 10.0
+"""Between two lines of a rank's log; the first and the last step have one in any case."""
 
 
 class Recorder:
@@ -41,6 +44,7 @@ class Recorder:
         self._phase = "load"
         self._seconds: dict[str, float] = {}
         self._started = self._last_record = time.monotonic()
+        self._said_at = -math.inf
         self._file: IO[str] | None = None
         self._exporters: Sequence[Exporter] = ()
 
@@ -123,7 +127,10 @@ class Recorder:
         self._append(row)
         for exporter in self._exporters:
             exporter.export(step, self._total, row)
-        self._write_progress()
+        progress = self._write_progress()
+        if now - self._said_at >= SECONDS_BETWEEN_LINES or step == self._total:
+            self._said_at = now
+            say(_progress_line(progress))
 
     def dump_rollouts(self, step: int, rollouts: Iterable[tuple[Completion, Grade]]) -> None:
         """Write a step's rollouts for a human to read, where the settings ask for this step.
@@ -155,7 +162,7 @@ class Recorder:
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
 
-    def _write_progress(self) -> None:
+    def _write_progress(self) -> Progress:
         elapsed = time.monotonic() - self._started
         done = self._step - self._first_step
         rate = done / elapsed if done and elapsed > 0 else None
@@ -176,6 +183,7 @@ class Recorder:
         temporary = self._dir / ".progress.json.tmp"
         temporary.write_text(progress.model_dump_json(by_alias=True, exclude_none=True))
         temporary.replace(self._dir / "progress.json")
+        return progress
 
 
 def read_metrics(path: Path) -> list[MetricsRow]:
@@ -187,6 +195,17 @@ def read_metrics(path: Path) -> list[MetricsRow]:
         except json.JSONDecodeError:
             break
     return rows
+
+
+def _progress_line(progress: Progress) -> str:
+    """`steps 12 of 20, 0.93 steps/s, reward 0.61`."""
+    of = f" of {progress.total:,}" if progress.total is not None else ""
+    parts = [f"{progress.unit} {progress.step:,}{of}"]
+    if progress.rate is not None:
+        parts.append(f"{progress.rate:.3g} {progress.unit}/s")
+    # In the table's order: what is learned from first, then what came of it.
+    parts += [f"{k} {progress.metrics[k]:.3g}" for k in METRICS if k in progress.metrics]
+    return ", ".join(parts)
 
 
 def _finite(value: float) -> float | None:
