@@ -34,6 +34,14 @@ def on(played: Outcomes, request: pytest.FixtureRequest) -> str:
     return played.failures.get(request.node.nodeid, played.operator)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever asks first for an outcome waits for all of them."""
+    for item in items:
+        if "played" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.timeout(900))
+
+
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """A scenario was played before: tell how it ended."""
     if not _is_scenario(pyfuncitem.obj):

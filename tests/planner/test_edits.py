@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from acereason_operator.api.run import AceReasonRun
 from acereason_operator.planner import edits
-from planner_builders import STAGES, Desk, a_dead_pod, a_run, done, prepared, published
+from planner_builders import STAGES, Desk, a_dead_pod, a_pod, a_run, done, prepared, published
 
 FASTER = {"sft": {"optimizer": {"learningRate": 1e-3}}}
 SAVES_OFTEN = {"sft": {"saving": {"minutesAtRisk": 1}}}
@@ -48,6 +48,29 @@ def test_an_edit_that_keeps_the_key_leaves_the_attempt_alone(more: dict[str, Any
     assert not desk.done_now()
     assert desk.stage("sft").state == "Running"
     assert plan.status.observed_generation == 2
+
+
+STUCK = a_pod("a", phase="Pending", waiting_reason="ImagePullBackOff")
+
+
+@pytest.mark.parametrize(
+    ("seen", "stops", "why"),
+    [
+        ({"pods": (STUCK,)}, True, "the image may have been wrong"),
+        ({"pods": ()}, True, "a quota lets it have no pods"),
+        ({"pods": (), "queued": True}, False, "it keeps its place in the queue"),
+        ({"pods": (a_pod("a"),)}, False, "it runs"),
+    ],
+)
+def test_an_edit_that_keeps_the_key_stops_only_what_cannot_start(
+    seen: dict[str, Any], stops: bool, why: str
+) -> None:
+    desk = Desk(a_run()).reaches("sft")
+    job = desk.job("sft").name
+    desk.change("sft", **seen)
+    desk.edited(changed("sft", **IMAGE))
+    assert desk.jobs[job].stopping == stops, why
+    assert desk.stage("sft").key == "key-sft"
 
 
 def test_an_edit_of_a_later_stage_just_changes_the_future() -> None:

@@ -163,7 +163,7 @@ class Scene:
         ]
         return sorted(found, key=lambda pod: (attempt_of(pod), index_of(pod)))
 
-    async def until(self, holds: Callable[[], Any], within: float = 100.0) -> Any:
+    async def until(self, holds: Callable[[], Any], within: float = 300.0) -> Any:
         """What a question answers, once that is true. Asked anew whenever something changes."""
         try:
             async with asyncio.timeout(within), self.api.changed:
@@ -208,7 +208,7 @@ class Scene:
 
     async def until_told(self, reason: str, name: str = "r") -> None:
         """Until a run has an Event of this reason. (Nobody watches Events.)"""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while reason not in (event["reason"] for event in await self.events(name)):
                 await asyncio.sleep(0.2)
 

@@ -1,5 +1,7 @@
 """Runs that go well, on a real API server."""
 
+import asyncio
+
 from acereason_operator.cluster.api_server import path_of
 from acereason_operator.cluster.protocol import RUN
 from operators import FOUR_STAGES
@@ -40,4 +42,5 @@ async def test_a_run_that_others_write_all_the_time_is_carried_out_all_the_same(
         count += 1
         labelled = {"metadata": {"labels": {"touched": str(count)}}}
         await on.api.call("PATCH", path, labelled, MERGE)
+        await asyncio.sleep(0.02)
     assert [s.attempts for s in on.status().stages] == [1] * 4
