@@ -34,7 +34,7 @@ from tests.rewards.code_cases import code_cases
 
 SECONDS_AT_MOST = 2.0
 """For what the trainer does itself, whatever the input."""
-_EXAMPLES = 300
+_EXAMPLES, _EXAMPLES_IN_SANDBOX = 300, 20
 
 _PIECES = ["```", "````", "~~~", "python", "py", "\n", "\r\n", "  ", "\t", "</think>", "<think>"]
 _PIECES += ["def f(a):", "    return a", "print(1)", "class Solution:", "`", "x" * 500, " " * 500]
@@ -156,27 +156,31 @@ def fuzz(seconds: float) -> int:
     limits = CodeLimits(seconds_per_test=1, seconds_per_program=3, memory_mib=128, output_kib=64)
     verifier = Verifier(workers=2, code=limits, service="local")
     with closing(make_rewarder("code", verifier, require_think=False)) as rewarder:
-        in_sandbox = programs(rewarder)
+        in_process = [_searched(target, _EXAMPLES, SECONDS_AT_MOST) for target in IN_PROCESS]
+        in_sandbox = _searched(programs(rewarder), _EXAMPLES_IN_SANDBOX, 120.0)
         while time.monotonic() < until:
             half = time.monotonic() + min(30.0, (until - time.monotonic()) / 2)
             while time.monotonic() < half:
-                for target in IN_PROCESS:
-                    tried += _run(target, _EXAMPLES, SECONDS_AT_MOST)
+                for search in in_process:
+                    search()
+                    tried += _EXAMPLES
             half = time.monotonic() + min(30.0, until - time.monotonic())
             while time.monotonic() < half:
-                tried += _run(in_sandbox, 20, 120.0)
+                in_sandbox()
+                tried += _EXAMPLES_IN_SANDBOX
     return tried
 
 
-def _run(target: Callable[[], None], examples: int, seconds: float) -> int:
-    settings(
+def _searched(target: Callable[[], None], examples: int, seconds: float) -> Callable[[], None]:
+    """The target with its settings, which hypothesis lets a test get once."""
+    search: Callable[[], None] = settings(
         max_examples=examples,
         deadline=seconds * 1000,
         database=None,
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
-    )(target)()
-    return examples
+    )(target)
+    return search
 
 
 def main() -> int:

@@ -118,7 +118,7 @@ def _mixed(checks: int, seed: int) -> Iterator[Case]:
 
 def _suspects(place: Path) -> set[str]:
     """Names that the sandbox or one of the programs would leave there."""
-    names = ("acereason", "note", "left", "sem.", "psm_")
+    names = ("acereason-zygote", "note", "left", "sem.", "psm_")
     return {str(path) for path in place.iterdir() if path.name.startswith(names)}
 
 

@@ -20,7 +20,7 @@ from acereason_trainer.rewards.problem_limits import ProblemLimits
 from acereason_trainer.rewards.problem_tests import Test, Tests
 from acereason_trainer.rewards.program import Program
 from acereason_trainer.rewards.protocol import Grade, Verdict
-from acereason_trainer.rewards.sandbox import STARVED, Allowance, Outcome
+from acereason_trainer.rewards.sandbox import CPU_TOLERANCE, STARVED, Allowance, Outcome
 
 Run = Callable[[Program, str | None, bytes, Allowance], Outcome]
 """Runs a program, or calls a function of it, on one input within limits (Sandbox.run)."""
@@ -30,7 +30,6 @@ SHORTEST_LIMIT = 1.0
 _IDLE_EXTRA = 2.0
 """Seconds that a program may do nothing beyond as many as it may work. CPU seconds and idle ones
 are limited, never those on the wall: a busy machine changes no verdict."""
-_CPU_TOLERANCE = 0.1
 _OUTPUT_FACTOR = 4
 """How many times as long as the expected output an output may be, beyond the fixed limit."""
 _OUTPUT_STEP = 64 << 10
@@ -122,7 +121,7 @@ def judge(  # noqa: PLR0911 - one for each verdict
         return Verdict.OUTPUT_LIMIT, f"more than {allowance.output_bytes >> 10} KiB of output"
     if (
         outcome.late
-        or outcome.cpu_seconds > allowance.cpu_seconds + _CPU_TOLERANCE
+        or outcome.cpu_seconds > allowance.cpu_seconds + CPU_TOLERANCE
         or _out_of_cpu(outcome)
     ):
         return Verdict.TIMEOUT, f"more than {allowance.cpu_seconds:g} s"

@@ -29,6 +29,8 @@ OFFERED = ("numpy", "sortedcontainers")
 STARVED = 8
 """How many times as long as its limits a run may take on the wall before the machine is to blame:
 a program that is ready to run and gets no processor is not late."""
+CPU_TOLERANCE = 0.1
+"""CPU seconds beyond its limit that a program gets: the interpreter's own start is among them."""
 _ANSWER_SLACK = 30.0
 """Seconds beyond the wall limit after which the zygote itself counts as lost."""
 
@@ -42,7 +44,7 @@ class Allowance:
     """What one run may use."""
 
     cpu_seconds: float
-    """The kernel ends the program at the next whole second."""
+    """It is ended within a tenth of a second beyond."""
     idle_seconds: float
     """Seconds in which it may do nothing (sleep, or wait for what never comes)."""
     memory_mib: int
@@ -61,7 +63,7 @@ class Outcome:
     wall_seconds: float
     idle_seconds: float
     late: bool
-    """Killed for doing nothing."""
+    """Killed for its CPU time, or for doing nothing."""
     crowded: bool
     """Killed for its many threads."""
     peak_mib: float
@@ -127,8 +129,7 @@ class Sandbox:
         """
         if self._process is None:
             self.start()
-        cpu = math.ceil(allowance.cpu_seconds)
-        wall = STARVED * (cpu + allowance.idle_seconds)
+        wall = STARVED * (math.ceil(allowance.cpu_seconds) + allowance.idle_seconds)
         with contextlib.ExitStack() as files:
             names = ["stdin", "stdout", "stderr"] + ["result"] * (call is not None)
             fds = {name: _memory_file(name, files) for name in names}
@@ -139,7 +140,7 @@ class Sandbox:
                     "source": program.source,
                     "before": program.before,
                     "entry": call,
-                    "cpuSeconds": cpu,
+                    "cpuSeconds": allowance.cpu_seconds + CPU_TOLERANCE,
                     "idleSeconds": allowance.idle_seconds,
                     "wallSeconds": wall,
                     "memoryBytes": allowance.memory_mib << 20,
