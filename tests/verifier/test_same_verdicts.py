@@ -55,6 +55,8 @@ CASES = [
     Case("wrong program", "code", ECHO, program("print(1)"), Verdict.WRONG),
     Case("right call", "code", DOUBLE, program("def f(x): return 2 * x"), Verdict.CORRECT),
     Case("wrong call", "code", DOUBLE, program("def f(x): return 43"), Verdict.WRONG),
+    Case("half a surrogate", "code", ECHO, program("'\ud800'"), Verdict.RUNTIME_ERROR),
+    Case("half a surrogate", "math", {"answer": "x+1"}, boxed("x\ud800+1"), Verdict.WRONG),
     Case("raises", "code", ECHO, program("1 / 0"), Verdict.RUNTIME_ERROR),
     Case("never ends", "code", ECHO, program("while True: pass"), Verdict.TIMEOUT),
     Case("fills memory", "code", ECHO, program("x = 'x' * 10**9"), Verdict.MEMORY),

@@ -7,6 +7,7 @@ Tests, limits (CPU seconds, MiB) and any further column are those of a dataset's
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -45,6 +46,8 @@ def read_case(line: bytes) -> Case:
     name = raw.get("id")
     if isinstance(name, bool) or not isinstance(name, str | int | float):
         raise BadCase('there is no "id"; it must be text or a number')
+    if isinstance(name, float) and not math.isfinite(name):
+        raise BadCase(f'"id" is {name}; it must be text or a number that JSON can hold')
     kind, response = raw.get("kind"), raw.get("response")
     if kind not in KINDS:
         raise BadCase(f'"kind" is {_what(kind)}; it must be "math" or "code"', name)
@@ -54,6 +57,8 @@ def read_case(line: bytes) -> Case:
         answer = raw.get("answer")
         if isinstance(answer, bool) or not isinstance(answer, str | int | float) or answer == "":
             raise BadCase(f'"answer" is {_what(answer)}; it must be text or a number', name)
+        if isinstance(answer, str) and not answer.strip():
+            raise BadCase('"answer" is blank; it must be text or a number', name)
     return Case(name, kind, response, raw)
 
 

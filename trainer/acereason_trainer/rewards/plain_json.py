@@ -19,5 +19,14 @@ def loads(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from e
 
 
+def is_text(text: str) -> bool:
+    """Whether UTF-8, and so JSON, can hold a string: half a surrogate pair is no text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _integer(digits: str) -> int | Decimal:
     return int(digits) if len(digits) <= _LONGEST_INT else Decimal(digits)

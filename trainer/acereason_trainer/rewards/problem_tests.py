@@ -22,7 +22,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from acereason_trainer.rewards.plain_json import loads
+from acereason_trainer.rewards.plain_json import is_text, loads
 
 PACKED_BYTES = 256 << 20
 """Packed tests that the trainer remembers."""
@@ -111,6 +111,10 @@ def _read(test: Mapping[str, Any], where: str, entry: str | None) -> Test:
 
 def _text(value: object, where: str) -> str:
     if isinstance(value, str):
+        if not is_text(value):
+            raise BadTests(
+                f"{where} has half a surrogate pair; it must be text that UTF-8 can hold"
+            )
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
@@ -171,12 +175,16 @@ class PackedTests:
     digest: bytes
     """Names them by their content."""
     content: bytes
+    calls: tuple[str, ...] = ()
+    """The functions that they call; empty unless each of them is a call."""
 
 
 def pack(tests: Tests) -> PackedTests:
     """The tests as bytes, and their name."""
     content = json.dumps(tests, separators=(",", ":")).encode()
-    return PackedTests(hashlib.blake2b(content, digest_size=16).digest(), content)
+    calls = {test.call for test in tests}
+    called = () if None in calls else tuple(sorted(call for call in calls if call))
+    return PackedTests(hashlib.blake2b(content, digest_size=16).digest(), content, called)
 
 
 def unpacked(content: bytes) -> Tests:

@@ -3,11 +3,15 @@
 For a problem that is read from stdin, only the last fenced ```python block after the reasoning
 counts: a response that offers several programs must not be graded by the best of them.
 
-For a problem that gives a function header, models also spread the answer over blocks: imports
+For a problem that asks for a function, models also spread the answer over blocks: imports
 first, then the function, then a block that shows how to call it. So, as in the papers' toolkit,
 blocks are joined: the last one that defines the function is taken whole; of those before it the
 definitions, which it overrides; none after it. A block that goes on where the header ends is put
 after the header. Nothing is parsed here: that is left to the sandbox (zygote.py).
+
+Fences are Markdown's (CommonMark 0.31, 4.5), so one that is indented by four or more does not close
+a block: it stands in a docstring. Beyond Markdown a block may begin at the end of a line of prose;
+what only looks like such a block is none, because a fence of its own line comes before its end.
 """
 
 import re
@@ -16,7 +20,14 @@ from dataclasses import dataclass
 from acereason_trainer.rewards.extract import after_thinking
 
 # Possessive, so that no line takes more than linear time.
-_FENCE = re.compile(r"^([ \t]*+)(`{3,}+|~{3,}+)[ \t]*+([^\s`]*+)[^\n`]*+$", re.M)
+_FENCE = re.compile(
+    r"^([ \t]*+)(`{3,}+|~{3,}+)[ \t]*+([^\s`]*+)[^\n`]*+$"
+    r"|(?<!`)(`{3,}+)[ \t]*+(python3?|py)[ \t\r]*+$",
+    re.M | re.I,
+)
+_ITEM = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?")
+_MOST_INDENT = 3
+"""Columns by which a closing fence may be indented beyond the opening one."""
 _PYTHON = ("python", "python3", "py")
 _DEF = re.compile(r"^([ \t]*)(?:async[ \t]+)?def[ \t]+(\w+)[ \t]*\(", re.M)
 _CLASS = re.compile(r"^class[ \t]+(\w+)", re.M)
@@ -31,10 +42,13 @@ class Program:
     """Blocks whose definitions it may use."""
 
 
-def python_program(response: str, starter: str | None = None) -> Program | None:
+def python_program(
+    response: str, starter: str | None = None, calls: tuple[str, ...] = ()
+) -> Program | None:
     """The program after the reasoning; None where there is none or its block is never closed.
 
-    `starter`: the function header that the problem gives.
+    `starter`: the function header that the problem gives. `calls`: the functions that its tests
+    call, as `entry_point` names them; they count where there is no header.
     """
     text = after_thinking(response)
     if text is None:
@@ -42,9 +56,9 @@ def python_program(response: str, starter: str | None = None) -> Program | None:
     blocks, closed = _python_blocks(text)
     if not blocks or not closed:
         return None
-    if starter is None:
-        return Program(blocks[-1])
-    return _joined(blocks, starter)
+    if starter is not None:
+        calls = (entry_point(starter),)
+    return _joined(blocks, calls, starter or "") if calls else Program(blocks[-1])
 
 
 def entry_point(starter: object) -> str:
@@ -62,19 +76,48 @@ def entry_point(starter: object) -> str:
     return f"{classes[-1]}.{last[2]}" if last[1] and classes else last[2]
 
 
+@dataclass(frozen=True)
+class _Opening:
+    fence: str
+    language: str
+    indent: str
+    end: int
+    own_line: bool
+
+    @property
+    def python(self) -> bool:
+        return self.language.lower() in _PYTHON
+
+
 def _python_blocks(text: str) -> tuple[list[str], bool]:
     """All python blocks, and whether the last one is closed. Blocks in lists lose their indent."""
     blocks: list[str] = []
-    opening: re.Match[str] | None = None
+    opening: _Opening | None = None
     for fence in _FENCE.finditer(text):
-        if opening is None:
-            opening = fence
-        elif not fence[3] and fence[2].startswith(opening[2]):
-            if opening[3].lower() in _PYTHON:
-                blocks.append(_unindented(text[opening.end() + 1 : fence.start()], opening[1]))
+        found = _opening(text, fence)
+        if opening is None or (not opening.own_line and found.own_line and found.python):
+            opening = found
+        elif found.own_line and _closes(fence, opening):
+            if opening.python:
+                blocks.append(_unindented(text[opening.end + 1 : fence.start()], opening.indent))
             opening = None
-    left_open = opening is not None and opening[3].lower() in _PYTHON
+    left_open = opening is not None and opening.python and opening.own_line
     return blocks, not left_open
+
+
+def _opening(text: str, fence: re.Match[str]) -> _Opening:
+    if fence[4] is None:
+        return _Opening(fence[2], fence[3], fence[1], fence.end(), own_line=True)
+    line = text.rfind("\n", 0, fence.start()) + 1
+    item = _ITEM.match(text, line, fence.start())
+    # Prose before it has no width; the mark of a list item has.
+    width = fence.start() - line if item and item.end() == fence.start() else 0
+    return _Opening(fence[4], fence[5], " " * width, fence.end(), own_line=False)
+
+
+def _closes(fence: re.Match[str], opening: _Opening) -> bool:
+    deeper = len(fence[1].expandtabs(4)) - len(opening.indent.expandtabs(4))
+    return not fence[3] and fence[2].startswith(opening.fence) and deeper <= _MOST_INDENT
 
 
 def _unindented(code: str, indent: str) -> str:
@@ -83,16 +126,16 @@ def _unindented(code: str, indent: str) -> str:
     return "".join(line.removeprefix(indent) for line in code.splitlines(keepends=True))
 
 
-def _joined(blocks: list[str], starter: str) -> Program:
-    name = entry_point(starter).rpartition(".")[2]
-    defining = [n for n, block in enumerate(blocks) if _defines(block, name)]
+def _joined(blocks: list[str], calls: tuple[str, ...], starter: str) -> Program:
+    names = {call.rpartition(".")[2] for call in calls}
+    defining = [n for n, block in enumerate(blocks) if _defines(block, names)]
     if defining:
         main = defining[-1]
         return Program(blocks[main], tuple(blocks[:main]))
     body = blocks[-1]
     goes_on = next((line for line in body.splitlines() if line.strip()), "")[:1] in (" ", "\t")
-    return Program(f"{starter.rstrip()}\n{body}" if goes_on else body)
+    return Program(f"{starter.rstrip()}\n{body}" if starter and goes_on else body)
 
 
-def _defines(block: str, name: str) -> bool:
-    return any(m[2] == name for m in _DEF.finditer(block))
+def _defines(block: str, names: set[str]) -> bool:
+    return any(m[2] in names for m in _DEF.finditer(block))

@@ -240,11 +240,7 @@ class RemotePool:
             await asyncio.sleep(pause)
 
     async def _request(self, batch: Sequence[Asked]) -> None:
-        try:
-            body = write_request(self._setup, [(a.name, a.job) for a in batch], self._deadline)
-        except ValueError as e:
-            # Half a surrogate pair, say: text that no JSON can hold.
-            raise _Refused(f"it cannot be sent ({e})") from e
+        body = write_request(self._setup, [(a.name, a.job) for a in batch], self._deadline)
         for _ in range(_UPLOADS + 1):
             async with self._session.post(
                 self._url + "/v1/grade", data=body, headers=_JSON

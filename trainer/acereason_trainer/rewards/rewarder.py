@@ -30,6 +30,7 @@ from acereason_trainer.rewards.math import Undecided, exactly_same, is_same_answ
 from acereason_trainer.rewards.normal_form import MAX_CHARACTERS
 from acereason_trainer.rewards.outputs import Comparator
 from acereason_trainer.rewards.placement import pool_for
+from acereason_trainer.rewards.plain_json import is_text
 from acereason_trainer.rewards.problem_limits import read_limits
 from acereason_trainer.rewards.problem_tests import Packer
 from acereason_trainer.rewards.program import entry_point, python_program
@@ -133,10 +134,12 @@ def _math_job(row: Mapping[str, Any], response: str) -> Job | Grade:
         return Grade(Verdict.FORMAT, 0.0)
     if len(answer) > MAX_CHARACTERS:
         return Grade(Verdict.WRONG, 0.0, detail=answer[:200])
-    reference = str(_column(row, "answer", "math"))
+    reference = _reference(row)
     try:
         same = is_same_answer(answer, reference, exactly_same)
     except Undecided:
+        if not is_text(answer):
+            return Grade(Verdict.WRONG, 0.0, detail=answer)
         return MathJob(answer, reference)
     return Grade(Verdict.CORRECT if same else Verdict.WRONG, float(same), detail=answer)
 
@@ -145,9 +148,9 @@ def _toolkit_job(row: Mapping[str, Any], response: str) -> Job | Grade:
     answer = toolkit_answer(response)
     if answer is None:
         return Grade(Verdict.FORMAT, 0.0)
-    if len(answer) > MAX_CHARACTERS:
+    if len(answer) > MAX_CHARACTERS or not is_text(answer):
         return Grade(Verdict.WRONG, 0.0, detail=answer[:200])
-    return MathJob(answer, str(_column(row, "answer", "math")))
+    return MathJob(answer, _reference(row))
 
 
 def _code_job(packer: Packer, row: Mapping[str, Any], response: str) -> Job | Grade:
@@ -158,10 +161,14 @@ def _code_job(packer: Packer, row: Mapping[str, Any], response: str) -> Job | Gr
         limits = read_limits(row)
     except ValueError as e:  # BadTests, BadLimits, or a starter without a function
         raise _bad_row(f"{_name(row)}: {e}") from e
-    program = python_program(response, starter)
+    program = python_program(response, starter, tests.calls)
     if program is None:
         return Grade(Verdict.FORMAT, 0.0)
-    return CodeJob(program.source, tests.digest, tests.content, limits, program.before)
+    if not is_text(program.source):
+        # No interpreter reads it, and no request can carry it.
+        return Grade(Verdict.RUNTIME_ERROR, 0.0, detail="the program is no text: half a surrogate")
+    before = tuple(block for block in program.before if is_text(block))
+    return CodeJob(program.source, tests.digest, tests.content, limits, before)
 
 
 def _of_all(make_job: MakeJob, row: Mapping[str, Any], response: str) -> Job | Grade:
@@ -170,6 +177,13 @@ def _of_all(make_job: MakeJob, row: Mapping[str, Any], response: str) -> Job | G
 
 def _custom_job(row: Mapping[str, Any], response: str) -> Job | Grade:
     return CustomJob(dict(row), response)
+
+
+def _reference(row: Mapping[str, Any]) -> str:
+    reference = str(_column(row, "answer", "math"))
+    if not reference.strip() or not is_text(reference):
+        raise _bad_row(f'"answer" of {_name(row)} is {reference[:40]!r}; it must be a right answer')
+    return reference
 
 
 def _column(row: Mapping[str, Any], column: str, domain: str) -> Any:

@@ -14,6 +14,7 @@ each answer is one JSON line, see `_run`.
 # ruff: noqa: PTH100, PTH102, PTH106, PTH118, PTH120, PTH123, PTH208, SIM115, BLE001 - no pathlib in a sandbox; it
 # stands in for the interpreter, which handles whatever a program raises
 
+import _thread
 import array
 import ast
 
@@ -65,6 +66,8 @@ _THREAD_STACK = 16 << 20
 _UNTOUCHED = _THREAD_STACK
 """Address space beyond the memory limit: a thread's stack is asked for and hardly used. What a
 program touches is measured when it has ended."""
+_MOST_UNTOUCHED = 1 << 30
+"""The same for a program that asks for deeper stacks, as contest programs do to recurse."""
 _NO_MEMORY = b"MemoryError\n"
 _MAX_INT_DIGITS = 50_000  # LiveCodeBench's; the interpreter's 4,300 fails right programs
 _PACKAGES: dict[str, str] = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
@@ -165,10 +168,23 @@ def _make_like_a_terminal_start() -> None:
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")
     sys.argv = ["solution.py"]
     threading.stack_size(_THREAD_STACK)
+    threading.stack_size = _thread.stack_size = _roomy_stack_size
     sys.set_int_max_str_digits(_MAX_INT_DIGITS)
     # Not from the C library's view: it is what keeps numpy's to one thread.
     os.environ._data.clear()  # type: ignore[attr-defined]
     sys.meta_path.append(_Offered)
+
+
+_stack_size = threading.stack_size
+
+
+def _roomy_stack_size(size: int = 0, /) -> int:
+    """`threading.stack_size`; there is room in the address space for what it reserves."""
+    before = _stack_size(size)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if size > _THREAD_STACK and soft != hard:
+        resource.setrlimit(resource.RLIMIT_AS, (min(soft + size - _THREAD_STACK, hard), hard))
+    return before
 
 
 class _Offered:
@@ -349,9 +365,10 @@ def _be_the_program(
 
 def _limit(request: dict[str, typing.Any], *, may_fork: bool) -> None:
     cpu, output = 2 + 2 * int(request["cpuSeconds"]), request["outputBytes"]
+    address_space = _bare()[0] + request["memoryBytes"]
     limits = [
         (resource.RLIMIT_CPU, cpu),
-        (resource.RLIMIT_AS, _bare()[0] + request["memoryBytes"] + _UNTOUCHED),
+        (resource.RLIMIT_AS, address_space + _MOST_UNTOUCHED),
         (resource.RLIMIT_FSIZE, output),
         (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
         (resource.RLIMIT_CORE, 0),
@@ -363,6 +380,8 @@ def _limit(request: dict[str, typing.Any], *, may_fork: bool) -> None:
         hard = resource.getrlimit(what)[1]
         limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(what, (limit, limit))
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (min(hard, address_space + _UNTOUCHED), hard))
 
 
 @functools.cache
@@ -438,9 +457,16 @@ def _call(module: types.ModuleType, entry: str, arguments: list[object]) -> None
     of its class: problems are given in both forms, and models answer in both.
     """
     target = _found(module, entry)
-    result = json.dumps(target(*arguments)).encode()
+    result = json.dumps(target(*arguments), default=_plain_number).encode()
     while result:
         result = result[os.write(_RESULT_FD, result) :]
+
+
+def _plain_number(value: typing.Any) -> object:
+    """What a number or truth value of numpy stands for."""
+    if hasattr(type(value), "item") and not hasattr(type(value), "__len__"):
+        return value.item()
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
 def _found(module: types.ModuleType, entry: str) -> typing.Any:
