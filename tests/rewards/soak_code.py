@@ -63,8 +63,8 @@ class Report:
             found.append(f"{self.last.processes - self.first.processes} processes too many")
         if self.last.descriptors > self.first.descriptors:
             found.append(f"{self.last.descriptors - self.first.descriptors} descriptors leaked")
-        # The verdicts that a rewarder remembers are its own to keep: less than 1 KiB each.
-        if self.last.mib - self.first.mib > 8 + self.checks / 1024:
+        # The verdicts that a rewarder remembers are its own to keep: 2 KiB each, 65,536 at most.
+        if self.last.mib - self.first.mib > 8 + self.checks / 512:
             found.append(f"memory grew from {self.first.mib:.0f} to {self.last.mib:.0f} MiB")
         return found + [f"left behind: {name}" for name in self.left_files]
 
