@@ -1,11 +1,13 @@
 r"""Answers to math problems: what counts as the same, and that no answer can stop the grader."""
 
+import time
+
 import pytest
-from acereason_trainer.rewards.extract import boxed_answer
+from acereason_trainer.rewards.extract import boxed_answer, toolkit_answer
 from acereason_trainer.rewards.latex import Unreadable, parse
 from acereason_trainer.rewards.math import Undecided, exactly_same, is_same_answer
 from acereason_trainer.rewards.symbolic import symbolically_same
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 BOXES = [
@@ -30,6 +32,30 @@ def test_the_answer_is_the_last_closed_box_after_thinking(
     response: str, answer: str | None, why: str
 ) -> None:
     assert boxed_answer(response) == answer, why
+
+
+TOOLKIT = [
+    (r"\boxed{\frac{1}{\sqrt{2}}} **7**", r"\frac{1}{\sqrt{2}}", "a box before bold text"),
+    (r"\boxed{1} \boxed{2", "1", "the last box that is closed"),
+    (r"\boxed{{{{1}}}}", None, "deeper braces than the toolkit reads"),
+    ("a **7** b **8**", "8", "the last bold text"),
+    (r"\[ x \] and \[ y \]", "y", "the last formula"),
+    (r"is \(5\) and \(x\)", "5", "a formula after `is`"),
+    (r"\] \[ x", None, "a formula that is never closed"),
+]
+
+
+@pytest.mark.parametrize(("response", "answer", "why"), TOOLKIT, ids=lambda v: None)
+def test_the_toolkit_takes_what_it_takes(response: str, answer: str | None, why: str) -> None:
+    assert toolkit_answer(response) == answer, why
+
+
+@pytest.mark.parametrize("piece", [r"\[", r"is \(", "**\n", r"\boxed{a", r"\boxed{{a", "is    "])
+def test_extraction_takes_time_in_proportion_to_the_response(piece: str) -> None:
+    start = time.process_time()
+    toolkit_answer(piece * 50_000)
+    boxed_answer("</think>" + piece * 50_000)
+    assert time.process_time() - start < 5
 
 
 EXACT = [
@@ -138,6 +164,7 @@ def test_algebra_decides_the_rest(answer: str, reference: str, same: bool, why: 
     assert is_same_answer(answer, reference, symbolically_same) is same, why
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=r"0123456789+-*/^_!(){}[]|,.=<>\ abcxyzπ√frcsqt", max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
@@ -147,6 +174,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert isinstance(tree, tuple)
 
 
+@settings(deadline=None)
 @given(
     st.text(alphabet=r"0123456789+-*/^!(){},.=\ x%$", max_size=30),
     st.text(alphabet=r"0123456789+-*/^!(){},.=\ x%$", max_size=30),
@@ -158,6 +186,7 @@ def test_comparison_raises_nothing_but_undecided(answer: str, reference: str) ->
         return
 
 
+@settings(deadline=None)
 @given(st.fractions(), st.fractions())
 def test_fractions_are_equal_exactly_when_their_values_are(a, b) -> None:
 

@@ -131,8 +131,9 @@ def _unlabelled(text: str) -> Answer:
 
 
 def as_several(answer: Answer) -> Answer | None:
-    """`100,200` read as two numbers instead of as one; None for anything else."""
-    if answer.kind != "one" or not _ONE_OR_SEVERAL.fullmatch(answer.text):
+    """`100,200` read as two numbers instead of as one; None for anything else, `1,000` too, since
+    no number is written as 000."""
+    if answer.kind != "one" or not _ONE_OR_SEVERAL.fullmatch(answer.text) or ",0" in answer.text:
         return None
     return Answer("list", answer.text, tuple(_single(t) for t in answer.text.split(",")))
 

@@ -8,12 +8,11 @@ import re
 
 THINK_END = "</think>"
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_TOOLKIT_FORMS = (
-    re.compile(r"\\boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"),
-    re.compile(r"\*\*(.+?)\*\*"),
-    re.compile(r"\\\[(.+?)\\\]", re.S),
-    re.compile(r"is\s*:?\s*\\\((.+?)\\\)", re.S),
-)
+_TOOLKIT_BRACE = re.compile(r"(\\boxed\s*+\{)|[{}]")
+_TOOLKIT_DEPTH = 2
+_BOLD = re.compile(r"\*\*(.+?)\*\*")
+_DISPLAYED = re.compile(r"\\\[")
+_STATED = re.compile(r"is\s*+:?\s*+\\\(")
 
 
 def after_thinking(response: str) -> str | None:
@@ -44,10 +43,36 @@ def toolkit_answer(response: str) -> str | None:
     r"""As the papers' evaluation toolkit: the last box (of braces two deep); without one the last
     bold text, display formula, or "is \( \)". None where there is none of them."""
     text = response.rpartition(THINK_END)[2]
-    for form in _TOOLKIT_FORMS:
-        if found := form.findall(text):
-            return str(found[-1]).strip()
-    return None
+    found = _shallow_box(text)
+    if found is None and (bold := _BOLD.findall(text)):
+        found = str(bold[-1])
+    if found is None:
+        found = _last_between(text, _DISPLAYED, "\\]")
+    if found is None:
+        found = _last_between(text, _STATED, "\\)")
+    return None if found is None else found.strip()
+
+
+def _shallow_box(text: str) -> str | None:
+    """Content of the last box that is closed, with braces at most two deep in it."""
+    found, open_braces = None, []
+    for brace in _TOOLKIT_BRACE.finditer(text):
+        if brace[0] != "}":
+            open_braces.append((brace[1] is not None, brace.end(), 0))
+        elif open_braces:
+            is_box, start, height = open_braces.pop()
+            if is_box and height <= _TOOLKIT_DEPTH:
+                found = text[start : brace.start()]
+            if open_braces:
+                around = open_braces[-1]
+                open_braces[-1] = (around[0], around[1], max(around[2], height + 1))
+    return found
+
+
+def _last_between(text: str, opening: re.Pattern[str], closing: str) -> str | None:
+    end = text.rfind(closing)
+    starts = [match.end() for match in opening.finditer(text, 0, max(end, 0))]
+    return text[starts[-1] : text.find(closing, starts[-1])] if starts else None
 
 
 def _balanced(text: str, start: int) -> str | None:

@@ -16,16 +16,25 @@ from dataclasses import replace
 from fractions import Fraction
 
 from acereason_trainer.rewards.answer import MAX_PARTS, Answer, as_several, read
-from acereason_trainer.rewards.latex import Node, Unreadable
+from acereason_trainer.rewards.latex import Node, TooLarge, Unreadable
 from acereason_trainer.rewards.normal_form import MAX_CHARACTERS, normal_form, squeezed
 from acereason_trainer.rewards.rational import infinite, rational
-from acereason_trainer.rewards.region import Piece, is_empty, merged, region, variable
+from acereason_trainer.rewards.region import Piece, Region, is_empty, merged, region, variable
 
 Same = Callable[[Node, Node, Fraction | None], bool]
 """(answer, reference, how far the answer may be from a rounded reference): are they equal?"""
 
-_UNEVALUATED = re.compile(r"\\(int|iint|iiint|oint|sum|prod|lim|limsup|liminf)(?![a-z])")
-"""A task in the place of its answer: letting a solver work it out would reward restating it."""
+_UNEVALUATED = re.compile(
+    r"\\(?P<command>int|intop|smallint|iint|iiint|oint|sum|prod|coprod|lim|limsup|liminf|bmod|mod|"
+    r"gcd|min|max|sup|inf|det|lfloor|lceil)(?![A-Za-z])"
+    r"|(?<![A-Za-z\\])(?P<name>gcd|lcm|min|max|floor|ceil|mod)(?=\s*(?:_|\(|\{|\\\{))"
+    r"|\\frac\s*(?:\{\s*d\s*\}|d|\{\s*d\s*\^|\{\s*\\partial)(?=.*?\}?\s*(?P<by>d|\\partial)\s*[a-z])"
+)
+"""A task in the place of its answer: letting a solver work it out would reward restating it.
+
+Sums, products, powers and factorials of plain numbers are not among them: they are how answers to
+problems of counting are written, and no pattern tells those from a task."""
+_TOO_LARGE = "too large"
 
 
 class Undecided(Exception):
@@ -39,12 +48,16 @@ def is_same_answer(answer: str, reference: str, same: Same) -> bool:
     got, want = normal_form(answer), normal_form(reference)
     if squeezed(got) == squeezed(want):
         return bool(got)
-    if set(_UNEVALUATED.findall(got)) - set(_UNEVALUATED.findall(want)):
+    if _tasks(got) - _tasks(want):
         return False
     try:
         return _same(read(got), read(want), same)
     except Unreadable:
         return False
+
+
+def _tasks(text: str) -> set[str]:
+    return {m["command"] or m["name"] or m["by"] for m in _UNEVALUATED.finditer(text)}
 
 
 def exactly_same(answer: Node, reference: Node, within: Fraction | None) -> bool:
@@ -53,10 +66,20 @@ def exactly_same(answer: Node, reference: Node, within: Fraction | None) -> bool
         return True
     if (sign := infinite(reference)) is not None or infinite(answer) is not None:
         return infinite(answer) == sign
-    left, right = rational(answer), rational(reference)
-    if left is None or right is None:
-        raise Undecided
-    return left == right or (within is not None and abs(left - right) <= within)
+    left, right = _exact(answer), _exact(reference)
+    if isinstance(left, Fraction) and isinstance(right, Fraction):
+        return left == right or (within is not None and abs(left - right) <= within)
+    if _TOO_LARGE in (left, right) and (isinstance(left, Fraction) or isinstance(right, Fraction)):
+        return False
+    raise Undecided
+
+
+def _exact(tree: Node) -> Fraction | str | None:
+    """Its value, None where it is not rational, or that it is too large to be computed here."""
+    try:
+        return rational(tree)
+    except TooLarge:
+        return _TOO_LARGE
 
 
 def _as_written(tree: Node) -> str:
@@ -276,10 +299,12 @@ def _same_region(answer: Answer, reference: Answer, same: Same) -> bool:
     if got is None or want is None:
         return answer.kind == reference.kind and _COMPARE[reference.kind](answer, reference, same)
     exact_got, exact_want = merged(got), merged(want)
-    if exact_got == () or exact_want == ():
+    if () in (exact_got, exact_want):
         return False  # a contradiction is no answer, and would be equal to every other one
-    if exact_got is not None and exact_got == exact_want:
-        return True
+    return (exact_got is not None and exact_got == exact_want) or _same_pieces(got, want, same)
+
+
+def _same_pieces(got: Region, want: Region, same: Same) -> bool:
     if len(got) != len(want) or len(got) > MAX_PARTS:
         return False
     left = list(got)

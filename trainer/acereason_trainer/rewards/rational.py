@@ -12,15 +12,13 @@ from typing import Any
 
 from acereason_trainer.rewards.latex import Node, TooLarge, Unreadable
 
-MAX_EXPONENT = 2000
 MAX_BITS = 20_000
-"""Largest numbers that are computed exactly; anything beyond is no answer to a problem."""
-MAX_FACTORIAL = 1000
+"""Largest numbers that are computed where an answer is submitted: enough for 2^{2024} and 2024!."""
 MAX_ROOT = 64
 """Deepest root that is looked for among exact powers."""
 
 
-def rational(node: Node) -> Fraction | None:
+def rational(node: Node, most_bits: int = MAX_BITS) -> Fraction | None:
     """The exact value of a tree of rational arithmetic, None where it is anything else.
 
     Raises Unreadable for a division by zero, TooLarge for a number beyond the bounds.
@@ -28,16 +26,17 @@ def rational(node: Node) -> Fraction | None:
     kind = node[0]
     if kind == "number":
         return Fraction(node[1])
-    if kind not in _OPERATIONS:
+    if kind not in _OPERATIONS and kind not in _GROWING:
         return None
     values = []
     for child in node[1:]:
-        value = rational(child)
+        value = rational(child, most_bits)
         if value is None:
             return None
         values.append(value)
-    result = _OPERATIONS[kind](*values)
-    if result is not None and _bits(result) > MAX_BITS:
+    bounds = (most_bits,) if kind in _GROWING else ()
+    result = (_GROWING.get(kind) or _OPERATIONS[kind])(*values, *bounds)
+    if result is not None and _bits(result) > most_bits:
         raise TooLarge("a number too large to be an answer")
     return result
 
@@ -62,15 +61,16 @@ def _divide(a: Fraction, b: Fraction) -> Fraction:
     return a / b
 
 
-def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
+def _power(base: Fraction, exponent: Fraction, most_bits: int) -> Fraction | None:
     if exponent.denominator != 1:
         root = _root(base, Fraction(exponent.denominator))
-        return None if root is None else _power(root, Fraction(exponent.numerator))
+        return None if root is None else _power(root, Fraction(exponent.numerator), most_bits)
     if base == 0 and exponent < 0:
         raise Unreadable("division by zero")
     if base == 0 or abs(base) == 1:
         return base ** int(exponent % 2 or 2) if exponent else Fraction(1)
-    if abs(exponent) > MAX_EXPONENT or _bits(base) * abs(exponent) > MAX_BITS:
+    # A number of b bits is at least 2^(b - 1); the result itself is looked at by the caller.
+    if max(_bits(base) - 1, 1) * abs(exponent) > most_bits:
         raise TooLarge("a power too large to be an answer")
     return base ** int(exponent)
 
@@ -101,20 +101,20 @@ def _whole_root(value: int, n: int) -> int | None:
     return low if low**n == value else None
 
 
-def _factorial(n: Fraction) -> Fraction | None:
+def _factorial(n: Fraction, most_bits: int) -> Fraction | None:
     if n.denominator != 1 or n < 0:
         return None
-    if n > MAX_FACTORIAL:
+    if n > most_bits or math.lgamma(int(n) + 1) / math.log(2) > most_bits:
         raise TooLarge("a factorial too large to be an answer")
     return Fraction(math.factorial(int(n)))
 
 
-def _binomial(n: Fraction, k: Fraction) -> Fraction | None:
+def _binomial(n: Fraction, k: Fraction, most_bits: int) -> Fraction | None:
     if n.denominator != 1 or k.denominator != 1 or n < 0:
         return None
     if not 0 <= k <= n:
         return Fraction(0)
-    if n > MAX_FACTORIAL:
+    if min(n, min(k, n - k) * _bits(n)) > most_bits:
         raise TooLarge("a binomial too large to be an answer")
     return Fraction(math.comb(int(n), int(k)))
 
@@ -134,10 +134,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "multiply": lambda a, b: a * b,
     "divide": _divide,
     "negate": lambda a: -a,
-    "power": _power,
     "root": _root,
-    "factorial": _factorial,
-    "binomial": _binomial,
     "abs": abs,
     "floor": lambda a: Fraction(math.floor(a)),
     "ceil": lambda a: Fraction(math.ceil(a)),
@@ -146,3 +143,9 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "gcd": _of_integers(math.gcd),
     "lcm": _of_integers(math.lcm),
 }
+_GROWING: dict[str, Callable[..., Fraction | None]] = {
+    "power": _power,
+    "factorial": _factorial,
+    "binomial": _binomial,
+}
+"""What can be far larger than what it is computed from; takes the bound last."""

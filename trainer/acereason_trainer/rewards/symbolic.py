@@ -1,8 +1,12 @@
 """Equality of expressions that rational arithmetic does not decide, by their values.
 
 Not by simplification, which is slow, never certain, and may be asked to solve the problem itself:
-two expressions are equal when they agree to 40 digits at several fixed points of mixed sign, or,
-without unknowns, once. Values are computed with 120 digits, so that what cancels is seen as zero.
+two expressions are equal when they agree at several fixed points of mixed sign and size, or,
+without unknowns, once. To agree is to be equal to 100 digits of 120, and then, without unknowns, to
+1200 of 2000, far beyond what 1 + e^{-1000} or a long decimal for a root differ by. What is near
+zero both times is zero only if it is what cancelling left, which shrinks with more digits, where a
+small number stays. Numbers too long for that are compared exactly, and products of a length that
+nobody can write (10^{10^6}) by their logarithms.
 An odd root of a negative number is the real one, as in school.
 
 What only the larger LaTeX parser can read is computed by sympy (sympy_latex.py). Runs in a worker
@@ -20,12 +24,19 @@ from mpmath import mp, mpc, mpf  # type: ignore[import-untyped]
 from acereason_trainer.rewards import sympy_latex
 from acereason_trainer.rewards.latex import Node, TooLarge
 from acereason_trainer.rewards.math import Undecided, exactly_same
-from acereason_trainer.rewards.rational import MAX_FACTORIAL, rational
+from acereason_trainer.rewards.rational import rational
 
 _DIGITS = 120
-_EQUAL = mpf(10) ** -40
-"""Relative difference of values that are taken to be equal."""
-_MOST_DIGITS = 600
+_EQUAL = mpf(10) ** -100
+"""Relative difference of values that are looked at with more digits."""
+_MORE_DIGITS = 2000
+_MORE_DIGITS_AT_A_POINT = 240
+"""A factorial of a fraction takes seconds with 2000 digits."""
+_STAYS = mpf(10) ** -20
+_MOST_BITS = 200_000
+"""Of a number that is computed exactly here."""
+_LONGEST_LOGARITHM = 10**30
+_MAX_FACTORIAL = 5000
 _ZERO = mpf(10) ** -90
 _POINTS = 8
 _NEEDED = 3
@@ -48,8 +59,18 @@ def symbolically_same(answer: Node, reference: Node, within: Fraction | None) ->
         return exactly_same(answer, reference, within)
     except Undecided:
         pass
+    try:
+        left, right = rational(answer, _MOST_BITS), rational(reference, _MOST_BITS)
+    except TooLarge:
+        return _same_logarithm(answer, reference)
+    if left is not None and right is not None:
+        return left == right
     if _unevaluated(answer) or _unevaluated(reference):
         return sympy_latex.same_form(answer, reference)
+    return _same_values(answer, reference, within)
+
+
+def _same_values(answer: Node, reference: Node, within: Fraction | None) -> bool:
     unknown = sorted(_symbols(answer) | _symbols(reference))
     if not unknown:
         return bool(_agree(answer, reference, {})) or _rounds(answer, reference, within)
@@ -62,25 +83,74 @@ def symbolically_same(answer: Node, reference: Node, within: Fraction | None) ->
     return found >= _NEEDED
 
 
-def _agree(
-    answer: Node, reference: Node, point: Mapping[str, Fraction], digits: int = _DIGITS
-) -> bool | None:
-    """Whether both have the same value at a point; None where one has none.
-
-    Two values so small that they may be what is left of a cancelled sum are computed once more
-    with many more digits.
-    """
-    with mp.workdps(digits):
-        pair = _values(answer, reference, point)
-        if pair is None:
+def _agree(answer: Node, reference: Node, point: Mapping[str, Fraction]) -> bool | None:
+    """Whether both have the same value at a point; None where one has none."""
+    with mp.workdps(_DIGITS):
+        first = _values(answer, reference, point)
+        if first is None:
             return None
-        a, b = pair
-        largest = max(abs(a), abs(b))
-        if largest > mpf(10) ** -(digits * 3 // 4):
-            return bool(abs(a - b) <= _EQUAL * largest)
-    if largest == 0 or digits == _MOST_DIGITS:
-        return True
-    return _agree(answer, reference, point, _MOST_DIGITS)
+        largest = max(map(abs, first))
+        if abs(first[0] - first[1]) > _EQUAL * largest and largest > _ZERO:
+            return False
+    digits = _MORE_DIGITS_AT_A_POINT if point else _MORE_DIGITS
+    with mp.workdps(digits):
+        second = _values(answer, reference, point)
+        if second is None:
+            return None
+        equal = mpf(10) ** -(digits * 3 // 5)
+        if abs(second[0] - second[1]) <= equal * max(map(abs, second)):
+            return True
+        return all(_is_zero(*both, equal) for both in zip(first, second, strict=True))
+
+
+def _is_zero(value: Value, with_more_digits: Value, nearest: Value) -> bool:
+    """Whether a value is what cancelling left."""
+    if abs(with_more_digits) > nearest:
+        return False
+    return bool(abs(value - with_more_digits) >= _STAYS * abs(with_more_digits))
+
+
+def _same_logarithm(answer: Node, reference: Node) -> bool:
+    """Whether two products of numbers too large to be computed are equal. A sum among them is
+    refused: beside such numbers any other summand would be lost."""
+    with mp.workdps(2 * _DIGITS):
+        left, right = _logarithm(answer), _logarithm(reference)
+        return left[0] == right[0] and bool(abs(left[1] - right[1]) <= _EQUAL)
+
+
+def _logarithm(tree: Node) -> tuple[int, Value]:
+    """Sign and logarithm of the size of a product. Raises TooLarge for anything else."""
+    kind, *children = tree
+    if kind == "number" and children[0]:
+        return (1, mp.log(children[0].numerator) - mp.log(children[0].denominator))
+    if kind == "negate":
+        sign, size = _logarithm(children[0])
+        return -sign, size
+    if kind in ("multiply", "divide"):
+        (sign, size), (other_sign, other) = map(_logarithm, children)
+        return sign * other_sign, size + (other if kind == "multiply" else -other)
+    if kind == "power":
+        (sign, size), exponent = _logarithm(children[0]), _whole(children[1])
+        return sign if exponent % 2 else 1, size * exponent
+    if kind == "factorial":
+        return 1, _log_factorial(_whole(children[0]))
+    if kind == "binomial":
+        n, k = map(_whole, children)
+        return 1, _log_factorial(n) - _log_factorial(k) - _log_factorial(n - k)
+    raise TooLarge("a sum too large to be computed")
+
+
+def _log_factorial(n: int) -> Value:
+    if n < 0:
+        raise TooLarge("a binomial of too few")
+    return mp.loggamma(n + 1)
+
+
+def _whole(tree: Node) -> int:
+    value = rational(tree)
+    if value is None or value.denominator != 1 or abs(value) > _LONGEST_LOGARITHM:
+        raise TooLarge("a number too large to be an answer")
+    return int(value)
 
 
 def _rounds(answer: Node, reference: Node, within: Fraction | None) -> bool:
@@ -111,7 +181,8 @@ def _proportional(left: Node, right: Node) -> bool:
 @cache
 def _drawn(number: int, place: int) -> Fraction:
     draw = random.Random(f"{number} {place}")
-    return Fraction(draw.randint(11, 97) * draw.choice((1, -1)), draw.randint(7, 23))
+    drawn = Fraction(draw.randint(11, 97) * draw.choice((1, -1)), draw.randint(7, 23))
+    return 1 / drawn if number % 2 else drawn  # x^{2024} - 1 is x^{2024} where x is large
 
 
 def _points(unknown: list[str]) -> Iterator[dict[str, Fraction]]:
@@ -214,13 +285,13 @@ def _of_angle(function: Callable[[Value], Value]) -> Callable[[Value], Value]:
 
 
 def _factorial(n: Value) -> Value:
-    if abs(n) > MAX_FACTORIAL:
+    if abs(n) > _MAX_FACTORIAL:
         raise TooLarge("a factorial too large to be an answer")
     return mp.factorial(n)
 
 
 def _binomial(n: Value, k: Value) -> Value:
-    if max(abs(n), abs(k)) > MAX_FACTORIAL:
+    if max(abs(n), abs(k)) > _MAX_FACTORIAL:
         raise TooLarge("a binomial too large to be an answer")
     return mp.binomial(n, k)
 
