@@ -30,7 +30,7 @@ OUTPUT_KIND: dict[str, ArtifactKind] = {
 }
 """What each stage kind publishes."""
 
-SEMANTICS: dict[str, int] = {"curate": 1, "sft": 1, "mathRL": 1, "codeRL": 1, "evaluate": 1}
+SEMANTICS: dict[str, int] = {"curate": 2, "sft": 1, "mathRL": 2, "codeRL": 2, "evaluate": 2}
 """Raised for a stage kind only when the same settings and inputs would give other results."""
 
 
