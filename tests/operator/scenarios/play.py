@@ -1,8 +1,8 @@
 """All scenarios at the same time: one API server, one operator, a namespace for each.
 
 A scenario mostly waits (for a settling window, for the Job controller), so sixty take little longer
-than one: 2 minutes in all. With several workers of pytest, the first that needs an outcome plays for
-all of them.
+than one: 2 minutes in all. With several workers of pytest, the first that needs an outcome plays
+for all of them.
 """
 
 import asyncio

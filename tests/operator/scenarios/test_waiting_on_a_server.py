@@ -84,7 +84,8 @@ async def test_a_quota_that_refuses_pods(on: Scene) -> None:
     await on.apply()
     await on.until(lambda: "exceeded quota: small" in on.status().message)
     text = await on.described()
-    assert "stage train: pods" in text
+    assert "stage train: Error creating: pods" in text
+    assert "exceeded quota: small" in text
     assert "try: make room" in text
     await on.api.call("DELETE", f"{path}/small")
     await on.kubectl("delete", "job", on.jobs()[0]["metadata"]["name"])
