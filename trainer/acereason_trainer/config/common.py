@@ -88,7 +88,8 @@ class Verifier(Model):
     """Processes that check answers at once on this machine (the papers: 64)."""
     math_seconds: float = Field(default=5.0, gt=0, le=600)
     """CPU seconds for one symbolic comparison; then the kernel ends the worker and the answer
-    counts as wrong by timeout."""
+    counts as wrong by timeout. 5 leave room for an unusual expression, and an endless one holds
+    its worker no longer."""
     code: CodeLimits = CodeLimits()
     """Limits of one model-written program."""
 

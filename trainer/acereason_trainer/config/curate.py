@@ -56,11 +56,12 @@ class Rules(Model):
     """
 
     min_problem_characters: int = Field(default=20, ge=0)
-    """Shorter statements are fragments."""
+    """Shorter statements are fragments: three or four words hardly ask anything."""
     max_problem_characters: int = Field(default=8000, ge=1)
-    """Longer statements are scraping accidents."""
+    """Longer statements are scraping accidents: 8000 are some 2000 tokens, RL's maxPromptTokens."""
     max_answer_characters: int = Field(default=100, ge=1)
-    """Longer reference answers cannot be checked by a rule reliably."""
+    """Longer reference answers cannot be checked by a rule reliably: nearly all numbers, intervals
+    and formulas fit into 100."""
     multiple_choice: Literal["drop", "keep"] = "drop"
     """Guessing scores a quarter."""
     true_false: Literal["drop", "keep"] = "drop"
@@ -97,9 +98,10 @@ class PassRate(Model):
     max_correct: int = Field(default=6, ge=0)
     """Most right attempts to stay (1.0 table 3: 6 of 16 was best)."""
     max_response_tokens: int = Field(default=16384, ge=1)
-    """Length limit of an attempt."""
+    """Length limit of an attempt: that of the stage before (1.0 filters with the 16K policy)."""
     sampling: Sampling = Sampling(temperature=1.0, top_p=1.0)
-    """How attempts are drawn."""
+    """How attempts are drawn: as RL draws, from the whole distribution, so that the rate is that of
+    a group."""
     prompting: Prompting = Prompting()
     """How problems become prompts."""
     loading: ModelLoading = ModelLoading()
@@ -107,8 +109,8 @@ class PassRate(Model):
     verifier: Verifier = Verifier()
     """Who checks the attempts."""
     prompts_per_batch: int = Field(default=64, ge=1)
-    """Prompts whose attempts are decoded together, and between two resume points. In the key: the
-    batch's shape decides the last bits."""
+    """Prompts whose attempts are decoded together, and between two resume points: with 16 attempts
+    each, 1024 sequences. In the key: the batch's shape decides the last bits."""
 
     @model_validator(mode="after")
     def _band(self) -> "PassRate":

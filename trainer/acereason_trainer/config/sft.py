@@ -23,13 +23,13 @@ class Optimizer(Model):
     betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
         default=[0.9, 0.999], min_length=2, max_length=2
     )
-    """Decay of the two moments."""
+    """Decay of the two moments (verl's, which are torch's)."""
     weight_decay: float = Field(default=0.01, ge=0)
-    """Decoupled weight decay, on matrices only."""
+    """Decoupled weight decay, on matrices only (verl's)."""
     grad_clip: float = Field(default=1.0, gt=0)
-    """Largest global gradient norm."""
+    """Largest global gradient norm (verl's, and what comparable recipes use)."""
     warmup_steps: int = Field(default=0, ge=0)
-    """Steps of linear warm-up."""
+    """Steps of linear warm-up: none, as verl; RL's 1e-6 needs none."""
     final_fraction: float = Field(default=1.0, ge=0, le=1)
     """Learning rate at the end as a fraction of the peak, reached along a cosine; 1 is constant
     (what RL uses)."""
@@ -56,13 +56,15 @@ class SFT(Model):
     )
     """1e-4 lies in the middle of what comparable recipes use; the paper prints none."""
     budget: SFTBudget = SFTBudget(epochs=5)
-    """How long to train."""
+    """How long to train (1.1 section 3: five epochs, flat after)."""
     row_tokens: int = Field(default=32768, ge=16)
-    """Tokens of a packed row; a longer document is dropped and counted."""
+    """Tokens of a packed row; a longer document is dropped and counted. 32768 is the length of the
+    papers' last stages."""
     rows_per_step: int = Field(default=64, ge=1)
-    """Packed rows of one optimizer step."""
+    """Packed rows of one optimizer step. The paper prints none; 64 full rows are two million
+    tokens."""
     tokens_per_micro_batch: int = Field(default=32768, ge=16, json_schema_extra=NOT_IN_KEY)
-    """Tokens of one forward and backward pass; memory, not results up to rounding."""
+    """Tokens of one forward and backward pass: one row. Memory, not results up to rounding."""
     mix: list[MixPart] = Field(default_factory=list, max_length=16)
     """Resampling by ranges of a column."""
     prompting: Prompting = Prompting()
