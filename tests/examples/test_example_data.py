@@ -7,7 +7,7 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from types import CodeType
@@ -23,8 +23,6 @@ from examples.tasks.split import is_held_out
 
 PROJECT = Path(__file__).parents[2]
 EXAMPLES = pytest.mark.parametrize("example", [quickstart, smollm2], ids=["quickstart", "smollm2"])
-TRAINING_ROWS = {quickstart: 15_000, smollm2: 1_500}
-"""As many as each example writes, or more."""
 
 
 def skeleton_in(problem: str) -> str:
@@ -86,12 +84,14 @@ def fenced(response: str) -> str:
 
 @EXAMPLES
 def test_no_numbers_of_a_word_problem_are_both_trained_on_and_evaluated(example: Any) -> None:
-    held_out = {skeleton_in(r["problem"]) for r in rows.eval_math(example.MATH, 0, 240)}
-    sft = islice(rows.sft_math(example.MATH, 0), TRAINING_ROWS[example])
-    rl = islice(rows.rl_math(example.MATH, 0), 3000)
+    held_out = {
+        skeleton_in(r["problem"]) for r in rows.eval_math(example.MATH, 0, example.SIZES.eval_math)
+    }
+    sft = islice(rows.sft_math(example.MATH, 0), example.SIZES.sft_math)
+    rl = islice(rows.rl_math(example.MATH, 0), example.SIZES.rl)
     trained = {skeleton_in(r["problem"]) for r in [*sft, *rl]}
 
-    assert len(held_out) == 240
+    assert len(held_out) == example.SIZES.eval_math
     assert not held_out & trained
 
 
@@ -125,29 +125,35 @@ def test_no_behaviour_of_a_program_is_both_trained_on_and_evaluated(example: Any
                 found[code] = tuple(printed(code, f"{line}\n") for line in inputs[asked.kind])
         return set(found.values())
 
-    held_out = behaviours([r["problem"] for r in rows.eval_code(example.CODE, 0, 240)])
-    sft = islice(rows.sft_code(example.CODE, 0), TRAINING_ROWS[example])
-    rl = islice(rows.rl_code(example.CODE, 0), 3000)
+    held_out = behaviours(
+        [r["problem"] for r in rows.eval_code(example.CODE, 0, example.SIZES.eval_code)]
+    )
+    sft = islice(rows.sft_code(example.CODE, 0), example.SIZES.sft_code)
+    rl = islice(rows.rl_code(example.CODE, 0), example.SIZES.rl)
     trained = behaviours([r["problem"] for r in [*sft, *rl]])
 
-    assert len(held_out) == 240
+    assert len(held_out) == example.SIZES.eval_code
     assert not held_out & trained
 
 
 @EXAMPLES
 def test_no_problem_stands_in_two_files_of_training_and_evaluation(example: Any) -> None:
+    sizes = example.SIZES
     evaluated = {
         r["problem"]
-        for r in [*rows.eval_math(example.MATH, 0, 240), *rows.eval_code(example.CODE, 0, 240)]
+        for r in [
+            *rows.eval_math(example.MATH, 0, sizes.eval_math),
+            *rows.eval_code(example.CODE, 0, sizes.eval_code),
+        ]
     }
-    makers: list[Callable[[], Any]] = [
-        lambda: rows.sft_math(example.MATH, 0),
-        lambda: rows.sft_code(example.CODE, 0),
-        lambda: rows.rl_math(example.MATH, 0),
-        lambda: rows.rl_code(example.CODE, 0),
+    trained: list[tuple[Iterable[Any], int]] = [
+        (rows.sft_math(example.MATH, 0), sizes.sft_math),
+        (rows.sft_code(example.CODE, 0), sizes.sft_code),
+        (rows.rl_math(example.MATH, 0), sizes.rl),
+        (rows.rl_code(example.CODE, 0), sizes.rl),
     ]
-    for make in makers:
-        assert not evaluated & {r["problem"] for r in islice(make(), 3000)}
+    for made, size in trained:
+        assert not evaluated & {r["problem"] for r in islice(made, size)}
 
 
 def test_the_split_goes_by_the_key_alone_and_keeps_its_share() -> None:
