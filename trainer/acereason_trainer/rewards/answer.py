@@ -45,6 +45,8 @@ class Answer:
     """Of `one`, where it could be read."""
     within: Fraction | None = None
     """How far from it, as a reference, an answer may be: half of its last decimal, or as stated."""
+    rounded: bool = False
+    """`within` is from its decimals, not stated: it may as well be exact."""
     unit: str = ""
     name: str = ""
     """`x` of `x = 5`."""
@@ -108,6 +110,8 @@ _SAME_WORDS = {
 _REALS = r"(-\infty,\infty)"
 _WRITTEN_FROM = 2
 """References with this many decimals may be rounded values; 0.5 is taken to be exactly 1/2."""
+_DIGITS_FROM = 3
+"""And with this many digits that count: half a last place of 0.01 is half of the value."""
 
 
 def read(text: str) -> Answer:
@@ -242,7 +246,7 @@ def _single(text: str) -> Answer:
         return Answer("text", words, tree=_product(text))
     if stated := _tolerance(text):
         value, within = stated
-        return replace(_value(value), within=within)
+        return replace(_value(value), within=within, rounded=False)
     if _RATIO.fullmatch(text):
         return Answer("ratio", squeezed(text), tuple(_value(p.strip()) for p in text.split(":")))
     return _value(text)
@@ -280,24 +284,27 @@ def _value(text: str) -> Answer:
     tree, within = _number(amount)
     if tree is not None and multiplier != 1:
         tree, within = ("multiply", tree, ("number", multiplier)), within and within * multiplier
-    return Answer("one", squeezed(text), (), tree, within, unit)
+    return Answer("one", squeezed(text), (), tree, within, within is not None, unit)
 
 
 def _number(text: str) -> tuple[Node | None, Fraction | None]:
     """The tree, and half of the last decimal where enough of them are written."""
     if decimal := _DECIMAL.fullmatch(text):
-        return _tree(text), _half_of_last(len(decimal[1]), 0)
+        return _tree(text), _half_of_last(text, len(decimal[1]), 0)
     if scientific := _SCIENTIFIC.fullmatch(text):
         exponent = int(scientific[3] or scientific[4])
-        within = _half_of_last(len(scientific[2] or ""), exponent)
+        within = _half_of_last(scientific[1], len(scientific[2] or ""), exponent)
         return _tree(f"{scientific[1]}*10^{{{exponent}}}"), within
     if mixed := _MIXED.fullmatch(text):
         return _tree(rf"{mixed[1]}({mixed[2]}+\frac{{{mixed[3]}}}{{{mixed[4]}}})"), None
     return _tree(text), None
 
 
-def _half_of_last(places: int, exponent: int) -> Fraction | None:
-    return Fraction(10) ** (exponent - places) / 2 if places >= _WRITTEN_FROM else None
+def _half_of_last(written: str, places: int, exponent: int) -> Fraction | None:
+    digits = written.lstrip("+-").replace(".", "").lstrip("0")
+    if places < _WRITTEN_FROM or len(digits) < _DIGITS_FROM:
+        return None
+    return Fraction(10) ** (exponent - places) / 2
 
 
 def _tree(text: str) -> Node | None:

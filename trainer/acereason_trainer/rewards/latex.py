@@ -20,7 +20,7 @@ Node = tuple[Any, ...]
 ("latex", text) for what only the larger parser may be able to read (sympy_latex.py)."""
 
 MAX_CHARACTERS = 400
-MAX_DIGITS = 200
+MAX_DIGITS = 400
 MAX_DEPTH = 24
 
 _CONSTANTS = {"pi": "pi", "π": "pi", "e": "e", "i": "i", "infty": "oo", "infinity": "oo", "∞": "oo"}
@@ -109,7 +109,7 @@ def parse(text: str) -> Node:
     if len(text) > MAX_CHARACTERS:
         raise TooLarge(f"longer than {MAX_CHARACTERS} characters")
     parser = _Parser(_tokens(text))
-    tree = parser.expression(0)
+    tree = parser.over(0)
     if parser.position != len(parser.tokens):
         raise Unreadable(f"unexpected {parser.tokens[parser.position][1]!r}")
     return tree
@@ -163,6 +163,15 @@ class _Parser:
     def _expect(self, value: str) -> None:
         if not self._take_if(value):
             raise Unreadable(f"expected {value!r}, found {self._peek()[1]!r}")
+
+    def over(self, depth: int) -> Node:
+        r"""What stands in braces: {3 \over 4} is a fraction of all of it."""
+        top = self.expression(depth)
+        kind, value = self._peek()
+        if kind != "command" or value not in _OVER:
+            return top
+        self._take()
+        return (_OVER[value], top, self.expression(depth))
 
     def expression(self, depth: int) -> Node:
         if depth > MAX_DEPTH:
@@ -246,7 +255,7 @@ class _Parser:
 
     def _group(self, depth: int) -> Node:
         self._expect("{")
-        inner = self.expression(depth + 1)
+        inner = self.over(depth + 1)
         self._expect("}")
         return inner
 
@@ -386,6 +395,7 @@ class _Parser:
 
 
 _TIMES = {("command", "times"), ("command", "cdot"), ("command", "ast")}
+_OVER = {"over": "divide", "choose": "binomial"}
 _FRACTIONS = {"frac", "dfrac", "tfrac", "cfrac"}
 _BINOMIALS = {"binom", "dbinom", "tbinom"}
 _ROUNDED = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil")}

@@ -208,7 +208,22 @@ def _same_value(answer: Answer, reference: Answer, same: Same) -> bool:
         return False
     if answer.tree is None or reference.tree is None:
         return False
-    return same(answer.tree, reference.tree, reference.within)
+    exact = reference.rounded and _is_finite_fraction(answer.tree)
+    return same(answer.tree, reference.tree, None if exact else reference.within)
+
+
+def _is_finite_fraction(tree: Node) -> bool:
+    """Whether it is a fraction such as 63/250: nobody would have rounded that to 0.25 (0.252)."""
+    if "divide" not in _operations(tree) or not isinstance(value := _exact(tree), Fraction):
+        return False
+    bottom = value.denominator
+    return 10 ** bottom.bit_length() % bottom == 0
+
+
+def _operations(tree: Node) -> set[str]:
+    if tree[0] in ("number", "symbol", "constant", "latex"):
+        return set()
+    return {tree[0]}.union(*map(_operations, tree[1:]))
 
 
 def _same_words(answer: Answer, reference: Answer, same: Same) -> bool:

@@ -25,6 +25,9 @@ _REPLACED: list[tuple[re.Pattern[str], str]] = [
             r"limits|nolimits)(?![A-Za-z])",
             "",
         ),
+        (r"\\(?:text)?color\s*\{[^{}]*\}|\\underline(?![A-Za-z])", ""),
+        (r"(?<=\d)\s*\^\s*\{\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}?\s*\}", ""),
+        (r"^\s*\\text\s*\{\s*(?:[Tt]he )?(?:final )?[Aa]nswer(?: is)?\s*:?\s*\}", ""),
         (r"\{,\}|,\\!\s*", ","),
         (r"\\!", ""),
         (
@@ -76,6 +79,12 @@ _REPLACED: list[tuple[re.Pattern[str], str]] = [
         (r"\\mathbb\s*(?:\{\s*([A-Z])\s*\}|\s([A-Z]))", r"\\mathbb{\1\2}"),
     )
 ]
+_SYSTEM = re.compile(
+    r"\\begin\s*\{(?P<of>cases|aligned|align\*?|alignedat|gathered|gather\*?|split)\}"
+    r"(?P<rows>.*?)\\end\s*\{(?P=of)\}",
+    re.S,
+)
+_STATEMENT = re.compile(r"[^&]*?&?\s*(?:=|<|>|<=|>=|!=)\s*&?[^&]*?")
 _DOUBLED = re.compile(r"\\\\(?=[A-Za-z(){}\[\]])")
 """Backslashes that were escaped twice on their way through JSON; rows of a matrix end in two."""
 _RECURRING = re.compile(r"(?<![\d.])(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{(\d{1,12})\}")
@@ -91,6 +100,7 @@ def normal_form(text: str) -> str:
         text = _DOUBLED.sub(r"\\", text)
     for pattern, replacement in _REPLACED:
         text = pattern.sub(replacement, text)
+    text = _SYSTEM.sub(_as_list, text)
     text = _SPACES.sub(" ", text)
     text = text.replace(";", ",")
     text = _RECURRING.sub(_as_fraction, text)
@@ -110,3 +120,11 @@ def _as_fraction(match: re.Match[str]) -> str:
     bottom = (10 ** len(repeated) - 1) * 10 ** len(fixed)
     top = int(whole + fixed + repeated) - int(whole + fixed)
     return rf"\frac{{{top}}}{{{bottom}}}"
+
+
+def _as_list(match: re.Match[str]) -> str:
+    """A system of statements, one in a row, with commas between; a function by cases stays."""
+    rows = [row.strip().rstrip(",") for row in match["rows"].split(r"\\") if row.strip()]
+    if not all(_STATEMENT.fullmatch(row) for row in rows):
+        return match[0]
+    return ", ".join(row.replace("&", "") for row in rows)
