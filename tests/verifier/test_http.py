@@ -191,10 +191,19 @@ def test_every_series_is_there_from_the_start_and_counts(service: ServiceProcess
         "running_jobs",
         "workers",
         "workers_lost_total",
+        "walls_missing",
     }
     assert service.metric("verdicts_total", kind="math", verdict="correct") == before + 1
     assert service.metric("rejected_total", status="400") == refused + 1
     assert service.metric("queue_jobs", kind="code") == 0
+
+
+def test_a_wall_that_is_missing_is_a_figure_of_the_service(service: ServiceProcess) -> None:
+    tests = service.upload(Test("", "1"))
+    (line,) = service.grade("code", {"id": "1", "source": "print(1)", "tests": tests})
+    for wall in ("landlock", "seccomp"):
+        assert service.metric("walls_missing", wall=wall) == (wall in line["missingWalls"])
+        assert f'walls_missing{{wall="{wall}"}}' in service.get("/metrics")[1].decode()
 
 
 def test_other_limits_get_workers_of_their_own_and_few_of_them_stay(

@@ -292,7 +292,12 @@ class RemotePool:
 
     def _says(self, trouble: str) -> None:
         if trouble != self._trouble:
-            _log.warning("the verifier at %s %s; asking again", self._url, trouble)
+            _log.warning(
+                "the verifier at %s %s; asking again, for up to %g s without a sign of life",
+                self._url,
+                trouble,
+                self._patience,
+            )
         self._trouble = trouble
 
 

@@ -22,6 +22,7 @@ from acereason_trainer.rewards.wire import (
 )
 from acereason_trainer.verifier.desk import Full, Ticket, TooMany
 from acereason_trainer.verifier.meters import Meters
+from acereason_trainer.verifier.pools import Crowded
 from acereason_trainer.verifier.service import Draining, Service, UnknownTests
 from acereason_trainer.verifier.test_sets import BadTests, checked
 
@@ -135,7 +136,7 @@ def _explains(meters: Meters) -> Middleware:
             refusal = _json(404, Trouble(error=str(e), unknown_tests=e.digests))
         except TooMany as e:
             refusal = _json(413, Trouble(error=str(e)))
-        except Full as e:
+        except (Full, Crowded) as e:
             refusal = _json(429, Trouble(error=str(e)), {"Retry-After": str(e.retry_after)})
         except Draining:
             again = {"Retry-After": str(_DRAINING_RETRY)}

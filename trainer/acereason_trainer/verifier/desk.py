@@ -76,6 +76,11 @@ class Desk:
         return len(self._waiting)
 
     @property
+    def setups(self) -> set[Setup]:
+        """What is needed for the jobs that were accepted."""
+        return {ticket.setup for ticket in self._tickets}
+
+    @property
     def running(self) -> int:
         """Jobs that were handed over."""
         return len(self._running)

@@ -1,6 +1,6 @@
 """The figures of the service, for Prometheus: what is told, and what is looked up when asked."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -12,6 +12,7 @@ from acereason_trainer.rewards.protocol import Verdict
 
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _PREFIX = "acereason_verifier_"
+WALLS = ("landlock", "seccomp")
 _T = TypeVar("_T")
 
 
@@ -51,9 +52,23 @@ class Meters:
             _PREFIX + "test_uploads", "Test sets that were uploaded.", registry=self._registry
         )
 
+        self._walls = Gauge(
+            _PREFIX + "walls_missing",
+            "1 for a wall around programs that this machine's kernel lacks.",
+            ["wall"],
+            registry=self._registry,
+        )
+        for wall in WALLS:
+            self._walls.labels(wall).set(0)
+
     def page(self) -> bytes:
         """What /metrics answers."""
         return generate_latest(self._registry)
+
+    def missing_walls(self, walls: Sequence[str]) -> None:
+        """Programs run without these."""
+        for wall in walls:
+            self._walls.labels(wall).set(1)
 
     def uploaded(self) -> None:
         """A test set came."""

@@ -1,13 +1,14 @@
 """Worker processes of one kind, for every set of limits that is asked for.
 
 A pool's workers are told their limits when they start, so requests with other limits get a pool of
-their own. All trainers of a cluster mostly use the same ones: a few pools are kept, and of more
-those that were idle longest are closed.
+their own. All trainers of a cluster mostly use the same ones: a few pools are kept, of more those
+that were idle longest are closed, and beyond a number of busy ones none is begun.
 """
 
 import asyncio
 import logging
 from collections import OrderedDict
+from collections.abc import Set
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,22 @@ from acereason_trainer.stage import StageFailure
 _log = logging.getLogger(__name__)
 
 KEPT = 4
+MOST = 8
+"""Pools that are in use at once: each has all its worker processes."""
+_RETRY_AFTER = 15
+
+
+class Crowded(Exception):
+    """As many sets of limits are in use as may be."""
+
+    retry_after = _RETRY_AFTER
+    """Whole seconds after which there may be room."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"{MOST} different sets of limits are in use; ask again in about {_RETRY_AFTER} s, or "
+            "with limits that others use too"
+        )
 
 
 @dataclass(eq=False)
@@ -42,6 +59,13 @@ class Pools:
     async def open(self, setup: Setup) -> None:
         """Have workers for a setup. Raises StageFailure where none can be started."""
         await asyncio.shield(self._pool(setup).opened)
+
+    def require_room(self, setup: Setup, accepted: Set[Setup]) -> None:
+        """Raise Crowded where there would be too many pools, with those for `accepted` setups."""
+        busy = {own for own, pool in self._pools.items() if pool.running}
+        busy |= {self._own(other) for other in accepted}
+        if self._own(setup) not in busy and len(busy) >= MOST:
+            raise Crowded
 
     async def grade(self, setup: Setup, job: Job) -> Grade:
         """Have one job done; an infrastructure error where it cannot be."""
@@ -69,9 +93,12 @@ class Pools:
         self._pools.clear()
         await asyncio.gather(*self._closing)
 
-    def _pool(self, setup: Setup) -> _Pool:
+    def _own(self, setup: Setup) -> Setup:
         verifier = setup.verifier.model_copy(update={"workers": self._workers})
-        mine = replace(setup, verifier=verifier)
+        return replace(setup, verifier=verifier)
+
+    def _pool(self, setup: Setup) -> _Pool:
+        mine = self._own(setup)
         if mine in self._pools:
             self._pools.move_to_end(mine)
             return self._pools[mine]

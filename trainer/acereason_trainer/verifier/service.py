@@ -7,12 +7,16 @@ from dataclasses import replace
 
 from acereason_trainer.config.common import Verifier
 from acereason_trainer.rewards.jobs import CodeJob, Job, Setup
+from acereason_trainer.rewards.problem_tests import Test, pack
 from acereason_trainer.rewards.wire import Request
 from acereason_trainer.verifier.desk import AHEAD, Desk, Ticket
 from acereason_trainer.verifier.meters import Meters
 from acereason_trainer.verifier.pools import Pools
 from acereason_trainer.verifier.settings import Settings
 from acereason_trainer.verifier.test_sets import TestSets
+
+_EMPTY = pack((Test("", ""),))
+_NOTHING_TO_DO = CodeJob("", _EMPTY.digest, _EMPTY.content)
 
 
 class Draining(Exception):
@@ -44,6 +48,7 @@ class Service:
             for kind, workers in self._workers.items()
         }
         self._started = self._draining = False
+        self._meters = meters
         self._watched_by(meters)
 
     @property
@@ -62,12 +67,14 @@ class Service:
             self._pools["math"].open(Setup("math", Verifier())),
             self._pools["code"].open(Setup("code", Verifier())),
         )
+        ran = await self._pools["code"].grade(Setup("code", Verifier()), _NOTHING_TO_DO)
+        self._meters.missing_walls(ran.missing_walls)
         self._started = True
 
     def take(self, request: Request) -> Ticket:
         """Accept a request's jobs, all or none.
 
-        Raises Draining, UnknownTests, desk.Full, desk.TooMany.
+        Raises Draining, UnknownTests, pools.Crowded, desk.Full, desk.TooMany.
         """
         if self._draining:
             raise Draining
@@ -78,7 +85,9 @@ class Service:
         if unknown:
             raise UnknownTests(sorted(unknown))
         deadline = time.monotonic() + request.deadline_seconds
-        return self._desks[request.kind].take(request.setup(), jobs, deadline)
+        desk, setup = self._desks[request.kind], request.setup()
+        self._pools[request.kind].require_room(setup, desk.setups)
+        return desk.take(setup, jobs, deadline)
 
     def withdraw(self, ticket: Ticket) -> None:
         """Nobody waits for it any more."""
