@@ -260,7 +260,7 @@ def test_paths_that_lead_nowhere_are_problems_of_a_local_run(tmp_path: Path) -> 
     (tmp_path / "math.jsonl").write_text("")
     (problem,) = validate_files([file], local=True)
     assert (problem.line, problem.path) == (5, "spec.model.path")
-    assert problem.message == f"{tmp_path}/base does not exist; correct the path or make it"
+    assert problem.message == f"{tmp_path}/base does not exist; correct it or make it"
 
 
 def test_a_document_of_aliases_of_aliases_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,9 @@ from acereason_operator.cli.main import main
 from acereason_operator.local import source_files
 from acereason_operator.local.run_directory import RunDirectory
 from acereason_operator.planner.recipe import recipe_of
+from acereason_trainer.curation.__main__ import main as curate
+from acereason_trainer.evaluation.__main__ import main as compare
+from acereason_trainer.rewards.__main__ import main as grade
 
 Said = Callable[..., tuple[int, str]]
 
@@ -220,7 +223,7 @@ def test_a_source_may_go_away_once_its_stage_is_done(
     tmp_path: Path, state: str, refused: bool, why: str
 ) -> None:
     file = a_run_file(tmp_path / "run.yaml")
-    args = argparse.Namespace(file=file, store=None, set=[], values=[])
+    args = argparse.Namespace(file=file, store=None, set=[], values=[], until=None)
     asked = run_files.read(args)
     digest = recipe_of(asked.run.spec).digests["sft-1"]
     stage = StageStatus(name="sft-1", state=state, settings_digest=digest)
@@ -235,9 +238,26 @@ def test_a_source_may_go_away_once_its_stage_is_done(
 
 
 @pytest.mark.parametrize(
-    "verb", ["run", "validate", "plan", "status", "logs", "report", "lineage"]
-)  # fmt: skip
+    "verb",
+    [
+        *["run", "validate", "plan", "status", "logs", "report", "lineage"],
+        *["artifacts", "artifacts list", "artifacts verify"],
+    ],
+)
 def test_every_verb_shows_an_example(acereason: Said, verb: str) -> None:
-    ended, said = acereason(verb, "--help")
+    ended, said = acereason(*verb.split(), "--help")
     assert ended == 0
     assert f"example: acereason {verb}" in " ".join(said.split())
+
+
+@pytest.mark.parametrize(
+    ("verb", "program"), [("compare", compare), ("curate", curate), ("grade", grade)]
+)
+def test_a_verb_of_the_trainer_shows_an_example_under_its_own_name(
+    verb: str, program: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        program(([verb] if verb == "compare" else []) + ["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"usage: acereason {verb}" in said and "example:" in said
+    assert f"acereason {verb}" in said[said.index("example:") :]

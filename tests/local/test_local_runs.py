@@ -121,7 +121,13 @@ def test_a_second_start_of_the_same_run_is_refused_by_the_pid_of_the_first(lapto
 
 def test_until_leaves_out_what_the_stage_does_not_need(laptop: Laptop) -> None:
     side = {**DATA, "name": "side", "needs": []}
-    laptop.has(DATA, SFT, EVAL, side).runs("--until", "sft")
+    said = laptop.has(DATA, SFT, EVAL, side).runs("--until", "sft")
+    assert said.count("not asked for: eval, side; without --until sft they follow") == 1
+    status = laptop.says("status", "demo", "--store", "store", "-o", "json")
+    assert status.count('"message": "not asked for: --until sft"') == 2
+    assert "uspended by" not in status and "held back" not in status + said
+    planned = laptop.says("plan", str(laptop.file), "--until", "sft", "-o", "json")
+    assert [s["verdict"] for s in json.loads(planned)] == ["keep", "keep", "held", "held"]
     states = laptop.states()
     assert (states["data"], states["sft"]) == ("Complete", "Complete")
     assert not laptop.attempt("eval").exists() and not laptop.attempt("side").exists()

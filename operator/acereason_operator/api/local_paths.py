@@ -1,6 +1,7 @@
 """Paths in a run file that must exist on this machine before a local run can start."""
 
 from collections.abc import Collection
+from os.path import normpath
 from pathlib import Path as FilePath
 
 from acereason_operator.api.facts import facts_of
@@ -25,7 +26,7 @@ def missing_paths(
                 named[("stages", i, *place, "path")] = source.path
     return [
         document.problem(
-            ("spec", *place), f"{directory / text} does not exist; correct the path or make it"
+            ("spec", *place), f"{normpath(directory / text)} does not exist; correct it or make it"
         )
         for place, text in named.items()
         if text not in but and not (directory / text).exists()

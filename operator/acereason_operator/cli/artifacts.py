@@ -24,6 +24,7 @@ from acereason_operator.cli.store import NoStore, add_store, find_store
 from acereason_operator.cli.tables import table
 from acereason_operator.local.run_directory import RunDirectory, UnreadableStatus
 from acereason_operator.planner.retention import roots
+from acereason_operator.planner.times import parse_time
 
 OK = 0
 FAILED = 1
@@ -38,6 +39,7 @@ def add_parsers(subparsers: Subparsers) -> None:
         "artifacts",
         help="list, verify and collect the artifacts of a store",
         description="List, verify and collect the artifacts of a store.",
+        epilog="example: acereason artifacts list --store build/store",
     )
     verbs = artifacts.add_subparsers(dest="verb", metavar="VERB", required=True)
     _add(
@@ -85,7 +87,7 @@ def list_artifacts(args: argparse.Namespace) -> int:
         _print_json([_summary(manifest) for manifest in found])
     else:
         rows = [
-            (m.key, m.kind, _made_by(m), m.step, _human(m.total_bytes), m.created_at) for m in found
+            (m.key, m.kind, _made_by(m), m.step, _human(m.total_bytes), _second(m)) for m in found
         ]
         print(table(("KEY", "KIND", "MADE BY", "STEP", "SIZE", "CREATED"), rows))
     return OK
@@ -218,6 +220,11 @@ def _ancestor(node: Ancestor) -> dict[str, Any]:
 def _made_by(manifest: Manifest) -> str:
     made = manifest.producer
     return f"{made.run}/{made.stage}" if made else manifest.origin
+
+
+def _second(manifest: Manifest) -> str:
+    """When it was made, without fractions of a second."""
+    return parse_time(manifest.created_at).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _print_removals(removals: Sequence[Removal], verb: str) -> None:

@@ -50,7 +50,7 @@ class Forecast:
     """Stage key, where it is known already."""
     verdict: str
     """`keep` what this run has finished, `reuse` what another one has, `run`, `resume`, `fail`, or
-    `held` by suspend, its own or that of what it needs."""
+    `held` by suspend, its own or that of what it needs, or because nobody asked for it."""
     why: str
 
 
@@ -60,7 +60,7 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "plan",
         help="show stages, keys and what would be reused",
         description="Show what `acereason run` would do: stages, what they need, their keys, what "
-        "would be reused and why. Starts and changes nothing.",
+        "would be reused and why. Starts and changes nothing; takes what `acereason run` takes.",
         epilog="example: acereason plan examples/quickstart.yaml --set spec.seed=1",
     )
     run_files.add_arguments(parser)
@@ -103,6 +103,7 @@ def forecast(run_: AceReasonRun, status: RunStatus, context: Context) -> list[Fo
     suspended is prepared dry like the rest, so that its key is known.
     """
     recipe = recipe_of(run_.spec)
+    left_out, context = context.left_out, replace(context, left_out={})
     released = _released(run_)
     finished = {s.name: s for s in status.stages if s.state in DONE}
     status, answers = _between_attempts(run_, status), dict[str, PrepareRecord]()
@@ -130,7 +131,8 @@ def forecast(run_: AceReasonRun, status: RunStatus, context: Context) -> list[Fo
         )
         for stage in run_.spec.stages
     ]
-    return [_held(f, run_, recipe.order.ancestors[f.stage]) for f in forecasts]
+    held = [_held(f, run_, recipe.order.ancestors[f.stage]) for f in forecasts]
+    return [_left_out(f, left_out) for f in held]
 
 
 def ask(file: StageFile) -> PrepareRecord:
@@ -181,6 +183,13 @@ def _held(forecast_: Forecast, run_: AceReasonRun, ancestors: Collection[str]) -
         return forecast_
     why = f"held back by {whose}; without it: {forecast_.verdict}, {forecast_.why}"
     return replace(forecast_, verdict="held", why=why)
+
+
+def _left_out(forecast_: Forecast, left_out: Mapping[str, str]) -> Forecast:
+    """The forecast of a stage that nobody asked for."""
+    if forecast_.stage not in left_out or forecast_.verdict == "keep":
+        return forecast_
+    return replace(forecast_, verdict="held", why=left_out[forecast_.stage])
 
 
 def _as_if_done(status: StageStatus, answer: PrepareRecord | None) -> StageStatus:

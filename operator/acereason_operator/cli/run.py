@@ -3,7 +3,6 @@
 import argparse
 import signal
 import sys
-from dataclasses import replace
 
 from acereason_trainer.artifacts.errors import StoreFull
 
@@ -12,7 +11,6 @@ from acereason_operator.cli import last_store, programs, run_files
 from acereason_operator.cli.output_gone import may_be_gone
 from acereason_operator.cli.show import Bars, JsonLines, Lines, Show, WhileItLasts
 from acereason_operator.cli.summary import failures, results, summary
-from acereason_operator.cli.which_run import near
 from acereason_operator.local.not_here import ignored
 from acereason_operator.local.run import LocalRun, carry_out
 from acereason_operator.local.run_directory import AlreadyRunning, UnreadableStatus
@@ -37,7 +35,6 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--set stages.math-1.mathRL.stop.steps=5",
     )
     run_files.add_arguments(parser)
-    parser.add_argument("--until", metavar="STAGE", help="only this stage and what it needs")
     parser.add_argument(
         "-o",
         "--output",
@@ -55,11 +52,6 @@ def run(args: argparse.Namespace) -> int:
         asked = run_files.read(args)
     except run_files.Unusable:
         return MISUSED
-    names = [stage.name for stage in asked.run.spec.stages]
-    if args.until is not None and args.until not in names:
-        _say(f"--until: there is no stage {args.until}; {near(args.until, names)}")
-        return MISUSED
-    asked = replace(asked, until=args.until)
     if there := ignored(asked.run.spec):
         _say(f"ignored on this machine: {', '.join(there)}")
     last_store.remember(asked.store)
@@ -100,7 +92,13 @@ def _ended(output: str, asked: LocalRun, status: RunStatus, stopped_by: int | No
         _say(f"stopped by {signal.Signals(stopped_by).name}; the same command goes on from here")
     elif held := [s.name for s in left if s.state == "Suspended"]:
         _say(f"held back by suspend: {', '.join(held)}; set it to false to go on")
+    if out := [n for n in asked.context.left_out if n not in _done(status)]:
+        _say(f"not asked for: {', '.join(out)}; without --until {asked.until} they follow")
     return code
+
+
+def _done(status: RunStatus) -> set[str]:
+    return {s.name for s in status.stages if s.state in STAGE_DONE}
 
 
 def _report(asked: LocalRun) -> None:

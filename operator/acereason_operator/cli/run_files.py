@@ -10,6 +10,7 @@ from acereason_operator.api.load import load_run
 from acereason_operator.api.local_paths import missing_paths
 from acereason_operator.api.problems import Problem
 from acereason_operator.cli.store import STORE_VARIABLE, named_store
+from acereason_operator.cli.which_run import near
 from acereason_operator.local.not_here import NoStoreHere, store_of
 from acereason_operator.local.run import LocalRun, next_start
 from acereason_operator.local.run_directory import UnreadableStatus
@@ -22,7 +23,7 @@ class Unusable(Exception):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare FILE, --store, --set and --values."""
+    """Declare FILE, --store, --set, --values and --until."""
     parser.add_argument("file", type=Path, metavar="FILE", help="run file")
     parser.add_argument(
         "--store",
@@ -45,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a partial run whose values replace the file's, stages by name (repeatable)",
     )
+    parser.add_argument("--until", metavar="STAGE", help="only this stage and what it needs")
 
 
 def read(args: argparse.Namespace) -> LocalRun:
@@ -59,7 +61,13 @@ def read(args: argparse.Namespace) -> LocalRun:
     except NoStoreHere as error:
         print(f"{args.file}: {error}", file=sys.stderr)
         raise Unusable from error
-    asked = LocalRun(loaded.run, base, store)
+    names = [stage.name for stage in loaded.run.spec.stages]
+    if args.until is not None and args.until not in names:
+        print(
+            f"--until: there is no stage {args.until}; {near(args.until, names)}", file=sys.stderr
+        )
+        raise Unusable
+    asked = LocalRun(loaded.run, base, store, args.until)
     if missing:
         missing = missing_paths(loaded.document, args.file.parent, but=_imported(asked))
     if missing:

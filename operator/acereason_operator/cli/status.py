@@ -82,9 +82,8 @@ def _runs(runs: list[tuple[RunDirectory, RunStatus | None]]) -> str:
 
 def _stages(run_: RunDirectory, status: RunStatus) -> str:
     rows = []
-    applied = run_.applied()
     for s in status.stages:
-        stage_state, message = state_and_message(s, applied)
+        stage_state, message = state_and_message(s)
         rows.append((s.name, stage_state, s.attempts, steps(s), time_taken(s), message))
     now = state(run_, status)
     note = {

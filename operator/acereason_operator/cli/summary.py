@@ -18,7 +18,7 @@ def summary(store: Path, run: AceReasonRun, status: RunStatus) -> str:
     rows = [
         (
             s.name,
-            state_and_message(s, run)[0],
+            state_and_message(s)[0],
             steps(s),
             time_taken(s),
             _result(metrics[s.name], samples[s.name]),

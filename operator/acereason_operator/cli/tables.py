@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from acereason_operator.api.run import AceReasonRun
 from acereason_operator.api.status import StageStatus
+from acereason_operator.local.run import STOPPED
 from acereason_operator.planner.times import parse_time
 
 
@@ -34,18 +34,16 @@ def time_taken(stage: StageStatus) -> str:
     return duration((parse_time(stage.finished_at) - parse_time(stage.started_at)).total_seconds())
 
 
-def state_and_message(stage: StageStatus, run: AceReasonRun | None) -> tuple[str, str]:
-    """As status has them, except where a stage is held back and the run does not say so: that was
-    Ctrl-C or --until, whose stages go on with the next start."""
-    spec = run.spec if run else None
-    held = spec and (spec.suspend or any(s.suspend for s in spec.stages if s.name == stage.name))
-    if stage.state != "Suspended" or held:
+def state_and_message(stage: StageStatus) -> tuple[str, str]:
+    """As status has them, except where Ctrl-C stopped the stage: it goes on with the next start."""
+    if stage.state != "Waiting" or stage.message != STOPPED:
         return stage.state, stage.message
     return ("Stopped" if stage.attempts else "Waiting"), ""
 
 
 def steps(stage: StageStatus) -> str:
     """`12/20`, as far as it is known."""
-    if stage.state in ("Waiting", "Preparing", "Reused") and not stage.step:
+    shown, _ = state_and_message(stage)
+    if shown == "Waiting" or (shown in ("Preparing", "Reused") and not stage.step):
         return ""
     return f"{stage.step}/{stage.total_steps}" if stage.total_steps else str(stage.step)

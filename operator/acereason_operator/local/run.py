@@ -20,6 +20,8 @@ from acereason_operator.planner.plan import Plan, plan
 from acereason_operator.planner.recipe import recipe_of
 from acereason_operator.planner.status import is_true
 
+STOPPED = "stopped; the same command goes on from here"
+"""Message of a stage that Ctrl-C or SIGTERM held back."""
 TICK = 0.15
 """Seconds between two looks."""
 NEWS = timedelta(seconds=1)
@@ -69,6 +71,11 @@ class LocalRun:
             longest_backoff=timedelta(seconds=30),
             progress_every=timedelta(seconds=2),
             log_hint="{store}/work/{run}/{stage}/{attempt}/{log}",
+            left_out={
+                stage.name: f"not asked for: --until {self.until}"
+                for stage in self.run.spec.stages
+                if stage.name not in self.wanted
+            },
             one_process=True,
         )
 
@@ -101,7 +108,7 @@ def carry_out(asked: LocalRun, audience: Audience, stop: StopRequests) -> RunSta
         # In this order: a change that is noted before its stages are open is never seen again.
         asked.directory.write_status(status)
         source_files.keep(asked.directory, sources)
-        return _Rounds(asked, _only(run, asked.wanted), status, audience, stop).to_the_end()
+        return _Rounds(asked, run, status, audience, stop).to_the_end()
 
 
 class _Rounds:
@@ -159,10 +166,10 @@ class _Rounds:
     def _decide(self, observed: Observed) -> bool:
         """Decide, write, act. Returns whether there may be something new to see at once."""
         now, stopping = _now(), self._stop.count > 0
-        # Being asked to stop is being suspended: attempts end through their own SIGTERM path,
+        # Being asked to stop leaves every stage out: attempts end through their own SIGTERM path,
         # nobody pays, and the next start goes on.
-        wanted = _only(self._run, set()) if stopping else self._run
-        decision = plan(wanted, self._status, observed, now, self._context)
+        context = _nothing_more(self._run, self._context) if stopping else self._context
+        decision = plan(self._run, self._status, observed, now, context)
         changed = decision.status != self._status
         if changed or self._decided_at is None:
             self._directory.write_status(decision.status)
@@ -195,13 +202,10 @@ class _Rounds:
         return idle and self._due is None
 
 
-def _only(run: AceReasonRun, names: set[str]) -> AceReasonRun:
-    """The run with every other stage held back."""
-    stages = [
-        stage if stage.name in names else stage.model_copy(update={"suspend": True})
-        for stage in run.spec.stages
-    ]
-    return run.model_copy(update={"spec": run.spec.model_copy(update={"stages": stages})})
+def _nothing_more(run: AceReasonRun, context: Context) -> Context:
+    """The context in which no stage is carried out any more."""
+    stopped = {stage.name: STOPPED for stage in run.spec.stages}
+    return replace(context, left_out=stopped | dict(context.left_out))
 
 
 def _without_progress(observed: Observed) -> tuple[object, ...]:

@@ -1,7 +1,7 @@
 """What differs between a cluster and a laptop, as data: all that the planner knows of either."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 
@@ -27,5 +27,7 @@ class Context:
     log_hint: str = "kubectl logs -n {namespace} {pod}"
     """How a person reads the log of a failed phase. Format fields: run, namespace, stage, attempt,
     phase (prepare or train), job, pod, store."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """By stage that is not carried out here and now, though nobody suspended it: why."""
     one_process: bool = False
     """A laptop: a stage is one process, `nodes` and `gpusPerNode` mean nothing."""

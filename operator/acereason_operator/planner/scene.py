@@ -33,7 +33,8 @@ class Scene:
     @property
     def held_back(self) -> bool:
         """Whether a person wants it not to run now."""
-        return self.run.spec.suspend or self.stage.suspend
+        named = self.stage.name in self.context.left_out
+        return self.run.spec.suspend or self.stage.suspend or named
 
     @property
     def grace(self) -> timedelta:

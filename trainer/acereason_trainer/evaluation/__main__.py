@@ -66,13 +66,14 @@ def _line(name: str, a: EvaluationResult, b: EvaluationResult, i: Interval) -> s
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m acereason_trainer.evaluation")
+    parser = argparse.ArgumentParser(prog="acereason")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     compare_parser = verbs.add_parser(
         "compare",
         help="difference of two evaluations, with a paired bootstrap interval",
         description="Accuracy of B minus accuracy of A on each set that both measured, with a "
         "paired bootstrap interval over problems.",
+        epilog="example: acereason compare store/artifacts/evaluate-1 store/artifacts/evaluate-2",
     )
     compare_parser.add_argument("a", type=Path, help="artifact directory or results.json, before")
     compare_parser.add_argument("b", type=Path, help="the same, after")
