@@ -160,6 +160,14 @@ def test_status_lists_runs_for_people_and_programs(acereason: Said, tmp_path: Pa
     assert json.loads(acereason("status", "demo", "-o", "json")[1])["stages"][1]["name"] == "math-1"
 
 
+def test_a_failed_run_names_the_stage_that_failed(acereason: Said, tmp_path: Path) -> None:
+    stages = [StageStatus(name="sft-1", state="Failed"), StageStatus(name="math-1", step=3)]
+    RunDirectory(a_store(tmp_path / "store"), "demo").write_status(RunStatus(stages=stages))
+    assert "demo  Stopped  sft-1" in acereason("status")[1]
+    (waiting,) = [line for line in acereason("status", "demo")[1].splitlines() if "math-1" in line]
+    assert waiting.split() == ["math-1", "Waiting", "0"], "no steps, no time, no message"
+
+
 def test_a_status_file_that_is_damaged_is_a_sentence(acereason: Said, tmp_path: Path) -> None:
     a_store(tmp_path / "store")
     (tmp_path / "store" / "runs" / "demo" / "status.json").write_text('{"stag')

@@ -169,8 +169,12 @@ def test_every_test_is_run_where_all_are_asked_for() -> None:
     [
         (("--in", "/no/such/file"), "/no/such/file cannot be opened"),
         (("--out", "/no/such/directory/file"), "/no/such/directory is no directory"),
-        (("--workers", "0"), "workers"),
-        (("--seconds-per-test", "0"), "seconds"),
+        (("--workers", "0"), "0 is no number of processes; give 1 to 4096"),
+        (
+            ("--seconds-per-test", "0"),
+            "0 is no time limit; give seconds, up to 600",
+        ),
+        (("--seconds-per-test", "-1"), "-1 is no time limit; give seconds, up to 600"),
         (("cases.jsonl",), "unrecognized arguments"),
     ],
 )

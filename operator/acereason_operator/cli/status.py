@@ -23,7 +23,8 @@ def add_parser(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser = verbs.add_parser(
         "status",
         help="show where runs are",
-        description="Show all runs of a store, or the stages of one.",
+        description="Show all runs of a store, or the stages of one. PROGRESS 2/13 (40/500): 2 of "
+        "13 stages are done, and 40 of 500 steps of the one that runs.",
         epilog="example: acereason status quickstart -o json",
     )
     parser.add_argument("name", nargs="?", metavar="RUN", help="show its stages")
@@ -76,8 +77,13 @@ def _runs(runs: list[tuple[RunDirectory, RunStatus | None]]) -> str:
         if s is None:
             rows.append((run_.name, UNREADABLE, "", "", ""))
         else:
-            rows.append((run_.name, state(run_, s), s.stage, s.progress, _age(s.started_at)))
+            rows.append((run_.name, state(run_, s), _where(s), s.progress, _age(s.started_at)))
     return table(("RUN", "STATE", "STAGE", "PROGRESS", "AGE"), rows)
+
+
+def _where(status: RunStatus) -> str:
+    """What is at work; of a run that has failed, what failed."""
+    return status.stage or ", ".join(s.name for s in status.stages if s.state == "Failed")
 
 
 def _stages(run_: RunDirectory, status: RunStatus) -> str:

@@ -202,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--workers",
-        type=int,
+        type=_workers,
         default=2,
         metavar="N",
         help="processes that check at once (default: 2)",
@@ -215,7 +215,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--seconds-per-test",
-        type=float,
+        type=_seconds,
         default=6.0,
         metavar="S",
         help="CPU seconds of one test of a program that has no time_limit (default: 6)",
@@ -231,6 +231,22 @@ def _parser() -> argparse.ArgumentParser:
         help="a reward of your own instead of the built-in two; it gets the whole line",
     )
     return parser
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 4096:
+        raise argparse.ArgumentTypeError(f"{text} is no number of processes; give 1 to 4096")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 600:
+        raise argparse.ArgumentTypeError(f"{text} is no time limit; give seconds, up to 600")
+    return value
 
 
 def _address(text: str) -> str:
