@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
 
 from acereason_trainer.rewards.answer import MAX_PARTS, Answer, as_several, read
 from acereason_trainer.rewards.latex import Node, TooLarge, Unreadable
@@ -74,6 +75,7 @@ def exactly_same(answer: Node, reference: Node, within: Fraction | None) -> bool
     raise Undecided
 
 
+@lru_cache(maxsize=4 * MAX_PARTS)  # members of a list are each compared with all of another
 def _exact(tree: Node) -> Fraction | str | None:
     """Its value, None where it is not rational, or that it is too large to be computed here."""
     try:
@@ -217,7 +219,7 @@ def _is_finite_fraction(tree: Node) -> bool:
     if "divide" not in _operations(tree) or not isinstance(value := _exact(tree), Fraction):
         return False
     bottom = value.denominator
-    return 10 ** bottom.bit_length() % bottom == 0
+    return bool(10 ** bottom.bit_length() % bottom == 0)
 
 
 def _operations(tree: Node) -> set[str]:
