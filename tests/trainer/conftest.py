@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from acereason_trainer.policy.amx import make_bfloat16_safe
 
+from tests.trainer.taught import taught
+
 make_bfloat16_safe()
 
 
@@ -57,3 +59,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     model.save_pretrained(directory)
     return directory
+
+
+@pytest.fixture(scope="session")
+def taught_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of the tiny model, taught to be right now and then (tests/trainer/taught.py)."""
+    return taught(tiny_model, tmp_path_factory.mktemp("taught"))

@@ -23,6 +23,7 @@ from tests.stage_attempts import (
     published,
     write_rows,
 )
+from tests.trainer.taught import BARE, CODE_TESTS
 
 pytestmark = pytest.mark.usefixtures("importable_rewards")
 
@@ -65,13 +66,26 @@ SCHEDULES = {
         **RL["mathRL"],
         "temperature": {"perEpoch": [1.0, 1.2]},
         "groupSize": {"perEpoch": [4, 2]},
-        "promptsPerStep": 20,
+        "promptsPerStep": 6,
         "dropSolved": "perEpoch",
         "stop": {"plateau": {"patience": 2, "maxSteps": 3}},
         "validation": {"everySteps": 1, "samples": 1, "maxProblems": 4},
         "loading": {"dtype": "bfloat16"},
-        "sequencesPerBatch": 40,
+        "sequencesPerBatch": 12,
     }
+}
+BUILT_IN = {
+    "optimizer": {"learningRate": 1e-3},
+    "promptsPerStep": 2,
+    "groupSize": {"fixed": 4},
+    "maxResponseTokens": 28,
+    "temperature": {"fixed": 1.0},
+    "stop": {"steps": 3},
+    "sequencesPerBatch": 8,
+    "prompting": BARE,
+    "loading": {"dtype": "float32"},
+    "saving": {"minutesAtRisk": 0},
+    "verifier": {"workers": 1},
 }
 
 
@@ -79,7 +93,7 @@ def trained(store: Path, tiny_model: Path, settings: dict[str, Any], run: str) -
     """Attempt 1 of a stage that trains the tiny model."""
     rows = [
         {"problem": f"How much is {n} + {n}?", "answer": str(2 * n), "response": f"{n}+{n} " * 3}
-        for n in range(40)
+        for n in range(12)  # two steps of SCHEDULES: its third begins an epoch
     ]
     data = write_rows(store / "rows.jsonl", rows)
     validation = {"validation": data} if "mathRL" in settings else {}
@@ -101,6 +115,25 @@ def outcome(stage: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
     return digest, [{k: v for k, v in r.items() if not is_timing(k)} for r in curves]
 
 
+def rewarded(store: Path, model: Path, kind: str, run: str) -> dict[str, Any]:
+    """Attempt 1 of an RL stage whose answers a built-in rewarder checks."""
+    answers = {"mathRL": {"answer": "1"}, "codeRL": {"tests": CODE_TESTS}}[kind]
+    rows = [{"problem": f"{kind[0]}{n}", **answers} for n in range(6)]
+    data = write_rows(store / "rows.jsonl", rows)
+    return a_stage(store, {kind: BUILT_IN}, run=run, key=KEY, model=model, data=data)
+
+
+def stopped_again_and_again(stage: dict[str, Any], store: Path, every: int) -> dict[str, Any]:
+    """The stage's last attempt; each before it was stopped after so many looks at the flag."""
+    codes = [attempt(stage, StopsAtTheNthLook(every))]
+    while codes[-1] == ExitCode.STOPPED:
+        stage = next_attempt(stage, store)
+        codes.append(attempt(stage, StopsAtTheNthLook(every)))
+    assert codes[-1] == ExitCode.DONE
+    assert codes.count(ExitCode.STOPPED) >= 2, "the test needs stops in the middle"
+    return stage
+
+
 def straight(tmp: Path, tiny_model: Path, settings: dict[str, Any]) -> tuple[str, list[Any]]:
     stage = trained(tmp / "straight", tiny_model, settings, "straight")
     assert attempt(stage) == ExitCode.DONE
@@ -117,15 +150,26 @@ def test_a_stage_stopped_again_and_again_ends_with_the_same_bits(
     tmp_path: Path, tiny_model: Path, settings: dict[str, Any], every: int
 ):
     """Costs about 20 s for each RL case: every attempt loads the model and starts a verifier."""
-    codes = []
     store = tmp_path / "stopped"
     stage = trained(store, tiny_model, settings, "another-name")
-    while not codes or codes[-1] == ExitCode.STOPPED:
-        codes.append(attempt(stage, StopsAtTheNthLook(every)))
-        stage = next_attempt(stage, store)
-    assert codes[-1] == ExitCode.DONE
-    assert codes.count(ExitCode.STOPPED) >= 2, "the test needs stops in the middle"
+    stage = stopped_again_and_again(stage, store, every)
     assert outcome(stage) == straight(tmp_path, tiny_model, settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "every"), [("mathRL", 20), ("codeRL", 40)])
+def test_a_stage_whose_answers_a_built_in_rewarder_checks_ends_with_the_same_bits(
+    tmp_path: Path, taught_model: Path, kind: str, every: int
+):
+    """Costs about 15 s each on a busy machine. Some answers are right, some wrong: verdicts move
+    the weights."""
+    store = tmp_path / "stopped"
+    stage = rewarded(store, taught_model, kind, "another-name")
+    stage = stopped_again_and_again(stage, store, every)
+    left_alone = rewarded(tmp_path / "straight", taught_model, kind, "straight")
+    assert attempt(left_alone) == ExitCode.DONE
+    assert outcome(stage) == outcome(left_alone)
+    assert any(0 < row["reward"] < 1 for row in outcome(stage)[1]), "no group had a spread"
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from tests.stage_attempts import (
     published,
     write_rows,
 )
+from tests.trainer.taught import BARE
 
 SAMPLED = {
     "prompting": {"template": "plain"},
@@ -127,6 +128,30 @@ def test_curation_writes_pass_rates_and_counts_that_add_up(
     flow = [report["in"], *(s["out"] for s in report["steps"])]
     assert flow == [11, 10, 9, 8, 8, 6]
     assert report["passCounts"] == {"0": 8}
+
+
+def test_a_refilter_keeps_what_the_model_solves_now_and_then(
+    tmp_path: Path, taught_model: Path
+) -> None:
+    band = {"samples": 2, "minCorrect": 1, "maxCorrect": 1, "maxResponseTokens": 12}
+    settings = {"passRate": {**band, **SAMPLED, "prompting": BARE}, "deduplicate": "none",
+                "rules": {"minProblemCharacters": 0}}  # fmt: skip
+    rows = [{"problem": f"m{n}", "answer": "1"} for n in range(20)]
+    data = write_rows(tmp_path / "rows.jsonl", rows)
+    stage = a_stage(tmp_path / "store", {"curate": settings}, model=taught_model, data=data)
+    assert attempt(stage) == ExitCode.DONE
+    _, directory = published(stage)
+    report = json.loads((directory / "report.json").read_text())
+    (step,) = [s for s in report["steps"] if s["name"] == "passRate"]
+    never, once, always = (report["passCounts"][n] for n in "012")
+    assert step["dropped"] == {"minCorrect": never, "maxCorrect": always}
+    assert {r: e["detail"] for r, e in step["examples"].items()} == {
+        "minCorrect": "0 of 2 right",
+        "maxCorrect": "2 of 2 right",
+    }
+    kept = [json.loads(line) for line in (directory / "data.jsonl").read_text().splitlines()]
+    assert never + once + always == 20
+    assert [(r["pass_count"], r["pass_rate"]) for r in kept] == [(1, 0.5)] * once
 
 
 WRONG = [
