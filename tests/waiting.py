@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-PATIENCE = 60.0
-"""Seconds after which what was waited for is taken not to come."""
+PATIENCE = 120.0
+"""Seconds after which what was waited for is taken not to come: far beyond what it takes, since a
+busy machine is no fault."""
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:

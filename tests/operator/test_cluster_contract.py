@@ -6,7 +6,9 @@ fake's controllers are stepped, a real one is given time.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from http import HTTPStatus
 from typing import Any, Protocol
+from urllib.error import HTTPError
 
 import pytest
 from acereason_operator.cluster.api_server import ApiServer, path_of
@@ -106,9 +108,15 @@ class Real:
         self, kind: Kind, name: str, change: Callable[[Object], None], subresource: str
     ) -> None:
         path = path_of(kind, self.namespace, name)
-        body = self.control_plane.request("GET", path)
-        change(body)
-        self.control_plane.request("PUT", path + subresource, body)
+        while True:  # the cluster's own controllers write too
+            body = self.control_plane.request("GET", path)
+            change(body)
+            try:
+                self.control_plane.request("PUT", path + subresource, body)
+                return
+            except HTTPError as error:
+                if error.code != HTTPStatus.CONFLICT:
+                    raise
 
     async def comes_true(self, holds: Callable[[], Awaitable[bool]]) -> None:
         async with asyncio.timeout(PATIENCE):

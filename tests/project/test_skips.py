@@ -27,7 +27,7 @@ def run(directory: Path, text: str, *, ci: str, workers: str) -> subprocess.Comp
     return subprocess.run(
         command,
         cwd=directory,
-        env=os.environ | {"CI": ci},
+        env=os.environ | {"CI": ci, "PYTHONPATH": str(CONFTEST.parents[1])},
         capture_output=True,
         text=True,
         check=False,

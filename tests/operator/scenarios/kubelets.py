@@ -62,7 +62,7 @@ class Part:
 
 def stopped(pod: Object) -> End:
     """A container that ends as the launcher does on SIGTERM."""
-    if pod["metadata"]["labels"][labels.PHASE] == "prepare":
+    if pod["metadata"]["labels"].get(labels.PHASE) == "prepare":
         return End(143)
     return End(143, text_of(ResultRecord(exit_code=143, reason="Stopped", message="stopped")))
 
