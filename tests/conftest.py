@@ -6,11 +6,16 @@ Tests that need a real API server ask for the fixture `control_plane`.
 import os
 
 import pytest
+from hypothesis import settings
 
 from tests.controlplane.fixtures import control_plane
 from tests.controlplane.programs import programs
 
 __all__ = ["control_plane"]  # fixtures of every test
+
+# A busy machine is slow, and that is no fault of what is tested.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 _skipped: list[str] = []
 

@@ -41,6 +41,7 @@ def load(text: bytes) -> Any:
 
 
 def dump(data: Any) -> bytes:
-    """Plain data as YAML, in the order of its keys."""
-    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    """Plain data as YAML in ASCII, in the order of its keys: written as themselves, Unicode's line
+    breaks would come back as spaces."""
+    text: str = yaml.dump(data, Dumper=_Dumper, sort_keys=False)
     return text.encode()
