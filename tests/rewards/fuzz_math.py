@@ -8,7 +8,10 @@ Properties, in turn until the time is over, each with fresh examples of hypothes
 - two ways to write the same number agree, whatever stands around it;
 - another number never agrees with it;
 - what stands around the last box changes nothing;
-- lists and sets do not care for order, tuples do.
+- lists and sets do not care for order, tuples do;
+- points taken out of the real numbers are compared at once, however many;
+- answers of different kinds (a pair, a range, a set, an equation, a value) are never equal, and
+  comparing them, as comparing any text with them, takes bounded time.
 """
 
 import argparse
@@ -172,6 +175,62 @@ def order_matters_where_it_should(values: list[Fraction], data: st.DataObject) -
     assert not decided(rf"\{{{', '.join(first[1:])}\}}", rf"\{{{', '.join(first)}\}}")
 
 
+SMALL = st.integers(-9, 9)
+KINDS = {
+    "pair": "({0},{1})",
+    "range": "{0} < x \\le {1}",
+    "interval": "[{0},{1})",
+    "ray": "x \\ge {0}",
+    "set": r"\{{{0},{1},{2}\}}",
+    "triple": "({0},{1},{2})",
+    "value": "{0}",
+    "equation": "{0}x + y = {2}",
+    "holes": "x \\ne {0}, x \\ne {1}, x \\ne {2}",
+    "without": r"\mathbb{{R}}\setminus\{{{0},{1},{2}\}}",
+    "matrix": r"\begin{{pmatrix}}{0}&{1}\\{2}&0\end{{pmatrix}}",
+    "words": r"\text{{no solution}}",
+}
+SAME_KIND = [{"range", "interval", "pair"}, {"holes", "without"}]
+"""May be equal where their numbers are."""
+
+
+@given(st.sampled_from(sorted(KINDS)), st.sampled_from(sorted(KINDS)), st.data())
+def answers_of_different_kinds_are_never_equal(one: str, other: str, data: st.DataObject) -> None:
+    assume(one != other and not any({one, other} <= kinds for kinds in SAME_KIND))
+    answer, reference = (
+        KINDS[k].format(*[data.draw(SMALL) for _ in range(3)]) for k in (one, other)
+    )
+    assert not decided(answer, reference), (answer, reference)
+
+
+@given(SMALL, SMALL, st.sampled_from(["range", "interval"]), st.data())
+def a_pair_that_is_no_interval_is_no_range(
+    low: int, high: int, kind: str, data: st.DataObject
+) -> None:
+    assume(low >= high)
+    ends = [data.draw(SMALL), data.draw(SMALL)]
+    assert not decided(KINDS[kind].format(*ends), f"({low},{high})")
+
+
+@given(TEXTS, st.sampled_from(sorted(KINDS)), SMALL, SMALL)
+def any_text_is_compared_with_any_kind(answer: str, kind: str, low: int, high: int) -> None:
+    start = time.process_time()
+    with suppress(Undecided):
+        is_same_answer(answer, KINDS[kind].format(low, high, 0), exactly_same)
+    assert time.process_time() - start < MOST_SECONDS
+
+
+@given(st.integers(1, 90), st.booleans(), st.sampled_from(sorted(KINDS)))
+def points_taken_out_are_compared_at_once(count: int, listed: bool, kind: str) -> None:
+    points = [str(n) for n in range(count)]
+    holes = ", ".join(rf"x \ne {n}" for n in points)
+    without = rf"\mathbb{{R}}\setminus\{{{', '.join(points)}\}}"
+    start = time.process_time()
+    with suppress(Undecided):
+        is_same_answer(holes if listed else without, KINDS[kind].format(1, 2, 3), exactly_same)
+    assert time.process_time() - start < MOST_SECONDS
+
+
 @given(NUMBERS, st.text(max_size=40))
 def what_stands_around_the_box_changes_nothing(value: Fraction, around: str) -> None:
     assume("boxed" not in around and "fbox" not in around and "</think>" not in around)
@@ -187,6 +246,10 @@ PROPERTIES: list[Callable[[], None]] = [
     another_number_never_agrees,
     a_changed_digit_never_agrees,
     order_matters_where_it_should,
+    answers_of_different_kinds_are_never_equal,
+    a_pair_that_is_no_interval_is_no_range,
+    any_text_is_compared_with_any_kind,
+    points_taken_out_are_compared_at_once,
     what_stands_around_the_box_changes_nothing,
 ]
 
