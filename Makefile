@@ -74,8 +74,8 @@ fuzz: setup  ## 10 minutes of made-up answers and programs, half each (FUZZ_MINU
 	$(BIN)/python -m tests.rewards.fuzz_math --minutes $(FUZZ_MINUTES)
 	$(BIN)/python -m tests.rewards.fuzz_code --minutes $(FUZZ_MINUTES)
 
-soak: setup  ## 10,000 hostile and ordinary programs in a row; nothing may be left behind
-	$(BIN)/python -m tests.rewards.soak_code --checks 10000
+soak: setup  ## 10,000 hostile and ordinary checks in a row; nothing may be left behind
+	$(BIN)/python -m tests.rewards.soak --checks 10000
 
 bench-quickstart: setup $(QUICKSTART_DATA)  ## Quickstart over 3 seeds with its control arm
 	$(BIN)/python -m benchmarks.quickstart

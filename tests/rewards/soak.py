@@ -1,31 +1,51 @@
-"""Thousands of hostile and ordinary programs in a row: what they leave behind, and every verdict.
+"""Thousands of hostile and ordinary checks in a row: what they leave behind, and every verdict.
 
-    python -m tests.rewards.soak_code --checks 10000
+    python -m tests.rewards.soak --checks 10000
 
 The programs are those of code_cases.yaml, in an order that a seed decides: quick ones, hostile or
-not, and one in a hundred that has to run into a limit. Looked at from outside, in /proc: zombies,
-processes, open descriptors and memory of the grader, its workers and their sandboxes.
+not, and one in a hundred that has to run into a limit. Among them are the answers of
+math_cases.jsonl, equal roots that only algebra finds equal, and answers that blow up, whose worker
+is killed at a short deadline and forked anew. One check in four goes through a verifier service in
+a process of its own. Looked at from outside, in /proc: zombies, processes, open descriptors and
+memory of the grader, the service, all workers and their sandboxes.
 """
 
 import argparse
+import json
 import os
 import random
 import sys
 import tempfile
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from concurrent.futures import Future
-from contextlib import chdir, closing
+from contextlib import ExitStack, chdir, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from acereason_trainer.config.common import Verifier
-from acereason_trainer.rewards import Grade, make_rewarder
+from acereason_trainer.rewards import Grade, Rewarder, Verdict, make_rewarder
 
-from tests.rewards.code_cases import Case, code_cases
+from tests.rewards.code_cases import code_cases
+from tests.verifier.services import a_service
 
 SLOW_SHARE = 0.01
+MATH_SHARE, ROOTS_SHARE, BOMB_SHARE = 0.15, 0.1, 0.03
+REMOTE_SHARE = 0.25
+BOMB_SECONDS = 0.3
+BOMBS = [
+    ("7", r"10^{10^{10}}"),
+    *(
+        (
+            r"\sum_{k=0}^{n-1} F_k F_{n-k-1}",
+            "+".join(rf"\sum_{{k=0}}^{{n-{i}}} F_k F_{{n-k-{i}}}" for i in range(1, terms + 1)),
+        )
+        for terms in (4, 5, 6)
+    ),
+]
+"""Reference and answer: one that is refused unread, and those that have to be stopped."""
 _AHEAD = 16
 _WARM = 300
 """Checks after which the first look is taken: by then everything is imported and started."""
@@ -70,29 +90,31 @@ class Report:
 
 
 def soak(checks: int, workers: int = 2, seed: int = 0) -> Report:
-    """Have so many programs checked."""
+    """Have so many answers checked."""
     report = Report(checks)
     places = [Path("/tmp"), Path("/dev/shm")]
     with tempfile.TemporaryDirectory() as here, chdir(here):
         before = {name for place in places for name in _suspects(place)}
         began = time.monotonic()
-        with closing(make_rewarder("code", Verifier(workers=workers), require_think=False)) as by:
-            waiting: deque[tuple[Case, Future[Grade]]] = deque()
+        with ExitStack() as stack:
+            rewarders = _rewarders(stack, workers)
+            waiting: deque[tuple[Check, Future[Grade]]] = deque()
 
             def take() -> None:
-                case, future = waiting.popleft()
+                check, future = waiting.popleft()
                 grade = future.result(300)
                 report.verdicts[grade.verdict] += 1
-                if grade.verdict != case["verdict"]:
+                if grade.verdict not in check.verdicts:
+                    wanted = " or ".join(sorted(check.verdicts))
                     report.wrong_verdicts.append(
-                        f"{case['pins']}: {grade.verdict}, not {case['verdict']} ({grade.detail})"
+                        f"{check.pins}: {grade.verdict}, not {wanted} ({grade.detail})"
                     )
 
-            for number, case in enumerate(_mixed(checks, seed)):
-                # A limit that differs in the ninth digit makes it another job.
-                limit = case.get("time_limit", 6) * (1 + number * 1e-9)
-                row = {**case, "time_limit": limit}
-                waiting.append((case, by.submit(row, case["response"])))
+            draw = random.Random(seed)
+            for number, check in enumerate(_mixed(checks, draw)):
+                place = "remote" if draw.random() < REMOTE_SHARE else "local"
+                rewarder = rewarders[check.kind, place]
+                waiting.append((check, rewarder.submit(check.row, check.response)))
                 if len(waiting) >= _AHEAD:
                     take()
                 if number == min(_WARM, checks // 4):
@@ -108,12 +130,64 @@ def soak(checks: int, workers: int = 2, seed: int = 0) -> Report:
     return report
 
 
-def _mixed(checks: int, seed: int) -> Iterator[Case]:
-    draw = random.Random(seed)
+Kind = Literal["code", "math", "bomb"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A response and what may come of it."""
+
+    kind: Kind
+    row: Mapping[str, object]
+    response: str
+    verdicts: frozenset[str]
+    pins: str
+
+
+def _rewarders(stack: ExitStack, workers: int) -> dict[tuple[Kind, str], Rewarder]:
+    service = stack.enter_context(a_service(code_workers=workers, math_workers=1))
+    made = {}
+    for place, url in (("local", "local"), ("remote", service.url)):
+        usual = Verifier(service=url, workers=workers)
+        hurried = Verifier(service=url, workers=1, math_seconds=BOMB_SECONDS)
+        made["code", place] = make_rewarder("code", usual, require_think=False)
+        made["math", place] = make_rewarder("math", usual)
+        made["bomb", place] = make_rewarder("math", hurried)
+    for rewarder in made.values():
+        stack.callback(rewarder.close)
+    return made
+
+
+def _mixed(checks: int, draw: random.Random) -> Iterator[Check]:
+    """No two of those that need a worker are the same job."""
     slow = [c for c in code_cases() if c["verdict"] in ("timeout", "memory")]
     quick = [c for c in code_cases() if c not in slow and "thread bomb" not in c["pins"]]
-    for _ in range(checks):
-        yield draw.choice(slow if draw.random() < SLOW_SHARE else quick)
+    text = Path(__file__).with_name("math_cases.jsonl").read_text("utf-8")
+    answers = [json.loads(line) for line in text.splitlines()]
+    for number in range(checks):
+        lot = draw.random()
+        if lot < BOMB_SHARE:
+            reference, bomb = draw.choice(BOMBS)
+            stopped = Verdict.TIMEOUT if "sum" in bomb else Verdict.WRONG
+            yield _boxed("bomb", reference, f"{bomb}+{number + 2}", {stopped})
+        elif lot < BOMB_SHARE + ROOTS_SHARE:
+            root, other = rf"\sqrt{{{3 * (number + 2) ** 2}}}", rf"{number + 2}\sqrt{{3}}"
+            yield _boxed("math", other, root, {Verdict.CORRECT})
+        elif lot < BOMB_SHARE + ROOTS_SHARE + MATH_SHARE:
+            case = draw.choice(answers)
+            row, verdicts = {"answer": case["answer"]}, frozenset({case["verdict"]})
+            yield Check("math", row, case["response"], verdicts, case["pins"])
+        else:
+            case = draw.choice(slow if draw.random() < SLOW_SHARE else quick)
+            # A limit that differs in the ninth digit makes it another job.
+            row = {**case, "time_limit": case.get("time_limit", 6) * (1 + number * 1e-9)}
+            verdicts = frozenset({case["verdict"]})
+            yield Check("code", row, case["response"], verdicts, case["pins"])
+
+
+def _boxed(kind: Kind, reference: str, answer: str, verdicts: Set[str]) -> Check:
+    response = f"</think> \\boxed{{{answer}}}"
+    return Check(kind, {"answer": reference}, response, frozenset(verdicts), answer)
 
 
 def _suspects(place: Path) -> set[str]:
@@ -127,9 +201,19 @@ def _look() -> Look:
     return Look(
         processes=len(pids),
         zombies=sum(_stat(pid)[0] == "Z" for pid in pids),
-        descriptors=sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in pids),
+        descriptors=sum(1 for pid in pids for _ in _descriptors(pid)),
         mib=sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids) / 256,
     )
+
+
+def _descriptors(pid: int) -> Iterator[str]:
+    """All but network connections, which stay open for a while and then end by themselves."""
+    table = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    connections = {f"socket:[{line.split()[9]}]" for line in table}
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one with which the folder was read
+            if (name := str(descriptor.readlink())) not in connections:
+                yield name
 
 
 def _descendants() -> list[int]:
