@@ -265,7 +265,7 @@ def test_a_list_is_read_in_pages_of_one_snapshot() -> None:
         assert found.items[0]["kind"] == "Pod"
 
     assert with_server(pages, story) == ["list 200", "list 200"]
-    first = {"limit": "500", "labelSelector": "a=b,c", "fieldSelector": "regarding.uid=x"}
+    first = {"limit": "100", "labelSelector": "a=b,c", "fieldSelector": "regarding.uid=x"}
     assert asked == [first, {**first, "continue": "c/1+"}]
 
 

@@ -36,7 +36,10 @@ ENDING = 10.0
 IDLE = 0.2
 """Seconds that Kopf keeps the task of an object after its last event. Its default of 5 s holds
 thousands of idle tasks after a list."""
-
+CHUNK = 50
+"""Objects of one page of the list with which a watch begins. Kopf gives each of them a task and
+holds it for IDLE seconds; with 500, half of the operator's memory was what these lists had once
+taken."""
 
 Login = Callable[[], Awaitable[kopf.ConnectionInfo]]
 
@@ -86,7 +89,7 @@ def watch_settings() -> kopf.OperatorSettings:
     settings.watching.server_timeout = SERVER_TIMEOUT
     settings.watching.client_timeout = SERVER_TIMEOUT + 10
     settings.watching.reconnect_backoff = 1.0
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = CHUNK
     settings.queueing.idle_timeout = IDLE
     managed = ",".join(f"{name}={value}" for name, value in MANAGED.items())
     for kind in (JOB, POD):
