@@ -86,8 +86,8 @@ class Goal:
 
     section: str
     name: str
-    figure: Callable[[Any], float]
-    """Of the section's result."""
+    figure: Callable[[Any], float | None]
+    """Of the section's result; None where that size was not measured."""
     at_most: float
 
     def judged(self, result: Result) -> dict[str, Any]:
@@ -96,8 +96,8 @@ class Goal:
         return {
             "goal": self.name,
             "asked": f"at most {self.at_most:g}",
-            "measured": round(measured, 2),
-            "met": measured <= self.at_most,
+            "measured": measured if measured is None else round(measured, 2),
+            "met": measured is not None and measured <= self.at_most,
         }
 
 
@@ -140,6 +140,6 @@ def missed(goals: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{g['goal']}: {g['measured']:g}, must be {g['asked']}" for g in goals if not g["met"]]
 
 
-def _p99(sizes: Sequence[Mapping[str, Any]], runs: int) -> float:
+def _p99(sizes: Sequence[Mapping[str, Any]], runs: int) -> float | None:
     found = [s["podEndToNextJobMs"]["p99"] for s in sizes if s["runs"] == runs]
-    return float(found[0]) if found else float("inf")
+    return float(found[0]) if found else None

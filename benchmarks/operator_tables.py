@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from benchmarks.operator_figures import missed
+
 Result = Mapping[str, Any]
 ARGO = {"p50": 103.0, "p99": 143.0, "cpu": 0.02, "mib": 205.0}
 """Argo Workflows 4.1 with the same kind of player: four sequential steps, a pod's end to the next
@@ -33,8 +35,7 @@ def told(result: Result) -> list[str]:
 
 def told_in_full(result: Result) -> list[str]:
     """The block of docs/performance.md."""
-    missed = [g for g in result["goals"] if not g["met"]]
-    verdict = [f"Missed: {g['goal']}: {g['measured']:g} ({g['asked']})." for g in missed]
+    verdict = [f"Missed: {sentence}." for sentence in missed(result["goals"])]
     return [*told(result), *_sentences(result), *(verdict or ["Every goal is met."])]
 
 
