@@ -137,7 +137,13 @@ def goals_of(result: Result) -> list[dict[str, Any]]:
 
 def missed(goals: Sequence[Mapping[str, Any]]) -> list[str]:
     """A sentence for each goal that is not met."""
-    return [f"{g['goal']}: {g['measured']:g}, must be {g['asked']}" for g in goals if not g["met"]]
+    return [
+        f"{g['goal']}: {_told(g['measured'])}, must be {g['asked']}" for g in goals if not g["met"]
+    ]
+
+
+def _told(measured: float | None) -> str:
+    return "not measured" if measured is None else f"{measured:g}"
 
 
 def _p99(sizes: Sequence[Mapping[str, Any]], runs: int) -> float | None:
