@@ -188,8 +188,8 @@ def test_each_missed_goal_is_a_sentence() -> None:
     assert missed(result["goals"]) == [
         "MiB resident without runs: 129, must be at most 128",
         "ms from a pod's end to the next Job, p99 at 300 active runs: 151, must be at most 150",
-        "ms from a pod's end to the next Job, p99 at 1,000 active runs: not measured, must be at most"
-        " 150",
+        "ms from a pod's end to the next Job, p99 at 1,000 active runs: not measured,"
+        " must be at most 150",
     ]
 
 
