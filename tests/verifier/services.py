@@ -74,9 +74,10 @@ class ServiceProcess:
             self._process.stderr.close()
 
     def workers(self, kind: str = "") -> list[int]:
-        """Process ids of its workers; of one kind, those that have a sandbox (code) or none."""
+        """Process ids of what checks answers, each forked by a process of its own; of kind code
+        those that have a sandbox."""
         assert self._process is not None
-        found = children_of(self._process.pid)
+        found = [pid for parent in children_of(self._process.pid) for pid in children_of(parent)]
         if kind == "code":
             return [pid for pid in found if children_of(pid)]
         return found
