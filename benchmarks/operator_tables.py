@@ -9,6 +9,8 @@ Result = Mapping[str, Any]
 ARGO = {"p50": 103.0, "p99": 143.0, "cpu": 0.02, "mib": 205.0}
 """Argo Workflows 4.1 with the same kind of player: four sequential steps, a pod's end to the next
 pod, its requeue time tuned to 100 ms (it is 10 s as it comes); memory at 1,000 workflows."""
+QUIET_CORES = 0.2
+"""Cores in use by others that do not matter."""
 
 
 def table(result: Result) -> str:
@@ -30,6 +32,7 @@ def told(result: Result) -> list[str]:
         "figures are of four sequential steps with the same kind of player, at 1,000 workflows, "
         "its requeue time tuned from 10 s to 100 ms.",
         table(result),
+        *_disturbed(result),
     ]
 
 
@@ -42,19 +45,30 @@ def told_in_full(result: Result) -> list[str]:
 def _sentences(result: Result) -> list[str]:
     whole, finished, churn = result["wholeRuns"], result["finished"], result["churn"]
     idle, last = result["idle"]["residentMib"], result["active"][-1]
-    failover, others = last["failover"], last["coresInUse"]["others"]
+    failover = last["failover"]
     return [
         _requests(whole),
-        f"Without runs {idle:g} MiB are resident. {_memory('active', last, idle)} "
-        f"{_memory('finished', finished, idle)} While {churn['runsGone']} runs were created, "
+        f"Started anew, the operator holds {idle:.0f} MiB without runs, "
+        f"{_memory('active', last)} and "
+        f"{_memory('finished', finished)}. While {churn['runsGone']} runs were created, "
         f"finished and deleted in {churn['seconds'] / 60:g} minutes, memory went from "
         f"{churn['residentMib']['start']:g} to {churn['residentMib']['end']:g} MiB, over the "
         f"second half by {churn['growthMib']:+.2f}.",
         f"From the process's start until every run was reconciled once: {_starts(result)}. After "
         f"kill -9 of the leader, a waiting replica leads within {failover['leadsAfterSeconds']:g} "
         f"s and has made the next Job within {failover['nextJobAfterSeconds']:g} s.",
-        f"Beside the benchmark, other work used {others:g} cores on average while "
-        f"{last['runs']:,} runs were active.",
+    ]
+
+
+def _disturbed(result: Result) -> list[str]:
+    """What the reader of a latency has to know of the machine."""
+    others = max(window["coresInUse"]["others"] for window in result["active"])
+    if others < QUIET_CORES:
+        return []
+    cores = result["machine"]["cores"]
+    return [
+        f"The machine was busy: other work took {others:g} of its {cores} cores meanwhile, and "
+        "latencies are those of an API server that had to wait for its turn."
     ]
 
 
@@ -81,14 +95,13 @@ def _row(window: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _memory(which: str, found: Mapping[str, Any], idle: float) -> str:
-    cold, runs = found["coldStart"], found["runs"]
+def _memory(which: str, found: Mapping[str, Any]) -> str:
+    cold = found["coldStart"]
     objects = cold["objects"]
-    per_thousand = (cold["residentMib"] - idle) * 1000 / runs
     return (
-        f"1,000 {which} runs hold {per_thousand:.0f} MiB more (measured with {runs:,}, after a "
-        f"start: {objects['jobs']:,} Jobs and {objects['pods']:,} Pods are known, "
-        f"{cold['packedMib']:.1f} MiB packed)."
+        f"{cold['residentMib']:.0f} MiB with {found['runs']:,} {which} runs, of which "
+        f"{objects['jobs']:,} Jobs and {objects['pods']:,} Pods are known "
+        f"({cold['packedMib']:.1f} MiB packed)"
     )
 
 

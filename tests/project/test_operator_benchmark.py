@@ -151,6 +151,7 @@ def _window(runs: int, p99: float) -> dict[str, Any]:
 
 def _result(**more: Any) -> dict[str, Any]:
     result = {
+        "machine": {"cores": 2},
         "load": {"endsPerSecond": 9.0},
         "idle": {"residentMib": 70.0},
         "wholeRuns": {
@@ -198,3 +199,9 @@ def test_the_table_has_a_row_for_each_size_and_the_peers() -> None:
     assert [row.split(" | ")[0] for row in rows] == [
         "| 100", "| 300", "| 1,000", "| Argo Workflows 4.1",
     ]  # fmt: skip
+
+
+def test_a_busy_machine_is_told_of_beside_its_latencies() -> None:
+    busy = {**_window(300, 900.0), "coresInUse": {"others": 1.3}}
+    assert any("1.3 of its 2 cores" in text for text in told(_result(active=[busy])))
+    assert not any("busy" in text for text in told(_result()))
