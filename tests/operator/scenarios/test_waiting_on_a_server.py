@@ -124,6 +124,7 @@ async def test_an_invalid_pod_template(on: Scene) -> None:
 
 async def test_pods_that_do_not_all_run_in_time_are_all_given_back(on: Scene) -> None:
     """Half a gang holds nothing that another needs; each try waits longer, and nobody pays."""
+    on.hold = {"train"}  # a rank that waits for its peer publishes nothing
     on.part.starts = only_train(NO_ROOM, index=1)
     await on.apply(stages=[{**TWO_NODES, "deadlines": {"pending": "3s"}, "gracePeriod": "1s"}])
     await on.until(lambda: on.stage().spent.pending == 1)
@@ -133,6 +134,7 @@ async def test_pods_that_do_not_all_run_in_time_are_all_given_back(on: Scene) ->
     assert "stage train: pods did not all run" in text
     assert "or raise deadlines.pending" in text
     on.part.starts = lambda pod: None
+    on.release("train")
     await on.holds("Complete")
     spent = on.stage().spent
     assert (spent.user, spent.infrastructure, spent.pending) == (0, 0, 0)
