@@ -1,6 +1,6 @@
 """What does the operator cost, and how fast does it go on? On a real API server, with real Jobs.
 
-    make bench-operator            (about 15 minutes on 2 cores)
+    make bench-operator            (should take 15 minutes on 2 quiet cores)
 
 A control plane of its own (kube-apiserver, etcd, controller manager), the operator as a process
 under the roles that the chart installs, and a player in this process that patches the status of

@@ -45,7 +45,7 @@ STAGES: list[dict[str, Any]] = [
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured. The defaults take 15 minutes on 2 cores."""
+    """How much is measured. The defaults should take 15 minutes on 2 quiet cores."""
 
     whole: int = 100
     active: tuple[int, ...] = (300, 1000)

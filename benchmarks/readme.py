@@ -89,7 +89,7 @@ def _where(machine: Mapping[str, Any], path: Path, up: str) -> str:
     command, package = COMMANDS[path.stem], PACKAGE.get(path.stem, "torch")
     return (
         f"Measured {machine['date']} on {machine['cores']} cores ({machine['processor']}), "
-        f"{package} {machine['versions'][package]}, by `make {command}` at {machine['commit']}: "
+        f"{package} {machine['versions'][package]}, by `{command}` at {machine['commit']}: "
         f"[results]({up}{path})."
     )
 
@@ -105,11 +105,11 @@ FORMS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
 RESULT_OF = {"operator-in-full": "operator"}
 """Of blocks that are not named as their results are."""
 COMMANDS = {
-    "quickstart": "bench-quickstart",
-    "smollm2": "bench-smollm2",
-    "chaos": "chaos",
-    "rewards": "bench-rewards",
-    "operator": "bench-operator",
+    "quickstart": "make bench-quickstart",
+    "smollm2": "make bench-smollm2",
+    "chaos": "make chaos",
+    "rewards": "make bench-rewards",
+    "operator": "python -m benchmarks.operator",
 }
 PACKAGE = {"operator": "kopf"}
 """What the figures depend on most, where that is not torch."""

@@ -133,6 +133,7 @@ def _window(runs: int, p99: float) -> dict[str, Any]:
     waits = {"p50": 40.0, "p95": 80.0, "p99": p99}
     return {
         "runs": runs,
+        "seconds": 60.0,
         "podEndToNextJobMs": waits,
         "queueWaitMs": waits,
         "workMs": waits,
@@ -199,6 +200,11 @@ def test_the_table_has_a_row_for_each_size_and_the_peers() -> None:
     assert [row.split(" | ")[0] for row in rows] == [
         "| 100", "| 300", "| 1,000", "| Argo Workflows 4.1",
     ]  # fmt: skip
+
+
+def test_the_sizes_that_were_measured_are_told() -> None:
+    small = told(_result(active=[_window(20, 900.0)]))[2]
+    assert "100 runs carried from start to end, 20 active ones for 60 s each, 300 finished" in small
 
 
 def test_a_busy_machine_is_told_of_beside_its_latencies() -> None:
