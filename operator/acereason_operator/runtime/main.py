@@ -55,7 +55,7 @@ async def run(settings: Settings) -> int:
     ):
         identity = f"{socket.gethostname()}_{token_hex(4)}"
         operator = Operator(settings, api, lease_api, identity, _lease_namespace(settings), metrics)
-        watches = Watches(settings.namespace, operator.hear, _login(settings))
+        watches = Watches(settings.namespace, operator.hear, kopf_login(settings))
         await _first(asyncio.create_task(operator.start()), stop)
         if not stop.is_set():
             watches.start()
@@ -92,8 +92,9 @@ def _lease_namespace(settings: Settings) -> str:
     return settings.namespace[0] if len(settings.namespace) == 1 else "default"
 
 
-def _login(settings: Settings) -> Login:
-    """Kopf's credentials, read as those of the operator's own client are."""
+def kopf_login(settings: Settings) -> Login:
+    """Kopf's credentials, read as those of the operator's own client are. Asked for again when the
+    server refuses them: a service account's token is replaced in its file every hour."""
 
     async def login() -> kopf.ConnectionInfo:
         configuration = client.Configuration()
@@ -102,14 +103,16 @@ def _login(settings: Settings) -> Login:
         else:
             file = str(settings.kubeconfig) if settings.kubeconfig else None
             await config.load_kube_config(file, client_configuration=configuration)
-        bearer = (await configuration.auth_settings()).get("BearerToken")
+        scheme_and_token = (
+            await configuration.get_api_key_with_prefix("BearerToken") or ""
+        ).split()
         return kopf.ConnectionInfo(
             server=configuration.host,
             ca_path=configuration.ssl_ca_cert,
             insecure=not configuration.verify_ssl,
             certificate_path=configuration.cert_file,
             private_key_path=configuration.key_file,
-            token=(bearer["value"] or "").removeprefix("Bearer ") if bearer else None,
+            token=bearer[-1] if bearer else None,
         )
 
     return login
