@@ -103,9 +103,7 @@ def kopf_login(settings: Settings) -> Login:
         else:
             file = str(settings.kubeconfig) if settings.kubeconfig else None
             await config.load_kube_config(file, client_configuration=configuration)
-        scheme_and_token = (
-            await configuration.get_api_key_with_prefix("BearerToken") or ""
-        ).split()
+        bearer = (await configuration.get_api_key_with_prefix("BearerToken") or "").split()
         return kopf.ConnectionInfo(
             server=configuration.host,
             ca_path=configuration.ssl_ca_cert,
