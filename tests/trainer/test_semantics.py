@@ -83,11 +83,11 @@ def packed() -> Any:
 
 
 PINS = [
-    ("curate", 3, [kept], "af16c5e06916a365"),
+    ("curate", 4, [kept], "af16c5e06916a365"),
     ("sft", 1, [packed], "94b2ae9d97810670"),
-    ("mathRL", 3, [math_verdicts, drawn], "de5434c4b4b0e5da"),
-    ("codeRL", 2, [code_verdicts, drawn], "d2adf5fb4447397a"),
-    ("evaluate", 3, [math_verdicts, code_verdicts], "99524476fbcd5d67"),
+    ("mathRL", 4, [math_verdicts, drawn], "de5434c4b4b0e5da"),
+    ("codeRL", 3, [code_verdicts, drawn], "d2adf5fb4447397a"),
+    ("evaluate", 4, [math_verdicts, code_verdicts], "99524476fbcd5d67"),
 ]
 
 

@@ -30,7 +30,7 @@ OUTPUT_KIND: dict[str, ArtifactKind] = {
 }
 """What each stage kind publishes."""
 
-SEMANTICS: dict[str, int] = {"curate": 3, "sft": 1, "mathRL": 3, "codeRL": 2, "evaluate": 3}
+SEMANTICS: dict[str, int] = {"curate": 4, "sft": 1, "mathRL": 4, "codeRL": 3, "evaluate": 4}
 """Raised for a stage kind only when the same settings and inputs would give other results."""
 
 
