@@ -1,5 +1,6 @@
 """What every model of the project promises, and what the models make of the papers' recipe."""
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +10,18 @@ from acereason_operator.api.annotations import model_in
 from acereason_operator.api.run import AceReasonRun
 from acereason_operator.api.schema import json_schema
 from acereason_trainer.config.forms import EXPLANATIONS
+from acereason_trainer.config.model import Model
 from acereason_trainer.config.rl import CodeRL, MathRL, RLStop, Temperature
 from acereason_trainer.config.sft import Optimizer
-from acereason_trainer.config.stage_file import StageFile, settings_for_key
+from acereason_trainer.config.stage_file import (
+    PrepareRecord,
+    Progress,
+    PublishedArtifact,
+    ResultRecord,
+    ResumeState,
+    StageFile,
+    settings_for_key,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
@@ -129,3 +139,46 @@ def test_what_never_changes_results_is_not_in_the_key() -> None:
 )
 def test_what_changes_results_is_in_the_key(change: dict[str, Any]) -> None:
     assert settings_for_key(MathRL.parse(change)) != settings_for_key(MathRL())
+
+
+@pytest.mark.parametrize("metric", ["NaN", "Infinity", "1e999"])
+@pytest.mark.parametrize("record", [Progress, ResultRecord])
+def test_a_record_with_a_number_that_json_cannot_hold_is_unreadable(
+    record: type[Model], metric: str
+) -> None:
+    """It would go into the run's status, and every write of that would be refused."""
+    said = '"step": 1' if record is Progress else '"exitCode": 0'
+    record.parse_json(f'{{{said}, "metrics": {{"reward": 0.5}}}}')
+    with pytest.raises(ValidationError):
+        record.parse_json(f'{{{said}, "metrics": {{"reward": {metric}}}}}')
+
+
+A_DIGEST = "sha256:" + "0" * 64
+AN_ARTIFACT = {"uri": "artifacts/sft-0", "digest": A_DIGEST, "bytes": 1, "kind": "model"}
+
+
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        (Progress, '{"step": 9223372036854775808}'),
+        (Progress, '{"step": 1, "total": 1e30}'),
+        (Progress, '{"step": 1, "total": -1}'),
+        (Progress, '{"step": 1, "rate": NaN}'),
+        (Progress, '{"step": 1, "secondsLeft": Infinity}'),
+        (Progress, json.dumps({"step": 1, "metrics": {f"m{i}": 0 for i in range(65)}})),
+        (Progress, json.dumps({"step": 1, "metrics": {"x" * 129: 0}})),
+        (ResultRecord, '{"exitCode": 99999999999999999999}'),
+        (ResultRecord, '{"exitCode": 0, "step": 99999999999999999999}'),
+        (ResultRecord, '{"exitCode": 0, "rank": 99999999999999999999}'),
+        (ResultRecord, '{"exitCode": 0, "publishSeconds": NaN}'),
+        (PrepareRecord, '{"exitCode": 99999999999999999999}'),
+        (PublishedArtifact, json.dumps(AN_ARTIFACT | {"bytes": 2**63})),
+        (PublishedArtifact, json.dumps(AN_ARTIFACT | {"uri": ""})),
+        (PublishedArtifact, json.dumps(AN_ARTIFACT | {"uri": "x" * 1025})),
+        (ResumeState, json.dumps({"path": "p", "digest": A_DIGEST, "step": 2**63})),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else value[:40],
+)
+def test_a_record_that_a_status_cannot_hold_is_unreadable(record: type[Model], text: str) -> None:
+    with pytest.raises(ValidationError):
+        record.parse_json(text)

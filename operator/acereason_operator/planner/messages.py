@@ -21,6 +21,17 @@ BAD_DATA = "BadData"
 """Reason of a stage whose settings are right and whose data is not."""
 
 
+LONGEST = 4096
+"""Characters of a text in status: a pod's record, an image registry and an API server write into
+them, and a status that is too large is refused for ever."""
+
+
+def fitting(text: str) -> str:
+    """The text, without its middle where it is too long: the advice stands at the end."""
+    half = LONGEST // 2 - 2
+    return text if len(text) <= LONGEST else f"{text[:half]} … {text[-half:]}"
+
+
 def what_to_do(verdict: Verdict, reason: str = "") -> str:
     """The advice after `try:`."""
     if verdict == "BadConfiguration" and reason == BAD_DATA:

@@ -22,7 +22,9 @@ class Recipe:
     @cached_property
     def digests(self) -> Mapping[str, str]:
         """Settings digest, by stage. Half of a plan's time, and most plans never ask."""
-        return {s.name: settings_digest(self.spec, s, self.inputs[s.name]) for s in self.spec.stages}
+        return {
+            s.name: settings_digest(self.spec, s, self.inputs[s.name]) for s in self.spec.stages
+        }
 
 
 def recipe_of(spec: AceReasonRunSpec) -> Recipe:

@@ -15,6 +15,7 @@ from acereason_operator.api.status import (
     StageStatus,
 )
 from acereason_operator.planner import progress, stages
+from acereason_operator.planner.messages import fitting
 from acereason_operator.planner.scene import Scene
 from acereason_operator.planner.times import rfc3339
 
@@ -29,7 +30,7 @@ def run_status(
     run: AceReasonRun, order: stages.Order, now: datetime,
 ) -> RunStatus:  # fmt: skip
     """The whole status, given its stages."""
-    entries = [statuses[stage.name] for stage in run.spec.stages]
+    entries = [_fitting(statuses[stage.name]) for stage in run.spec.stages]
     found: dict[ConditionType, Holds] = {
         "Complete": _complete(entries),
         "Failed": _failed(entries, order, statuses),
@@ -45,7 +46,7 @@ def run_status(
         progress=_progress(entries),
         attempt=", ".join(str(s.attempt.number) for s in entries if s.attempt is not None),
         reward=_reward(entries),
-        message=_message(found, entries),
+        message=fitting(_message(found, entries)),
         conditions=[
             _condition(type_, holds, old.get(type_), run.metadata.generation, now)
             for type_, holds in found.items()
@@ -106,6 +107,19 @@ def _all_seen(status: RunStatus) -> RunStatus:
     return status.model_copy(update={"stages": stages})
 
 
+def _fitting(entry: StageStatus) -> StageStatus:
+    """The stage with the texts of others cut to what a status holds."""
+    failure, record = entry.last_failure, entry.prepare
+    if failure is not None:
+        said = {"message": fitting(failure.message), "log_tail": fitting(failure.log_tail)}
+        failure = failure.model_copy(update=said)
+    if record is not None:
+        record = record.model_copy(update={"message": fitting(record.message)})
+    return entry.model_copy(
+        update={"message": fitting(entry.message), "last_failure": failure, "prepare": record}
+    )
+
+
 def _complete(entries: list[StageStatus]) -> Holds:
     left = [s.name for s in entries if s.state not in stages.DONE]
     if not left:
@@ -156,7 +170,7 @@ def _condition(
         type=type_,
         status="True" if true else "False",
         reason=reason,
-        message=message,
+        message=fitting(message),
         observed_generation=generation,
         last_transition_time=old.last_transition_time if old and same else rfc3339(now),
     )

@@ -6,7 +6,7 @@ The same file starts a stage on a cluster, on a laptop, under Slurm or by hand:
     python -m acereason_trainer.launch stage.yaml       # starts the ranks, ends with the contract
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -32,6 +32,17 @@ OUTPUT_KIND: dict[str, ArtifactKind] = {
 
 SEMANTICS: dict[str, int] = {"curate": 4, "sft": 1, "mathRL": 4, "codeRL": 3, "evaluate": 4}
 """Raised for a stage kind only when the same settings and inputs would give other results."""
+
+# What a stage's own code says of itself ends in the run's status, and JSON has no NaN and an API
+# server no larger integers: a record with one is refused here, or else every write of that status.
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""A number of something; up to 2^53 every reader of JSON has the same one."""
+ExitStatus = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+"""How a process ended, in Kubernetes' 32 bits."""
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+"""A number that JSON can hold."""
+FewMetrics = Annotated[dict[Annotated[str, Field(max_length=128)], Finite], Field(max_length=64)]
+"""Last values by name of the metric."""
 
 
 class StageSettings(OneOf):
@@ -95,7 +106,7 @@ class ResumeState(Model):
 
     path: str
     """Directory of the state, relative to the store."""
-    step: int = Field(ge=0)
+    step: Count
     """Optimizer steps (or rows) it holds."""
     digest: Digest
     """Tree digest of its manifest."""
@@ -159,11 +170,11 @@ class StageFile(Model):
 class PublishedArtifact(Model):
     """An artifact as status and records name it."""
 
-    uri: str
+    uri: str = Field(min_length=1, max_length=1024)
     """Directory, relative to the store."""
     digest: Digest
     """Tree digest."""
-    bytes: int = Field(ge=0)
+    bytes: Count
     """Total size of its files."""
     kind: ArtifactKind
     """What it is."""
@@ -172,7 +183,7 @@ class PublishedArtifact(Model):
 class PrepareRecord(Model):
     """`prepare.json`: the answer of `prepare` (4 KiB at most)."""
 
-    exit_code: int
+    exit_code: ExitStatus
     """0, or the contract's code."""
     message: str = ""
     """One sentence: why it failed, or what was found."""
@@ -191,21 +202,21 @@ class PrepareRecord(Model):
 class ResultRecord(Model):
     """`result.json`, also the termination message: how a stage attempt ended (4 KiB at most)."""
 
-    exit_code: int
+    exit_code: ExitStatus
     """The contract's code."""
     reason: str = ""
     """Machine-readable CamelCase word, for example `OutOfMemory`."""
     message: str = ""
     """One sentence for a person."""
-    rank: int | None = None
+    rank: Count | None = None
     """First rank that failed."""
-    step: int = Field(default=0, ge=0)
+    step: Count = 0
     """Last completed step."""
     artifact: PublishedArtifact | None = None
     """What was published."""
-    publish_seconds: float | None = None
+    publish_seconds: Finite | None = None
     """How long publishing took: the grace period is held against it."""
-    metrics: dict[str, float] = Field(default_factory=dict)
+    metrics: FewMetrics = Field(default_factory=dict)
     """Few last metrics."""
     log_tail: str = ""
     """Last 2 KiB of the first failed rank's log."""
@@ -214,19 +225,19 @@ class ResultRecord(Model):
 class Progress(Model):
     """`progress.json`: where a running stage is; replaced atomically by rank 0."""
 
-    step: int = Field(ge=0)
+    step: Count
     """Completed steps (or rows)."""
-    total: int | None = None
+    total: Count | None = None
     """Steps in all, where it is known."""
     unit: str = "steps"
     """What a step is."""
     phase: str = ""
     """What is going on inside the step: `generate`, `reward_wait`, `train`, `save`."""
-    seconds_left: float | None = None
+    seconds_left: Finite | None = None
     """Estimated from this attempt's rate."""
-    rate: float | None = None
+    rate: Finite | None = None
     """Units per second of this attempt."""
-    metrics: dict[str, float] = Field(default_factory=dict)
+    metrics: FewMetrics = Field(default_factory=dict)
     """Few last metrics, rounded."""
     updated_at: str = ""
     """RFC 3339 time of writing."""
