@@ -1,9 +1,11 @@
 """A whole operator on the fake cluster, in time that jumps: no watch of Kopf's, all else real."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from acereason_operator.api.status import RunStatus, StageStatus
@@ -35,6 +37,21 @@ def some_settings(**more: Any) -> Settings:
             **more,
         }
     )
+
+
+def a_kubeconfig(folder: Path, server: str) -> Path:
+    """A kubeconfig file for a server that asks for no credentials."""
+    file = folder / "kubeconfig"
+    text = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": server}}],
+        "users": [{"name": "u", "user": {}}],
+    }
+    file.write_text(json.dumps(text))
+    return file
 
 
 @dataclass

@@ -1,12 +1,17 @@
 """The process itself: how it logs in, and how it ends where it cannot go on."""
 
 import asyncio
+import json
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from acereason_operator.runtime import main
 from kubernetes.aio.config import incluster_config
-from operators import some_settings
+from operators import a_kubeconfig, some_settings
 
 
 @pytest.mark.parametrize("ending", ["", "\n"])
@@ -26,3 +31,40 @@ def test_in_a_pod_the_watches_send_the_token_that_stands_in_its_file(
     assert first.server == "https://10.0.0.1:443"
     (tmp_path / "token").write_text(f"second{ending}")
     assert asyncio.run(login()).as_http_headers() == {"Authorization": "Bearer second"}
+
+
+class OddServer(BaseHTTPRequestHandler):
+    """Lists nothing, and has a Lease without metadata, as no API server has."""
+
+    def do_GET(self) -> None:
+        empty_list = {"metadata": {"resourceVersion": "1"}, "items": []}
+        body = json.dumps({} if "/leases/" in self.path else empty_list).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_a_fault_in_the_background_ends_the_process_with_1(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), OddServer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        config = a_kubeconfig(tmp_path, f"http://127.0.0.1:{server.server_port}")
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "acereason_operator.runtime"),
+                *("--kubeconfig", str(config), "--probe-port", "0"),
+                *("--trainer-image", "t", "--prepare-image", "p"),
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        server.shutdown()
+    assert done.returncode == 1, done.stderr
+    assert "a fault of the operator ended its election" in done.stderr
+    assert "the Lease is given back" in done.stderr

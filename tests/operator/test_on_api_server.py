@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from operators import FOUR_STAGES
+from operators import FOUR_STAGES, a_kubeconfig
 from players import Player
 from prometheus_client.parser import text_string_to_metric_families
 from rendering_builders import run_body
@@ -162,19 +162,7 @@ def test_a_whole_run_within_its_budget_of_writes(
 
 def test_a_server_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
     """And SIGTERM ends the waiting: exit 0, without a traceback."""
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(
-        json.dumps(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "current-context": "c",
-                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-                "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:9"}}],
-                "users": [{"name": "u", "user": {}}],
-            }
-        )
-    )
+    kubeconfig = a_kubeconfig(tmp_path, "http://127.0.0.1:9")
     done = subprocess.Popen(
         [
             *(sys.executable, "-m", "acereason_operator.runtime", "--kubeconfig", str(kubeconfig)),

@@ -44,7 +44,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 async def run(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT."""
+    """Run until SIGTERM or SIGINT, or until the operator cannot go on; returns the exit code."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -56,23 +56,21 @@ async def run(settings: Settings) -> int:
         identity = f"{socket.gethostname()}_{token_hex(4)}"
         operator = Operator(settings, api, lease_api, identity, _lease_namespace(settings), metrics)
         watches = Watches(settings.namespace, operator.hear, kopf_login(settings))
-        await _first(asyncio.create_task(operator.start()), stop)
-        if not stop.is_set():
+        starting = asyncio.create_task(operator.start())
+        ends = [asyncio.create_task(event.wait()) for event in (stop, operator.failed)]
+        await asyncio.wait([starting, *ends], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
             watches.start()
-            await stop.wait()
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for task in (starting, *ends):
+            task.cancel()
         _log.info("ends: running reconciles are finished, the Lease is given back")
-        await operator.stop()
-        await watches.stop()
-    return 0
-
-
-async def _first(task: "asyncio.Task[None]", event: asyncio.Event) -> None:
-    """Return when the task has ended (raising what it raised) or the event is set."""
-    waiting = asyncio.create_task(event.wait())
-    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if task.done():
-        task.result()
+        try:
+            await operator.stop()
+        finally:
+            await watches.stop()
+    return FAILED if operator.failed.is_set() else 0
 
 
 async def _api_server(settings: Settings, metrics: Metrics) -> ApiServer:

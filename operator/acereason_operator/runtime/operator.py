@@ -4,8 +4,9 @@ It works against any Cluster and is fed through `hear`, so a test runs it whole 
 `main.py` adds the API server and Kopf.
 
 Order of a start: probes, the first lists (the cache is filled), workers and election, watches.
-Order of an end (SIGTERM): no more work is handed out, running reconciles finish, the Lease is given
-back, the watches end. What is killed instead loses nothing: see `reconcile.py`.
+Order of an end (SIGTERM, or a task of its own that died of a fault): no more work is handed out,
+running reconciles finish, the Lease is given back, the watches end. What is killed instead loses
+nothing: see `reconcile.py`.
 """
 
 import asyncio
@@ -94,6 +95,8 @@ class Operator:
         self.probes = Probes(health, metrics, self._refresh)
         self._settings = settings
         self._now = now
+        self.failed = asyncio.Event()
+        """Set when a task died of a fault: only a new process has all of them again."""
         self._heard: dict[Kind, float] = {}
         self._gate = asyncio.Event()
         self._workers: list[asyncio.Task[None]] = []
@@ -123,9 +126,9 @@ class Operator:
             self._spawn(f"relist of {kind.plural}", self.relist.forever(kind))
         self._spawn("leadership", self._take_turns())
         self._workers = [
-            asyncio.create_task(
+            self._task(
+                f"worker {i}",
                 work(self.queue, self.reconciler.reconcile, self._gate, self._now, self.metrics),
-                name=f"worker {i}",
             )
             for i in range(settings.workers)
         ]
@@ -178,7 +181,18 @@ class Operator:
             metrics.cached_bytes.labels(kind.plural).set(self.seen.size(kind))
 
     def _spawn(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
-        self._others.append(asyncio.create_task(coroutine, name=name))
+        self._others.append(self._task(name, coroutine))
+
+    def _task(self, name: str, coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(coroutine, name=name)
+        task.add_done_callback(self._note_end)
+        return task
+
+    def _note_end(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled() or (fault := task.exception()) is None:
+            return
+        _log.error("a fault of the operator ended its %s", task.get_name(), exc_info=fault)
+        self.failed.set()
 
 
 def rendering(settings: Settings) -> Rendering:
