@@ -101,6 +101,8 @@ class Controllers:
         """What a container does on SIGTERM."""
         self.schedulable: Callable[[Object], bool] = lambda pod: True
         """Whether there is room for a pod."""
+        self.no_room = "0/4 nodes are available: 4 Insufficient nvidia.com/gpu."
+        """What the scheduler says where there is none."""
         self.pod_ip = "10.0.0.1"
         """Address of every pod; empty where nobody shall ask them anything."""
         self._names = 0
@@ -294,8 +296,8 @@ class Controllers:
                 body["spec"]["nodeName"] = free[0]
                 _set_condition(body, "PodScheduled", "", self._now())
             else:
-                message = "0/4 nodes are available: 4 Insufficient nvidia.com/gpu."
-                _set_condition(body, "PodScheduled", "Unschedulable", self._now(), message, "False")
+                told = self.no_room
+                _set_condition(body, "PodScheduled", "Unschedulable", self._now(), told, "False")
 
         self._edit(POD, pod, change)
 

@@ -12,9 +12,10 @@ SAVES_OFTEN = {"sft": {"saving": {"minutesAtRisk": 1}}}
 IMAGE = {"image": "trainer:2"}
 
 
-def changed(stage: str, **more: Any) -> AceReasonRun:
+def changed(stage: str, queue: Any = None, **more: Any) -> AceReasonRun:
     """The run with one stage changed."""
-    return a_run([{**s, **more} if s["name"] == stage else s for s in STAGES])
+    stages = [{**s, **more} if s["name"] == stage else s for s in STAGES]
+    return a_run(stages, **({"queue": queue} if queue else {}))
 
 
 def test_an_edit_that_changes_results_stops_the_attempt_and_starts_under_the_new_key() -> None:
@@ -58,7 +59,9 @@ STUCK = a_pod("a", phase="Pending", waiting_reason="ImagePullBackOff")
     [
         ({"pods": (STUCK,)}, True, "the image may have been wrong"),
         ({"pods": ()}, True, "a quota lets it have no pods"),
-        ({"pods": (), "queued": True}, False, "it keeps its place in the queue"),
+        ({"pods": (), "queued": True, "queue": "gpus"}, False, "it keeps its place in the queue"),
+        ({"pods": (), "queued": True, "queue": "gpsu"}, True, "nobody admits it from that queue"),
+        ({"pods": (), "queued": True}, True, "the run has a queue now"),
         ({"pods": (a_pod("a"),)}, False, "it runs"),
     ],
 )
@@ -68,7 +71,7 @@ def test_an_edit_that_keeps_the_key_stops_only_what_cannot_start(
     desk = Desk(a_run()).reaches("sft")
     job = desk.job("sft").name
     desk.change("sft", **seen)
-    desk.edited(changed("sft", **IMAGE))
+    desk.edited(changed("sft", queue={"name": "gpus"}, **IMAGE))
     assert desk.jobs[job].stopping == stops, why
     assert desk.stage("sft").key == "key-sft"
 
@@ -174,3 +177,48 @@ def test_a_renamed_stage_finds_its_own_work_again() -> None:
     desk.edited(a_run(renamed))
     desk.prepares("sft-2", prepared("key-sft", reused=published("key-sft")))
     assert desk.stage("sft-2").state == "Reused"
+
+
+QUEUED = {"queue": {"name": "gpus"}}
+
+
+def on_a_claim(claim: str, **spec: Any) -> AceReasonRun:
+    """The run with its store on a claim."""
+    return a_run(storage={"claim": claim}, **spec)
+
+
+def test_a_running_attempt_is_stopped_when_the_run_goes_to_another_volume() -> None:
+    """What it would publish there is not where the next stage looks."""
+    desk = Desk(on_a_claim("typo")).reaches("prompts")
+    old = desk.job("prompts").name
+    desk.edited(on_a_claim("runs"))
+    assert desk.jobs[old].stopping
+    desk.ends("prompts", a_dead_pod(143))
+    assert (desk.job("prompts").attempt, desk.stage("prompts").key) == (2, None)
+
+
+def test_a_claim_that_is_made_from_a_template_and_then_named_is_the_same_volume() -> None:
+    desk = Desk(a_run(storage={"claimTemplate": {"name": "runs", "storage": "1Ti"}}))
+    desk.reaches("prompts")
+    desk.edited(on_a_claim("runs"))
+    assert not desk.done_now()
+
+
+@pytest.mark.parametrize("more", [{"storage": {"claim": "other"}}, QUEUED])
+def test_a_failed_run_goes_on_when_its_storage_or_its_queue_is_corrected(
+    more: dict[str, Any],
+) -> None:
+    desk = Desk(on_a_claim("full")).reaches("prompts")
+    desk.ends("prompts", a_dead_pod(78))
+    assert desk.stage("prompts").state == "Failed"
+    desk.edited(a_run(**{"storage": {"claim": "full"}, **more}))
+    assert desk.stage("prompts").state == "Preparing"
+    assert desk.stage("prompts").spent.user == 0
+
+
+def test_a_queue_that_is_corrected_or_given_up_frees_the_job_that_waits_in_the_old_one() -> None:
+    desk = Desk(a_run(queue={"name": "gpsu"})).reaches("prompts")
+    job = desk.job("prompts").name
+    desk.change("prompts", pods=(), queued=True, queue="gpsu")
+    desk.edited(a_run())
+    assert desk.jobs[job].stopping

@@ -29,6 +29,10 @@ _ANOTHER_RUN = "undo the edit, or start another run"
 def edit_rules() -> Iterator[Rule]:
     """Rules of the whole object; `oldSelf` is what it was before the edit."""
     yield _of_finished(
+        f"{_volume('self.spec.storage')} == {_volume('oldSelf.spec.storage')}",
+        f"spec.storage: stages have finished whose results are on the old volume; {_ANOTHER_RUN}",
+    )
+    yield _of_finished(
         "self.spec.seed == oldSelf.spec.seed",
         f"spec.seed: stages have finished with the old one; {_ANOTHER_RUN}",
     )
@@ -49,6 +53,15 @@ def edit_rules() -> Iterator[Rule]:
             f"!has(o.{kind}) || {_in_new_spec(f'has(n.{kind}) && {same}')}",
             f"spec.stages: {kind} of a stage that has finished cannot be edited; {_ADVICE}",
         )
+
+
+def _volume(storage: str) -> str:
+    """What the planner calls the volume (`planner/digests.py`)."""
+    return (
+        f"(has({storage}.claimTemplate) ? {storage}.claimTemplate.name : "
+        f"has({storage}.claim) ? {storage}.claim : "
+        f"has({storage}.objectStore) ? {storage}.objectStore : '')"
+    )
 
 
 def _of_finished(holds: str, message: str) -> Rule:

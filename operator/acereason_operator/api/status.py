@@ -123,8 +123,8 @@ class StageStatus(Model):
     key: str | None = None
     """Stage key of the attempt in flight or of the result."""
     settings_digest: str | None = None
-    """sha256 of the effective settings and named inputs that the key was made from: an edit that
-    changes results shows here."""
+    """sha256 of the effective settings and named inputs that the key was made from, and of the
+    volume: an edit that changes results, or where they are, shows here."""
     spec_digest: str | None = None
     """sha256 of all that the last attempt was told, image and resources too: an edit that gives a
     failed stage another chance shows here."""

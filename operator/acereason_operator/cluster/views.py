@@ -70,6 +70,7 @@ def job_view(
         finished=finished,
         stopping="deletionTimestamp" in meta,
         queued=queued,
+        queue=of.get(labels.QUEUE, ""),
         admitted_at=parse_time(started) if started else None,
         message=_message(status, events),
         pods_wanted=spec.get("completions") or 1,

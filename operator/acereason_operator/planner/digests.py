@@ -10,12 +10,13 @@ from typing import Any
 
 from acereason_trainer.config.stage_file import SEMANTICS, settings_for_key
 
-from acereason_operator.api.run import AceReasonRunSpec, Stage
+from acereason_operator.api.run import AceReasonRunSpec, Stage, Storage
 from acereason_operator.planner.named_inputs import NamedInputs
 
 
 def settings_digest(spec: AceReasonRunSpec, stage: Stage, inputs: NamedInputs) -> str:
-    """Of all in the spec that the stage key depends on: settings, seed, and which inputs."""
+    """Of all in the spec that the stage key depends on: settings, seed, and which inputs; and of
+    the volume, since what another one holds is not there."""
     return digest_of(
         {
             "kind": stage.kind,
@@ -23,13 +24,14 @@ def settings_digest(spec: AceReasonRunSpec, stage: Stage, inputs: NamedInputs) -
             "seed": spec.seed,
             "settings": settings_for_key(stage.settings),
             "inputs": {name: source.dump() for name, source in inputs.by_name()},
+            "volume": _volume(spec.storage),
         }
     )
 
 
 def spec_digest(spec: AceReasonRunSpec, stage: Stage, settings: str) -> str:
-    """Of all that an attempt is told, image and resources too; not of budgets, which are looked at
-    by themselves, nor of holding it back.
+    """Of all that an attempt is told, image, resources and queue too; not of budgets, which are
+    looked at by themselves, nor of holding it back.
 
     settings: its settings digest.
     """
@@ -39,6 +41,8 @@ def spec_digest(spec: AceReasonRunSpec, stage: Stage, settings: str) -> str:
             "settings": settings,
             "stage": _without(stage.dump(), aside),
             "defaults": _without(spec.defaults.dump(), aside),
+            "storage": spec.storage.dump(),
+            "queue": spec.queue.dump() if spec.queue else None,
         }
     )
 
@@ -47,6 +51,12 @@ def digest_of(data: Any) -> str:
     """sha256 of plain data, whatever the order of its keys."""
     text = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return f"sha256:{sha256(text.encode()).hexdigest()}"
+
+
+def _volume(storage: Storage) -> str | None:
+    """Which store is meant. A directory is its own answer: the status of its runs lies in it."""
+    template = storage.claim_template
+    return template.name if template else storage.claim or storage.object_store
 
 
 def _without(data: dict[str, Any], names: set[str]) -> dict[str, Any]:

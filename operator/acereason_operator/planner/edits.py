@@ -4,7 +4,8 @@
   (The API server refuses such edits; a laptop opens the stage again before it plans.)
 - in flight, and the edit changes results: the attempt is stopped and the stage starts again under
   its new key. An edit that keeps the key leaves an attempt that runs alone; the next one is told of
-  it. An attempt that cannot start (a wrong image, no room) is stopped: the edit may be the cure.
+  it. An attempt that cannot start (a wrong image, no room, a queue that is no longer the run's) is
+  stopped: the edit may be the cure.
 - failed, or between attempts: any edit of what an attempt is told gives new budgets, and a failed
   stage also goes on when its budgets are raised.
 - not begun: nothing to do, the future is read from the spec.
@@ -65,11 +66,15 @@ def _stopping(status: StageStatus, claim: AttemptClaim) -> StageStatus:
 
 
 def _cannot_start(claim: AttemptClaim, scene: Scene) -> bool:
-    """Whether something keeps its pods from running, or from being made. (A queue that holds it
-    back does not: whoever waits there keeps the place.)"""
+    """Whether something keeps its pods from running, or from being made. (The run's queue does
+    not: whoever waits there keeps the place. A Job that is held back cannot be moved to another.)
+    """
     job = scene.job(claim.job)
-    if job is None or job.queued or job.finished:
+    if job is None or job.finished:
         return False
+    if job.queued:
+        queue = scene.run.spec.queue
+        return job.queue != (queue.name if queue else "")
     return not job.pods or any(pod.waiting_reason for pod in job.pods)
 
 

@@ -57,6 +57,8 @@ class JobView:
     """Its end was asked for and is not reached: a deletion timestamp, a SIGTERM that was sent."""
     queued: bool = False
     """Held back, or taken back, by a queue (Kueue); it has no pods."""
+    queue: str = ""
+    """Name of that queue, where the Job names one."""
     admitted_at: datetime | None = None
     """When it may last have started pods (a Job's startTime); unset: when it was created."""
     message: str = ""
