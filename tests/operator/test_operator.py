@@ -4,10 +4,12 @@ import asyncio
 import logging
 
 import pytest
-from acereason_operator.cluster.protocol import LEASE, RUN
+from acereason_operator.cluster.protocol import LEASE, RUN, ClusterError, NotFound, Refused
+from acereason_operator.planner.status import is_true
 from fake_cluster import Call
 from jumping_time import in_jumping_time
-from operators import a_world
+from operators import FOUR_STAGES, a_world, an_operator
+from rendering_builders import run_body
 
 
 @pytest.mark.parametrize(
@@ -46,5 +48,81 @@ def test_an_end_that_is_asked_for_is_no_fault() -> None:
             operator = world.operators.pop()
             await operator.stop()
             assert not operator.failed.is_set()
+
+    in_jumping_time(story())
+
+
+@pytest.mark.parametrize("error", [Refused, NotFound])
+def test_a_served_namespace_that_is_refused_holds_up_no_other_one(
+    error: type[ClusterError], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither at a start nor later; once it may be read it is served too."""
+
+    async def story() -> None:
+        async with a_world(replicas=0) as world:
+            world.cluster.namespaces.add("lost")
+            refuses = True
+
+            def hook(call: Call) -> None:
+                if refuses and call.verb == "list" and call.namespace == "lost":
+                    raise error("no role there", 403)
+
+            world.cluster.before = hook
+            world.operators.append(
+                await an_operator(world.cluster, "a", namespace=["lost", "default"])
+            )
+            world.apply(stages=FOUR_STAGES[:1])
+            await world.until(lambda: is_true(world.status(), "Complete"))
+            assert world.operator.relist.filled
+            world.cluster.watchers.clear()
+            elsewhere = run_body("there", stages=FOUR_STAGES[:1])
+            elsewhere["metadata"]["namespace"] = "lost"
+            world.cluster.put(RUN, elsewhere)
+            await asyncio.sleep(900)
+            assert "status" not in world.cluster.one(RUN, "lost", "there")
+            refuses = False
+            await asyncio.sleep(900)
+            assert world.cluster.one(RUN, "lost", "there")["status"]["stages"]
+
+    in_jumping_time(story())
+    assert "acereasonruns of namespace lost are left out: no role there" in caplog.text
+
+
+def test_what_is_known_of_a_namespace_stands_while_it_is_refused() -> None:
+    async def story() -> None:
+        async with a_world(namespace=["default", "other"]) as world:
+            world.cluster.namespaces.add("other")
+            world.apply(stages=FOUR_STAGES[:1])
+            await world.until(lambda: is_true(world.status(), "Complete"))
+
+            def refuses(call: Call) -> None:
+                if call.verb == "list" and call.namespace == "default":
+                    raise Refused("no role there", 403)
+
+            world.cluster.before = refuses
+            await asyncio.sleep(900)
+            assert world.operator.seen.run(("default", "r")) is not None
+
+    in_jumping_time(story())
+
+
+def test_an_operator_that_may_list_nothing_is_not_ready_and_tries_again() -> None:
+    async def story() -> None:
+        async with a_world(replicas=0) as world:
+            refuses = True
+
+            def hook(call: Call) -> None:
+                if refuses and call.verb == "list":
+                    raise Refused("no role at all", 403)
+
+            world.cluster.before = hook
+            starting = asyncio.create_task(
+                an_operator(world.cluster, "a", namespace=["default", "other"])
+            )
+            await asyncio.sleep(60)
+            assert not starting.done()
+            refuses = False
+            world.operators.append(await starting)
+            assert world.operator.relist.filled
 
     in_jumping_time(story())

@@ -12,7 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from acereason_operator.cluster.labels import MANAGED
-from acereason_operator.cluster.protocol import JOB, POD, RUN, Cluster, ClusterError, Kind
+from acereason_operator.cluster.protocol import (
+    JOB,
+    POD,
+    RUN,
+    Cluster,
+    ClusterError,
+    Kind,
+    NotFound,
+    Refused,
+)
 from acereason_operator.runtime.metrics import Metrics
 from acereason_operator.runtime.seen import RunKey, Seen
 
@@ -59,26 +68,39 @@ class Relist:
         self.filled = True
 
     async def one(self, kind: Kind) -> None:
-        """List a kind now, or once a server that asked for patience had it. Raises
-        ClusterError."""
-        labels = None if kind == RUN else MANAGED
+        """List a kind now, or once a server that asked for patience had it.
+
+        A namespace that is refused (it was deleted, or our role in it was) is left out, and what is
+        known of it stands: the others are served. Raises ClusterError where none can be listed.
+        """
         loop = asyncio.get_running_loop()
         await asyncio.sleep(self._not_before.get(kind, 0.0) - loop.time())
         self._soon[kind].clear()
         try:
             scopes: Sequence[str | None] = self.namespaces or (None,)
+            refusals: dict[str | None, ClusterError] = {}
             for namespace in scopes:
-                pages = self.cluster.pages(kind, namespace, labels)
-                found = await self.seen.take_all(kind, namespace, pages)
-                if self.filled:
-                    self.metrics.corrected.labels(kind.plural).inc(len(found))
-                for run in found:
-                    self.changed(run)
+                try:
+                    await self._list(kind, namespace)
+                except (Refused, NotFound) as error:
+                    refusals[namespace] = error
+            if refusals.keys() >= set(scopes):
+                raise refusals[scopes[0]]
+            for namespace, refusal in refusals.items():
+                _log.warning("%s of namespace %s are left out: %s", kind.plural, namespace, refusal)
         except ClusterError as error:
             self._not_before[kind] = loop.time() + (error.retry_after or 0.0)
             self.metrics.relists.labels(kind.plural, "error").inc()
             raise
-        self.metrics.relists.labels(kind.plural, "done").inc()
+        self.metrics.relists.labels(kind.plural, "error" if refusals else "done").inc()
+
+    async def _list(self, kind: Kind, namespace: str | None) -> None:
+        pages = self.cluster.pages(kind, namespace, None if kind == RUN else MANAGED)
+        found = await self.seen.take_all(kind, namespace, pages)
+        if self.filled:
+            self.metrics.corrected.labels(kind.plural).inc(len(found))
+        for run in found:
+            self.changed(run)
 
     async def forever(self, kind: Kind) -> None:
         """Keep a kind right. Cancel it to stop."""

@@ -27,8 +27,7 @@ _log = logging.getLogger(__name__)
 
 SERVER_TIMEOUT = 300
 """Seconds (whole ones: it is sent as it stands) after which the API server ends a watch, which
-then goes on where it was: a connection
-that has silently died does not live longer."""
+then goes on where it was: a connection that has silently died does not live longer."""
 AGAIN = 2.0
 """Seconds after which watches that ended begin anew."""
 ENDING = 10.0
@@ -40,6 +39,10 @@ CHUNK = 50
 """Objects of one page of the list with which a watch begins. Kopf gives each of them a task and
 holds it for IDLE seconds; with 500, half of the operator's memory was what these lists had once
 taken."""
+
+BACKOFFS = (1, 1, 2, 3, 5, 8, 13, *[20] * 10_000)
+"""Seconds between the tries of a list or a watch that is refused or not answered. For days: when
+Kopf gives one up, it ends all of them, also those of the other namespaces."""
 
 Login = Callable[[], Awaitable[kopf.ConnectionInfo]]
 
@@ -86,6 +89,7 @@ def watch_settings() -> kopf.OperatorSettings:
     settings.persistence.progress_storage = _NoProgress()
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
+    settings.networking.error_backoffs = BACKOFFS
     settings.watching.server_timeout = SERVER_TIMEOUT
     settings.watching.client_timeout = SERVER_TIMEOUT + 10
     settings.watching.reconnect_backoff = 1.0
