@@ -1,6 +1,8 @@
 """Builders: a verifier service as a process of its own, and bad networks before it."""
 
 import asyncio
+import http.server
+import importlib.metadata
 import json
 import re
 import signal
@@ -9,12 +11,13 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from acereason_trainer.rewards.problem_tests import PackedTests, Test, pack
+from acereason_trainer.rewards.wire import ANSWERS_TYPE, SERVICE
 
 from tests.waiting import is_alive, wait_for
 
@@ -228,3 +231,50 @@ async def _pass_on(
             sink.write(data)
             await sink.drain()
         sink.write_eof()
+
+
+Respond = Callable[[Mapping[str, Any]], Iterator[bytes]]
+"""Pieces of the answer to a request for verdicts; it is cut off where CUT is among them."""
+CUT = b"cut"
+
+
+@contextmanager
+def a_false_service(respond: Respond, content_type: str = ANSWERS_TYPE) -> Iterator[str]:
+    """Address of something that accepts every request as the service does, and then does not do
+    what the service does."""
+
+    class Answers(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            about = {"service": SERVICE, "version": importlib.metadata.version("acereason")}
+            body = json.dumps(about).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            with suppress(ConnectionError):
+                for piece in respond(asked):
+                    if piece == CUT:
+                        self.close_connection = True
+                        return
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                self.wfile.write(b"0\r\n\r\n")
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()

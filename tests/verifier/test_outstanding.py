@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 from acereason_trainer.rewards.jobs import CodeJob, MathJob
 from acereason_trainer.rewards.outstanding import (
+    ACCEPTED_TRIES,
     INFRA_TRIES,
     SOONEST_HEDGE,
     UNKNOWING_HEDGE,
@@ -144,6 +145,39 @@ def test_of_jobs_that_are_refused_together_only_the_culprit_is_left() -> None:
     ]
 
 
+def test_what_was_lost_goes_alone_behind_the_others() -> None:
+    outstanding = Outstanding(60)
+    for name in "123":
+        outstanding.add(asked(name))
+    batch = outstanding.batch(2, 0.0)
+    outstanding.lost(batch, "never answered")
+    outstanding.ended(batch)
+    assert [names(outstanding.batch(2, 1.0)) for _ in range(4)] == [["3"], ["1"], ["2"], []]
+
+
+def test_one_job_that_ends_the_service_again_and_again_takes_no_other_with_it() -> None:
+    """Whatever is out when the service dies is lost; what is out beside the culprit changes."""
+    outstanding = Outstanding(600)
+    jobs = [asked(str(n)) for n in range(1024)]
+    for job in jobs:
+        outstanding.add(job)
+    for _ in range(5000):
+        flying = []
+        while len(flying) < 64 and (batch := outstanding.batch(16, 0.0)):
+            flying.append(batch)
+        dies = any(job.name == "700" for batch in flying for job in batch)
+        for batch in flying:
+            if dies:
+                outstanding.lost(batch, "never answered")
+            else:
+                for job in batch:
+                    outstanding.answered(job.name, RIGHT, 0.0)
+            outstanding.ended(batch)
+    left = [j.name for j in jobs if j.future.result(0).verdict is Verdict.INFRA_ERROR]
+    assert left == ["700"]
+    assert jobs[700].lost == ACCEPTED_TRIES
+
+
 @dataclass
 class World:
     """What a service may do to requests, in any order."""
@@ -181,13 +215,15 @@ class AnyOrder(RuleBasedStateMachine):
             grade = INFRA if infra else Grade(Verdict.CORRECT, 1.0, detail=job.name)
             self.outstanding.answered(job.name, grade, self.world.now)
 
-    @rule(data=st.data(), refused=st.booleans())
-    def end(self, data: st.DataObject, refused: bool) -> None:
+    @rule(data=st.data(), how=st.sampled_from(["refused", "lost", "otherwise"]))
+    def end(self, data: st.DataObject, how: str) -> None:
         if self.world.flying:
             number = data.draw(st.integers(0, len(self.world.flying) - 1))
             batch = self.world.flying.pop(number)
-            if refused:
+            if how == "refused":
                 self.outstanding.refused(batch, "refused")
+            elif how == "lost":
+                self.outstanding.lost(batch, "lost")
             self.outstanding.ended(batch)
 
     @rule(seconds=st.floats(0, 40))

@@ -1,21 +1,28 @@
 """Whatever becomes of the service or the way to it: no wrong verdict, none lost, nothing frozen."""
 
 import http.server
+import itertools
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
+from typing import Any
 
 import pytest
 from acereason_trainer.config.common import Verifier
 from acereason_trainer.config.exit_codes import ExitCode
-from acereason_trainer.rewards import Grade, Rewarder, Verdict, make_rewarder
+from acereason_trainer.rewards import Grade, Rewarder, Verdict, make_rewarder, remote
+from acereason_trainer.rewards.jobs import MathJob, Setup
+from acereason_trainer.rewards.outstanding import ACCEPTED_TRIES
 from acereason_trainer.stage import StageFailure
 
 from tests.verifier.services import (
+    CUT,
+    Respond,
     ServiceProcess,
+    a_false_service,
     a_network_before,
     a_service,
     children_of,
@@ -254,3 +261,75 @@ def test_an_address_where_somebody_else_answers_is_a_wrong_setting(status: int) 
             rewarder.submit(row(1), printing(1))
         server.shutdown()
     assert e.value.code == ExitCode.BAD_CONFIGURATION
+
+
+@contextmanager
+def a_client(url: str, *, seconds: float = 60.0, patience: float = LONG) -> Iterator[Any]:
+    setup = Setup("math", Verifier(patience_seconds=patience))
+    with closing(remote.RemotePool(setup, url, seconds)) as client:
+        client.open()
+        yield client
+
+
+def answers(asked: Mapping[str, Any]) -> Iterator[bytes]:
+    for job in asked["jobs"]:
+        yield b'{"id": "%s", "verdict": "correct", "reward": 1.0}\n' % job["id"].encode()
+
+
+@pytest.mark.parametrize(
+    "pieces", [[], [b"\n", CUT], [b"<html>\n"]], ids=["nothing", "a heartbeat", "no answer"]
+)
+def test_a_job_that_is_accepted_and_never_answered_is_given_up(pieces: list[bytes]) -> None:
+    """Each acceptance is a sign of life, so patience alone would never end."""
+    requests = 0
+
+    def respond(_: Mapping[str, Any]) -> Iterator[bytes]:
+        nonlocal requests
+        requests += 1
+        yield from pieces
+
+    with a_false_service(respond) as url, a_client(url) as client:
+        grade = client.submit(MathJob("1", "2")).result(LONG)
+    assert (grade.verdict, grade.reward) == (Verdict.INFRA_ERROR, None)
+    assert grade.detail == f"the verifier at {url} accepted it 3 times and never answered"
+    assert requests == ACCEPTED_TRIES == 3
+
+
+def test_a_program_that_ends_the_service_costs_no_other_one_its_verdict() -> None:
+    def respond(asked: Mapping[str, Any]) -> Iterator[bytes]:
+        yield b"\n"
+        if any(job["answer"] == "poison" for job in asked["jobs"]):
+            yield CUT
+        yield from answers(asked)
+
+    with a_false_service(respond) as url, a_client(url) as client:
+        poison = client.submit(MathJob("poison", "2"))
+        others = [client.submit(MathJob(str(n), "2")) for n in range(40)]
+        assert {other.result(LONG).verdict for other in others} == {Verdict.CORRECT}
+        assert poison.result(LONG).verdict is Verdict.INFRA_ERROR
+
+
+def test_a_request_that_only_ever_says_it_goes_on_is_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(remote, "_SLACK_SECONDS", 0.0)
+    ended = threading.Event()
+
+    def respond(_: Mapping[str, Any]) -> Iterator[bytes]:
+        for _ in itertools.count():
+            yield b"\n"
+            ended.wait(0.05)
+
+    with a_false_service(respond) as url, a_client(url, seconds=0.1, patience=1) as client:
+        grade = client.submit(MathJob("1", "2")).result(LONG)
+        ended.set()
+    assert grade.verdict is Verdict.INFRA_ERROR
+    assert "never answered" in grade.detail
+
+
+def test_a_page_of_something_in_between_is_no_sign_of_life() -> None:
+    page: Respond = lambda _: iter([b"<html>\n"])  # noqa: E731
+    with a_false_service(page, "text/html") as url, a_client(url, patience=2) as client:
+        grade = client.submit(MathJob("1", "2")).result(LONG)
+    assert grade.verdict is Verdict.INFRA_ERROR
+    assert "gave no sign of life for 2 s: it answers 200 with text/html" in grade.detail

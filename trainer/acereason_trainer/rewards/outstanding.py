@@ -13,6 +13,9 @@ from acereason_trainer.rewards.protocol import Grade, Verdict
 
 INFRA_TRIES = 2
 """An infrastructure error of the service's is believed when it says so this often."""
+ACCEPTED_TRIES = 3
+"""A job is given up when the service accepted it so often in requests that it did not finish: it
+may be the job itself that ends the service."""
 STRAGGLES = 4
 """A job is a straggler when it takes so many times as long as 95 of 100 jobs."""
 SOONEST_HEDGE = 5.0
@@ -40,6 +43,13 @@ class Asked:
     hedged: bool = False
     alone: bool = False
     infra_errors: int = 0
+    lost: int = 0
+    """Requests that the service accepted and that ended without its answer."""
+
+    @property
+    def suspect(self) -> bool:
+        """The next such request is its last."""
+        return self.lost == ACCEPTED_TRIES - 1
 
     @property
     def group(self) -> bytes:
@@ -57,6 +67,8 @@ class Outstanding:
         self._patience = patience
         self._open: dict[str, Asked] = {}
         self._waiting: OrderedDict[bytes, deque[Asked]] = OrderedDict()
+        self._suspects: deque[Asked] = deque()
+        self._suspect_sent: Asked | None = None
         self._last_verdict = float("-inf")
         self._durations: deque[float] = deque(maxlen=_DURATIONS)
 
@@ -79,6 +91,7 @@ class Outstanding:
                     chosen.append(asked)
             if jobs:
                 self._waiting[group] = jobs
+        chosen = chosen or self._next_suspect()
         for asked in chosen:
             if not asked.requests:
                 asked.sent = now
@@ -108,8 +121,28 @@ class Outstanding:
         """A request is over, whatever became of it: what nobody answers now waits again."""
         for asked in batch:
             asked.requests -= 1
+            if asked is self._suspect_sent:
+                self._suspect_sent = None
             if not asked.future.done() and not asked.requests:
-                self._wait(asked, first=True)
+                self._wait(asked, first=not asked.lost)
+
+    def lost(self, jobs: Sequence[Asked], sentence: str) -> int:
+        """The service accepted a request and ended it without answers to these: one of them may
+        be why, and whatever else the service had in hand is lost with it.
+
+        So from now on each goes alone and behind the others; before its last try it waits until no
+        other one like it is out. Returns how many are left without a verdict.
+        """
+        given_up = 0
+        for asked in jobs:
+            if asked.future.done():
+                continue
+            asked.lost += 1
+            asked.alone = True
+            if asked.lost >= ACCEPTED_TRIES:
+                given_up += 1
+                self._settle(asked, Grade(Verdict.INFRA_ERROR, None, 0.0, sentence))
+        return given_up
 
     def refused(self, batch: Sequence[Asked], sentence: str) -> None:
         """The service will not take a request: its jobs go alone, and one that is alone is left
@@ -154,7 +187,7 @@ class Outstanding:
         flying = [asked for asked in self._open.values() if asked.requests]
         room = max(1, int(_HEDGED_SHARE * len(flying)))
         room -= sum(asked.requests > 1 for asked in flying)
-        late = [a for a in flying if not a.hedged and now - a.sent > long]
+        late = [a for a in flying if not (a.hedged or a.suspect) and now - a.sent > long]
         for asked in late[: max(0, room)]:
             asked.hedged = True
             self._wait(asked, first=True)
@@ -166,7 +199,18 @@ class Outstanding:
         ordered = sorted(self._durations)
         return max(SOONEST_HEDGE, STRAGGLES * ordered[int(0.95 * len(ordered))])
 
+    def _next_suspect(self) -> list[Asked]:
+        while self._suspects and self._suspect_sent is None:
+            asked = self._suspects.popleft()
+            if not asked.future.done():
+                self._suspect_sent = asked
+                return [asked]
+        return []
+
     def _wait(self, asked: Asked, first: bool = False) -> None:
+        if asked.suspect:
+            self._suspects.append(asked)
+            return
         jobs = self._waiting.setdefault(asked.group, deque())
         if first:
             jobs.appendleft(asked)

@@ -7,8 +7,9 @@ the model.
 
 Nothing that happens to a request is a verdict. What was not answered is asked for again: after a
 pause that grows, or as long as the service says. A job that takes unusually long is asked for once
-more beside the first time (a hung worker, a stalled connection). Only where the service has shown
-no life for `patience_seconds` a job gets an infrastructure error, which masks the sample.
+more beside the first time (a hung worker, a stalled connection). A job gets an infrastructure
+error, which masks the sample, only where the service has shown no life for `patience_seconds`, or
+has accepted the job several times and never answered (it may be what ends the service).
 """
 
 import asyncio
@@ -27,9 +28,10 @@ from pydantic import ValidationError
 
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.rewards.jobs import CodeJob, Job, Setup
-from acereason_trainer.rewards.outstanding import Asked, Outstanding
+from acereason_trainer.rewards.outstanding import ACCEPTED_TRIES, Asked, Outstanding
 from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.rewards.wire import (
+    ANSWERS_TYPE,
     HEARTBEAT_SECONDS,
     SERVICE,
     About,
@@ -48,6 +50,8 @@ _BATCH = 16
 _CONNECT_SECONDS = 10.0
 _SILENT_SECONDS = 3 * HEARTBEAT_SECONDS
 """A stream without even a heartbeat for so long is dead."""
+_SLACK_SECONDS = _SILENT_SECONDS
+"""Beyond the deadline that the service was told, after which a request is ended here."""
 _PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 _LOOK_EVERY = 0.5
 _UPLOADS = 3
@@ -242,9 +246,10 @@ class RemotePool:
     async def _request(self, batch: Sequence[Asked]) -> None:
         body = write_request(self._setup, [(a.name, a.job) for a in batch], self._deadline)
         for _ in range(_UPLOADS + 1):
-            async with self._session.post(
-                self._url + "/v1/grade", data=body, headers=_JSON
-            ) as response:
+            async with (
+                asyncio.timeout(self._deadline + _SLACK_SECONDS),
+                self._session.post(self._url + "/v1/grade", data=body, headers=_JSON) as response,
+            ):
                 if response.status == HTTPStatus.OK:
                     await self._read_answers(response, batch)
                     return
@@ -255,13 +260,30 @@ class RemotePool:
         raise _Busy("forgets tests before they are used; raise its --tests-mib")
 
     async def _read_answers(self, response: aiohttp.ClientResponse, batch: Sequence[Asked]) -> None:
-        self._outstanding.works_on(batch, time.monotonic() + HEARTBEAT_SECONDS)
-        async for line in response.content:
-            now = time.monotonic()
-            self._outstanding.works_on(batch, now + HEARTBEAT_SECONDS)
-            if line.strip():
-                answer = _answer(line)
-                self._outstanding.answered(answer.id, answer.grade(), now)
+        if response.content_type != ANSWERS_TYPE:
+            # A proxy's page, say: nobody has accepted anything.
+            raise _Busy(f"answers 200 with {response.content_type}, not as {SERVICE} does")
+        missing = {asked.name: asked for asked in batch}
+        try:
+            self._outstanding.works_on(batch, time.monotonic() + HEARTBEAT_SECONDS)
+            async for line in response.content:
+                now = time.monotonic()
+                self._outstanding.works_on(batch, now + HEARTBEAT_SECONDS)
+                if line.strip():
+                    answer = _answer(line)
+                    missing.pop(answer.id, None)
+                    self._outstanding.answered(answer.id, answer.grade(), now)
+        finally:
+            self._lost(list(missing.values()))
+        if missing:
+            raise _Busy(f"ended a request without {len(missing)} of its {len(batch)} answers")
+
+    def _lost(self, jobs: Sequence[Asked]) -> None:
+        sentence = (
+            f"the verifier at {self._url} accepted it {ACCEPTED_TRIES} times and never answered"
+        )
+        if given_up := self._outstanding.lost(jobs, sentence):
+            _log.error("%s; %d answers stay without a verdict", sentence, given_up)
 
     async def _upload(self, job: Job) -> None:
         """Send a job's tests; requests that need the same ones at once wait for one upload."""

@@ -28,6 +28,8 @@ from acereason_trainer.rewards.protocol import Grade, Verdict
 SERVICE = "acereason-verifier"
 MOST_JOBS = 1024
 """Jobs of one request."""
+ANSWERS_TYPE = "application/x-ndjson"
+"""Content type of a stream of answers: who sends it has accepted the request."""
 HEARTBEAT_SECONDS = 5.0
 """A stream of answers is never silent for longer."""
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from acereason_trainer.config.model import Model
 from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.rewards.wire import (
+    ANSWERS_TYPE,
     HEARTBEAT_SECONDS,
     SERVICE,
     About,
@@ -80,7 +81,7 @@ class _Routes:
         asked = await _parsed(await request.read())
         ticket = self._service.take(asked)
         try:
-            response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+            response = web.StreamResponse(headers={"Content-Type": ANSWERS_TYPE})
             await response.prepare(request)
             await _stream(ticket, asked, response)
         finally:
