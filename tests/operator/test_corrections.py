@@ -65,3 +65,29 @@ def test_a_run_whose_volume_was_full_goes_on_on_another() -> None:
             await world.until(lambda: is_true(world.status(), "Complete"))
 
     in_jumping_time(story())
+
+
+def test_a_failed_run_is_tried_again_when_it_is_suspended_and_resumed() -> None:
+    """What was wrong was not in its file: no edit would show that it is mended."""
+
+    async def story() -> None:
+        async with a_world(first_backoff="1s") as world:
+            absent = [True]
+
+            def script(pod: Object) -> End | None:
+                return End(78, "no such revision") if absent[0] else world.store.work(pod)
+
+            world.controllers.script = script
+            world.apply(stages=ONE_STAGE)
+            await world.until(lambda: is_true(world.status(), "Failed"))
+            assert "suspend the run and resume it" in world.status().message
+            absent[0] = False
+            world.edit(lambda run: run["spec"].update(suspend=True))
+            await world.until(lambda: is_true(world.status(), "Suspended"))
+            assert not is_true(world.status(), "Failed")
+            await world.pass_(60)
+            assert not is_true(world.status(), "Complete")
+            world.edit(lambda run: run["spec"].update(suspend=False))
+            await world.until(lambda: is_true(world.status(), "Complete"))
+
+    in_jumping_time(story())

@@ -5,7 +5,20 @@ from typing import Any
 import pytest
 from acereason_operator.api.run import AceReasonRun
 from acereason_operator.planner import edits
-from planner_builders import STAGES, Desk, a_dead_pod, a_pod, a_run, done, prepared, published
+from acereason_operator.planner.context import Context
+from acereason_trainer.config.stage_file import ResultRecord
+from planner_builders import (
+    CLUSTER,
+    LAPTOP,
+    STAGES,
+    Desk,
+    a_dead_pod,
+    a_pod,
+    a_run,
+    done,
+    prepared,
+    published,
+)
 
 FASTER = {"sft": {"optimizer": {"learningRate": 1e-3}}}
 SAVES_OFTEN = {"sft": {"saving": {"minutesAtRisk": 1}}}
@@ -222,3 +235,30 @@ def test_a_queue_that_is_corrected_or_given_up_frees_the_job_that_waits_in_the_o
     desk.change("prompts", pods=(), queued=True, queue="gpsu")
     desk.edited(a_run())
     assert desk.jobs[job].stopping
+
+
+@pytest.mark.parametrize("held", [{"suspend": True}, {"stages": [{**STAGES[0], "suspend": True}]}])
+@pytest.mark.parametrize("context", [CLUSTER, LAPTOP])
+def test_suspending_and_resuming_a_failed_run_tries_it_again_with_new_budgets(
+    held: dict[str, Any], context: Context
+) -> None:
+    plain = {"stages": STAGES[:1]}
+    desk = Desk(a_run(**plain, defaults={"retries": {"user": 0}}), context).reaches("prompts")
+    desk.ends("prompts", a_dead_pod(1, result=ResultRecord(exit_code=1)))
+    desk.later(minutes=1)
+    assert desk.stage("prompts").state == "Failed"
+    desk.edited(a_run(**{**plain, **held}, defaults={"retries": {"user": 0}}))
+    assert desk.stage("prompts").state == "Suspended"
+    assert desk.condition("Failed").startswith("False")
+    assert desk.condition("Suspended").startswith("True")
+    assert not desk.done_now(), "not before it is resumed"
+    desk.edited(a_run(**plain, defaults={"retries": {"user": 0}}))
+    assert desk.stage("prompts").state == "Preparing"
+    assert desk.stage("prompts").spent.user == 0
+
+
+def test_suspending_a_run_opens_no_stage_that_is_done() -> None:
+    desk = Desk(a_run()).reaches("sft")
+    desk.ends("sft", a_dead_pod(78))
+    desk.edited(a_run(suspend=True))
+    assert [s.state for s in desk.status.stages] == ["Complete", "Suspended", "Suspended"]

@@ -171,7 +171,8 @@ def test_a_failure_says_which_stage_what_where_how_often_and_what_to_do() -> Non
     assert stage.message == (
         "stage math: rank 3 ran out of memory on node gpu-7 (attempt 1, exit 1, 1 of 1 attempts"
         " used). log: kubectl logs -n default r-math-1-train-0-x."
-        " try: correct what the log shows and edit the stage, or raise retries.user"
+        " try: correct what the log shows and edit the stage, or raise retries.user; where the"
+        " cause is not in the run, remove it, then suspend the run and resume it"
     )
     assert stage.last_failure is not None
     assert (stage.last_failure.reason, stage.last_failure.log_tail) == ("OutOfMemory", "Traceback")
@@ -182,11 +183,24 @@ def test_a_failure_says_which_stage_what_where_how_often_and_what_to_do() -> Non
     ("reason", "advice", "why"),
     [
         ("BadData", "try: correct the file, or map its columns with columns:", "the data is wrong"),
-        ("BadSettings", "try: correct the stage and apply the run again", "the stage is wrong"),
+        ("BadSettings", "try: correct the stage and {} the run again", "the stage is wrong"),
     ],
 )
-def test_the_advice_fits_what_is_wrong(reason: str, advice: str, why: str) -> None:
+@pytest.mark.parametrize(
+    ("context", "verb", "further"),
+    [
+        (LAPTOP, "start", False),
+        (CLUSTER, "apply", True),
+    ],
+    ids=["laptop", "cluster"],
+)
+def test_the_advice_fits_what_is_wrong_and_where_the_run_is(
+    reason: str, advice: str, why: str, context: Context, verb: str, further: bool
+) -> None:
     record = ResultRecord(exit_code=78, reason=reason, message='a.jsonl line 3 has no "answer"')
-    desk = running()
+    desk = running(context)
     desk.ends("math", a_dead_pod(78, result=record))
-    assert advice in desk.stage("math").message
+    desk.later(minutes=1)
+    assert advice.format(verb) in desk.stage("math").message
+    again = "remove it, then suspend the run and resume it"
+    assert (again in desk.stage("math").message) == further

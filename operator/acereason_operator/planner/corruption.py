@@ -8,7 +8,7 @@ budget; what came from outside the run cannot be made again, so that fails with 
 from collections.abc import Mapping
 
 from acereason_operator.api.status import Failure, StageStatus
-from acereason_operator.planner import effective, retries, stages
+from acereason_operator.planner import effective, messages, retries, stages
 from acereason_operator.planner.scene import Scene
 from acereason_operator.planner.times import rfc3339
 
@@ -27,7 +27,9 @@ def send_back(
             continue
         maker = scene.recipe.inputs[name].producer(bad)
         if maker is None:
-            after[name] = retries.failed(after[name], _from_outside(after[name], bad), scene)
+            record = after[name].prepare
+            said = messages.of_corrupt_source(bad, record.message if record else "", scene)
+            after[name] = retries.failed(after[name], said, scene)
             continue
         if after[maker].state in stages.DONE:
             after[maker] = _again(after[maker], name, scenes[maker])
@@ -77,11 +79,3 @@ def _again(maker: StageStatus, reader: str, scene: Scene) -> StageStatus:
 def _waiting(reader: StageStatus) -> StageStatus:
     spent = reader.spent.model_copy(update={"corrupt_input": 0})
     return reader.model_copy(update={"state": "Waiting", "retry_at": None, "spent": spent})
-
-
-def _from_outside(reader: StageStatus, name: str) -> str:
-    said = reader.prepare.message.rstrip(".") if reader.prepare else ""
-    return (
-        f"stage {reader.name}: input {name} does not match its digest and was not made by this run"
-        f" ({said}). try: restore it, or name another source, and apply the run again"
-    )

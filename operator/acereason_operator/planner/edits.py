@@ -8,6 +8,8 @@
   stopped: the edit may be the cure.
 - failed, or between attempts: any edit of what an attempt is told gives new budgets, and a failed
   stage also goes on when its budgets are raised.
+- failed, and the edit suspends it: it is open again, with new budgets, once it is resumed. So a
+  person says that what no edit shows (a full disk, a missing Secret) is set right.
 - not begun: nothing to do, the future is read from the spec.
 """
 
@@ -35,7 +37,7 @@ def applied(status: StageStatus, scene: Scene) -> StageStatus:
     if status.attempt is not None:
         stuck = new_orders and _cannot_start(status.attempt, scene)
         return _stopping(status, status.attempt) if stuck else status
-    if new_orders:
+    if new_orders or (status.state == "Failed" and scene.suspended):
         return _open(status.model_copy(update={"spent": Spent()}))
     return _open(status) if _allowed_again(status, scene) else status
 

@@ -8,14 +8,19 @@ from acereason_operator.planner.observed import Phase
 from acereason_operator.planner.scene import Scene
 
 WHAT_TO_DO: dict[Verdict, str] = {
-    "BadConfiguration": "correct the stage and apply the run again",
+    "BadConfiguration": "correct the stage and {apply} the run again",
     "User": "correct what the log shows and edit the stage, or raise retries.user",
     "HealthStop": "edit the stage (a lower learning rate, easier data), or raise retries.user",
     "Infrastructure": "see to the machines, then raise retries.infrastructure",
     "CorruptInput": "see to the storage, then raise retries.infrastructure",
-    "Stopped": "apply the run again",
+    "Stopped": "{apply} the run again",
 }
+"""apply: how an edit reaches the run."""
 
+NOT_IN_THE_RUN = (
+    "; where the cause is not in the run, remove it, then suspend the run and resume it"
+)
+"""To apply the same file once more changes nothing on a cluster (`edits.py`)."""
 
 BAD_DATA = "BadData"
 """Reason of a stage whose settings are right and whose data is not."""
@@ -32,14 +37,31 @@ def fitting(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[:half]} … {text[-half:]}"
 
 
-def what_to_do(verdict: Verdict, reason: str = "") -> str:
+def what_to_do(verdict: Verdict, reason: str, scene: Scene) -> str:
     """The advice after `try:`."""
     if verdict == "BadConfiguration" and reason == BAD_DATA:
-        return (
-            "correct the file, or map its columns with columns: in a curate stage, and apply the "
+        advice = (
+            "correct the file, or map its columns with columns: in a curate stage, and {apply} the "
             "run again"
         )
-    return WHAT_TO_DO[verdict]
+        return _here(advice, scene)
+    return _here(WHAT_TO_DO[verdict], scene)
+
+
+def of_corrupt_source(name: str, said: str, scene: Scene) -> str:
+    """A sentence on an input that is corrupt and was not made by this run."""
+    advice = _here("restore it, or name another source, and {apply} the run again", scene)
+    return (
+        f"stage {scene.stage.name}: input {name} does not match its digest and was not made by this"
+        f" run ({said.rstrip('.')}). try: {advice}"
+    )
+
+
+def _here(advice: str, scene: Scene) -> str:
+    """The advice for where the run is. (On a laptop, whoever starts a run again has it tried.)"""
+    if scene.context.one_process:
+        return advice.format(apply="start")
+    return advice.format(apply="apply") + NOT_IN_THE_RUN
 
 
 def of_bad_end(bad: BadEnd, attempt: int, phase: Phase, budget: str, scene: Scene) -> str:

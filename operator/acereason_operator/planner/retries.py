@@ -53,7 +53,7 @@ def charge(status: StageStatus, claim: AttemptClaim, bad: BadEnd, scene: Scene) 
         }
     )  # fmt: skip
     if out:
-        todo = messages.what_to_do(bad.verdict, bad.reason)
+        todo = messages.what_to_do(bad.verdict, bad.reason, scene)
         return failed(status, f"{message}. try: {todo}", scene)
     return wait(status, claim, _tries(spent, before), message, scene)
 
@@ -85,7 +85,7 @@ def used_up(status: StageStatus, scene: Scene) -> StageStatus:
     last = status.last_failure
     said = last.message if last else f"stage {status.name}: its retries are used up"
     verdict, reason = (last.verdict or "User", last.reason) if last else ("User", "")
-    return failed(status, f"{said}. try: {messages.what_to_do(verdict, reason)}", scene)
+    return failed(status, f"{said}. try: {messages.what_to_do(verdict, reason, scene)}", scene)
 
 
 def backoff(job: str, tries: int, scene: Scene) -> timedelta:

@@ -31,10 +31,14 @@ class Scene:
     context: Context
 
     @property
+    def suspended(self) -> bool:
+        """Whether the spec holds it back."""
+        return self.run.spec.suspend or self.stage.suspend
+
+    @property
     def held_back(self) -> bool:
         """Whether a person wants it not to run now."""
-        named = self.stage.name in self.context.left_out
-        return self.run.spec.suspend or self.stage.suspend or named
+        return self.suspended or self.stage.name in self.context.left_out
 
     @property
     def grace(self) -> timedelta:

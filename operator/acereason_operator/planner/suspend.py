@@ -9,7 +9,7 @@ from acereason_operator.planner.scene import Scene
 
 def held(status: StageStatus, scene: Scene) -> StageStatus:
     """A stage without an attempt that a person holds back, or nobody asked for."""
-    if not (scene.run.spec.suspend or scene.stage.suspend):
+    if not scene.suspended:
         why = scene.context.left_out[scene.stage.name]
         return status.model_copy(update={"state": "Waiting", "message": why, "retry_at": None})
     whose = "spec.suspend" if scene.run.spec.suspend else "its own suspend"
