@@ -97,8 +97,8 @@ class Controllers:
     def __init__(self, cluster: FakeCluster, script: Script, nodes: int = 4) -> None:
         self.cluster = cluster
         self.script = script
-        self.on_stop: Callable[[Object], End] = _stopped
-        """What a container does on SIGTERM."""
+        self.on_stop: Callable[[Object], End | None] = _stopped
+        """What a container does on SIGTERM; None while it goes on."""
         self.schedulable: Callable[[Object], bool] = lambda pod: True
         """Whether there is room for a pod."""
         self.no_room = "0/4 nodes are available: 4 Insufficient nvidia.com/gpu."
@@ -317,7 +317,9 @@ class Controllers:
         if phase in ENDED:
             self._remove(POD, pod, grace=0)
         elif deleted:
-            self.end(pod, self.on_stop(pod) if phase == "Running" else End(137))
+            ended = self.on_stop(pod) if phase == "Running" else End(137)
+            if ended is not None:
+                self.end(pod, ended)
         elif phase == "Pending":
             self._edit(POD, pod, lambda body: _start(body, self.pod_ip, self._now()))
         elif (end := self.script(pod)) is not None:

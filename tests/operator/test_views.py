@@ -380,3 +380,10 @@ def test_now_is_not_asked() -> None:
     error = Refused("invalid", 422)
     assert refused_view(action, error) == refused_view(action, error)
     assert refused_view(action, error).created_at < datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def test_a_job_that_fails_is_being_ended_by_the_job_controller() -> None:
+    failing = a_job(nodes=2, conditions=[condition("FailureTarget", reason="PodFailurePolicy")])
+    seen = view(failing, a_pod(0, "Failed", **ended(1)), a_pod(1))
+    assert seen.stopping
+    assert not seen.finished

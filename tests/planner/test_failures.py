@@ -204,3 +204,22 @@ def test_the_advice_fits_what_is_wrong_and_where_the_run_is(
     assert advice.format(verb) in desk.stage("math").message
     again = "remove it, then suspend the run and resume it"
     assert (again in desk.stage("math").message) == further
+
+
+def test_a_job_that_is_ending_anyway_keeps_its_logs_and_a_dead_node_holds_nobody_up() -> None:
+    """Its failed pod has the log; its other pod is terminating for ever on a node that is gone."""
+    desk = running(CLUSTER, defaults={"nodes": 2})
+    job = desk.job("math").name
+    peer = a_pod("b", terminating_since=NOON)
+    record = ResultRecord(exit_code=1, message="boom")
+    pods = (a_dead_pod(1, "a", result=record), peer)
+    desk.change("math", pods_wanted=2, stopping=True, pods=pods)
+    desk.later(seconds=31)
+    assert desk.stage("math").state == "BackingOff"
+    assert not desk.done_now(), "the Job is left to the Job controller"
+    desk.later(minutes=10)
+    assert desk.stage("math").message == f"waits for {job} to end"
+    gone = replace(peer, node_ready=False)
+    desk.jobs[job] = replace(desk.jobs[job], pods=(pods[0], gone))
+    desk.rounds()
+    assert desk.job("math").attempt == 2

@@ -68,7 +68,7 @@ def job_view(
         phase=phase,
         created_at=parse_time(meta["creationTimestamp"]),
         finished=finished,
-        stopping="deletionTimestamp" in meta,
+        stopping="deletionTimestamp" in meta or condition(status, "FailureTarget") is not None,
         queued=queued,
         queue=of.get(labels.QUEUE, ""),
         admitted_at=parse_time(started) if started else None,

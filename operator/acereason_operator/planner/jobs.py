@@ -15,7 +15,9 @@ from acereason_operator.planner.times import parse_duration
 
 def to_stop(statuses: Mapping[str, StageStatus], observed: Observed) -> Iterator[StopJob]:
     """Jobs in flight that no claim wants: of an attempt that is being ended, of an older one, of a
-    stage that is no longer in the run, or made by a plan that was carried out late."""
+    stage that is no longer in the run, or made by a plan that was carried out late.
+
+    One that ends anyway is left to it, since stopping it would take its failed pods' logs away."""
     for job in sorted(observed.jobs, key=lambda j: j.name):
         if job.stopping or ends_by_itself(job):
             continue

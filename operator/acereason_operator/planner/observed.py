@@ -54,7 +54,8 @@ class JobView:
     finished: bool = False
     """Nothing of it runs and nothing of it will: done, failed, or its process is gone."""
     stopping: bool = False
-    """Its end was asked for and is not reached: a deletion timestamp, a SIGTERM that was sent."""
+    """Its end was asked for and is not reached: a deletion timestamp, a SIGTERM that was sent, a
+    Job that fails and whose last pods the Job controller is ending."""
     queued: bool = False
     """Held back, or taken back, by a queue (Kueue); it has no pods."""
     queue: str = ""
