@@ -21,38 +21,66 @@ from pydantic.fields import FieldInfo
 from acereason_operator.api.annotations import model_in
 from acereason_operator.api.crd_schema import Rule
 
-_DONE = "oldSelf.status.stages.exists(d, d.name == o.name && d.state in ['Complete', 'Reused'])"
-_ADVICE = "undo the edit, or give the changed stage another name to run it"
-_ANOTHER_RUN = "undo the edit, or start another run"
+_DONE = "d.state in ['Complete', 'Reused']"
+_OF_THE_RUN = {
+    "storage": "stages have finished whose results are on the old volume",
+    "seed": "stages have finished with the old one",
+    "model": "stages have finished that were made from the old one",
+}
+"""Fields of the spec, and why they cannot be edited."""
+_OF_A_STAGE = (
+    "spec.stages: settings and inputs of a stage that has finished cannot be edited; undo the edit,"
+    " or give the changed stage another name to run it"
+)
+_SAME_MODEL = (
+    "(self.spec.model == oldSelf.spec.model || (has(o.inputs) && has(o.inputs.model)) || "
+    "(has(o.curate) && !has(o.curate.passRate)))"
+)
+"""Or a finished stage `o` of the old spec read another one, or none."""
 
 
-def edit_rules() -> Iterator[Rule]:
-    """Rules of the whole object; `oldSelf` is what it was before the edit."""
-    yield _of_finished(
-        f"{_volume('self.spec.storage')} == {_volume('oldSelf.spec.storage')}",
-        f"spec.storage: stages have finished whose results are on the old volume; {_ANOTHER_RUN}",
+def edit_rule() -> Rule:
+    """A rule of the whole object; `oldSelf` is what it was before the edit.
+
+    One rule, and it ends where the spec is the same: every write of a status pays for it.
+    """
+    same = " && ".join(f"({holds})" for holds in _same_stage())
+    return Rule(
+        "self.spec == oldSelf.spec || !has(oldSelf.status) || !has(oldSelf.status.stages) || "
+        f"!oldSelf.status.stages.exists(d, {_DONE}) || "
+        "(self.spec.seed == oldSelf.spec.seed && "
+        f"{_volume('self.spec.storage')} == {_volume('oldSelf.spec.storage')} && "
+        f"oldSelf.spec.stages.all(o, "
+        f"!oldSelf.status.stages.exists(d, d.name == o.name && {_DONE}) || ({_SAME_MODEL} && "
+        f"self.spec.stages.all(n, n.name != o.name || ({same})))))",
+        _OF_A_STAGE,
+        worked_out=_message(),
     )
-    yield _of_finished(
-        "self.spec.seed == oldSelf.spec.seed",
-        f"spec.seed: stages have finished with the old one; {_ANOTHER_RUN}",
+
+
+def _message() -> str:
+    """The same for a field of the run, where that is what was edited."""
+    edited = {
+        name: f"{_volume('self.spec.storage')} != {_volume('oldSelf.spec.storage')}"
+        if name == "storage"
+        else f"self.spec.{name} != oldSelf.spec.{name}"
+        for name in _OF_THE_RUN
+    }
+    choices = (
+        f"{edited[name]} ? 'spec.{name}: {why}; undo the edit, or start another run' : "
+        for name, why in _OF_THE_RUN.items()
     )
-    yield _of_finished(
-        "self.spec.model == oldSelf.spec.model || (has(o.inputs) && has(o.inputs.model)) || "
-        "(has(o.curate) && !has(o.curate.passRate))",
-        f"spec.model: stages have finished that were made from the old one; {_ANOTHER_RUN}",
-    )
-    yield _of_finished(
-        _in_new_spec("has(o.inputs) == has(n.inputs) && (!has(o.inputs) || o.inputs == n.inputs)"),
-        f"spec.stages: inputs of a stage that has finished cannot be edited; {_ADVICE}",
-    )
+    return f"{''.join(choices)}'{_OF_A_STAGE}'"
+
+
+def _same_stage() -> Iterator[str]:
+    """What `o` was made from is what the stage `n` of the same name says."""
+    yield "has(o.inputs) == has(n.inputs) && (!has(o.inputs) || o.inputs == n.inputs)"
     for field, info in StageSettings.model_fields.items():
         kind, model = info.alias or field, model_in(info.annotation)
         assert model is not None, "every kind has its settings"
         same = _same_object(model, f"o.{kind}", f"n.{kind}")
-        yield _of_finished(
-            f"!has(o.{kind}) || {_in_new_spec(f'has(n.{kind}) && {same}')}",
-            f"spec.stages: {kind} of a stage that has finished cannot be edited; {_ADVICE}",
-        )
+        yield f"!has(o.{kind}) || (has(n.{kind}) && {same})"
 
 
 def _volume(storage: str) -> str:
@@ -62,20 +90,6 @@ def _volume(storage: str) -> str:
         f"has({storage}.claim) ? {storage}.claim : "
         f"has({storage}.objectStore) ? {storage}.objectStore : '')"
     )
-
-
-def _of_finished(holds: str, message: str) -> Rule:
-    """A rule that holds for every finished stage `o` of the old spec."""
-    return Rule(
-        "!has(oldSelf.status) || !has(oldSelf.status.stages) || "
-        f"oldSelf.spec.stages.all(o, !{_DONE} || {holds})",
-        message,
-    )
-
-
-def _in_new_spec(holds: str) -> str:
-    """It holds for the stage `n` of the same name, if that is still there."""
-    return f"self.spec.stages.all(n, n.name != o.name || ({holds}))"
 
 
 def _same_object(model: type[BaseModel], one: str, other: str) -> str:
@@ -93,10 +107,8 @@ def _same_field(info: FieldInfo, one: str, other: str) -> str:
     inner = _object_in(info)
     same = f"{one} == {other}" if inner is None else f"({_same_object(inner, one, other)})"
     if isinstance(info.default, BaseModel) and inner is not None:
-        absent_or_default = " && ".join(
-            f"(!has({it}) || ({_is_default(info.default, it)}))" for it in (one, other)
-        )
-        return f"(has({one}) && has({other}) ? {same} : {absent_or_default})"
+        said = " : ".join(f"has({it}) ? {_is_default(info.default, it)}" for it in (one, other))
+        return f"(has({one}) && has({other}) ? {same} : {said} : true)"
     if _always_there(info):
         return same
     if info.default_factory is list:

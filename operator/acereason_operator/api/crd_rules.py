@@ -28,7 +28,7 @@ from acereason_trainer.config.sources import ModelSource, Source
 from acereason_trainer.config.stage_file import StageSettings
 from pydantic import BaseModel
 
-from acereason_operator.api.crd_edits import edit_rules
+from acereason_operator.api.crd_edits import edit_rule
 from acereason_operator.api.crd_schema import Rule, Schema
 from acereason_operator.api.run import (
     AceReasonRunSpec,
@@ -295,4 +295,4 @@ def run_rules() -> list[Rule]:
     name = Rule(
         f"self.metadata.name.matches('{SHORT_NAME}')", f"metadata.name: {EXPLANATIONS[SHORT_NAME]}"
     )
-    return [name, *edit_rules()]
+    return [name, edit_rule()]

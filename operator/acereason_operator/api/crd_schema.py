@@ -47,12 +47,15 @@ class Rule:
     with a number in it, since it does not know how long that would get.)"""
     field: str = ""
     """The field below the object that it is about, as in `.warmupSteps`."""
+    worked_out: str = ""
+    """CEL for a better message, where several things can be wrong."""
 
     def dump(self) -> Schema:
         """As in the schema."""
         parts = {
             "rule": self.expression,
             "message": self.message,
+            "messageExpression": self.worked_out,
             "fieldPath": self.field,
         }
         return {name: text for name, text in parts.items() if text}

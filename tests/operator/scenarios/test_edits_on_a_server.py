@@ -56,7 +56,7 @@ async def test_a_finished_stage_cannot_be_edited(on: Scene) -> None:
     on.hold = {"second"}
     await on.apply(stages=[TRAINS, SECOND])
     await on.reaches("Complete")
-    with pytest.raises(Refusal, match="sft of a stage that has finished cannot be edited"):
+    with pytest.raises(Refusal, match="of a stage that has finished cannot be edited"):
         await on.edit(lambda spec: spec["stages"][0].update(sft=rate(1e-7)))
     await on.edit(lambda spec: spec["stages"][0].update(retries={"user": 9}))
     on.release("second")
