@@ -1,6 +1,7 @@
 """What the operator does to a cluster, one run at a time, in time that jumps."""
 
 import asyncio
+import random
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -21,10 +22,11 @@ from acereason_operator.cluster.protocol import (
     Unreachable,
 )
 from acereason_operator.planner.status import is_true
+from acereason_trainer.config.stage_file import Progress
 from fake_cluster import Call, FakeCluster
 from fake_controllers import End
 from jumping_time import in_jumping_time
-from operators import World, a_world, an_operator
+from operators import FOUR_STAGES, World, a_world, an_operator
 
 QUIET = ("create Event", "create Lease", "replace Lease")
 
@@ -52,6 +54,10 @@ def failing(
             raise error()
 
     return hook
+
+
+def is_training(pod: Object) -> bool:
+    return bool(pod["metadata"]["labels"]["acereason.dev/phase"] == "train")
 
 
 def is_phase(pod: Object, stage: str, phase: str) -> bool:
@@ -570,5 +576,46 @@ def test_a_run_that_is_deleted_is_forgotten() -> None:
             assert writes(world) == {}
             seen = world.operator.seen
             assert [seen.count(kind) for kind in (RUN, JOB, POD)] == [0, 0, 0]
+
+    in_jumping_time(story())
+
+
+def test_a_decision_does_not_wait_behind_notes_of_progress() -> None:
+    """8 runs whose steps move want 16 notes in a minute, with 9 writes in that time."""
+
+    async def story() -> None:
+        async with a_world(writes_per_second=0.15, write_burst=12, progress_seconds=30) as world:
+            loop, script = asyncio.get_running_loop(), world.controllers.script
+
+            def moving(job: str) -> Progress:
+                return Progress(step=int(loop.time() // 5))
+
+            world.operator.reconciler.look.progress = moving
+            world.controllers.script = lambda pod: None if is_training(pod) else script(pod)
+            names = [f"r{i}" for i in range(8)]
+            for number, name in enumerate(names):
+                world.apply(name, seed=number, stages=FOUR_STAGES[:1])
+
+            def steps() -> list[int]:
+                return [world.stage("prompts", name).step for name in names]
+
+            def all_run() -> bool:
+                return all(world.stage("prompts", name).state == "Running" for name in names)
+
+            await world.until(all_run, within=3600)
+            written, before = writes(world)["write_status AceReasonRun"], steps()
+            order = random.Random(1)
+            for _ in range(60):
+                for name in order.sample(names, len(names)):
+                    world.operator.queue.add(("default", name))
+                await asyncio.sleep(5)
+            notes = writes(world)["write_status AceReasonRun"] - written
+            assert notes > 0.8 * 300 * 0.15, "what is left of the writes is used for notes"
+            assert all(now > then for now, then in zip(steps(), before, strict=True))
+            applied = loop.time()
+            world.apply("new", seed=1000, stages=FOUR_STAGES[:1])
+            while not world.cluster.all(JOB, run="new"):
+                await asyncio.sleep(0.1)
+                assert loop.time() < applied + 1
 
     in_jumping_time(story())

@@ -42,6 +42,17 @@ def test_who_comes_first_goes_first() -> None:
     assert in_jumping_time(story()) == [0, 1, 2, 3, 4]
 
 
+def test_half_of_the_burst_is_no_spare() -> None:
+    bucket = TokenBucket(rate=1.0, burst=4)
+    seen = []
+    for _ in range(4):
+        seen.append(bucket.has_spare(0.0))
+        bucket.take(0.0)
+    assert seen == [True, True, True, False]
+    assert not bucket.has_spare(1.9)
+    assert bucket.has_spare(2.0)
+
+
 @given(
     pauses=st.lists(st.floats(0, 10), min_size=1, max_size=50),
     rate=st.floats(0.5, 100),

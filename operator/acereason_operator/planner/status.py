@@ -67,6 +67,12 @@ def worth_writing(before: RunStatus, after: RunStatus) -> bool:
     return _all_seen(before) != _all_seen(after)
 
 
+def tells_progress_alone(before: RunStatus, after: RunStatus) -> bool:
+    """Whether a status worth writing differs from the written one in nothing that was decided: only
+    in steps, metrics, and what shows them. Such a note may be late."""
+    return worth_writing(before, after) and _without_progress(before) == _without_progress(after)
+
+
 def refused(before: RunStatus, generation: int, reason: str, sentence: str, now: datetime) -> (
     RunStatus
 ):  # fmt: skip
@@ -105,6 +111,12 @@ def _all_seen(status: RunStatus) -> RunStatus:
         for s in status.stages
     ]
     return status.model_copy(update={"stages": stages})
+
+
+def _without_progress(status: RunStatus) -> RunStatus:
+    nothing = {"step": 0, "total_steps": None, "step_seen_at": None, "metrics": {}}
+    stages = [s.model_copy(update=nothing) for s in _all_seen(status).stages]
+    return status.model_copy(update={"stages": stages, "progress": "", "reward": ""})
 
 
 def _fitting(entry: StageStatus) -> StageStatus:

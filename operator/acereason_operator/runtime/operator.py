@@ -84,6 +84,7 @@ class Operator:
             options=rendering(settings),
             context=context(settings),
             metrics=metrics,
+            may_write_more=lambda: bucket.has_spare(_time()),
             now=now,
             instance=identity,
         )

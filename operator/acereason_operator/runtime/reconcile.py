@@ -4,9 +4,13 @@ The same loop as on a laptop (`local/run.py`), against an API server. Status is 
 anything is done, in one write, only where it differs, under the condition that nobody wrote since
 it was read: so a crash anywhere leaves a decision that whoever looks next carries out, and of two
 writers one looks again. Nothing else is kept: a finished or suspended run costs no request.
+
+Notes of progress give way: a thousand runs whose steps move would take two thirds of the writes and
+every decision would queue behind them.
 """
 
 import logging
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -36,7 +40,7 @@ from acereason_operator.planner.context import Context
 from acereason_operator.planner.digests import digest_of
 from acereason_operator.planner.observed import JobView
 from acereason_operator.planner.plan import Plan, plan
-from acereason_operator.planner.status import refused, worth_writing
+from acereason_operator.planner.status import refused, tells_progress_alone, worth_writing
 from acereason_operator.planner.times import earliest
 from acereason_operator.runtime import doubts, ledger, rank_zero
 from acereason_operator.runtime.event_objects import event_for
@@ -52,6 +56,8 @@ _log = logging.getLogger(__name__)
 LOOK_AFTER_CREATING = timedelta(seconds=5)
 """A new Job has deadlines that the plan which made it did not know. Its first change brings the run
 back anyway; this is for a Job that nobody touches."""
+PUT_OFF = timedelta(seconds=10)
+"""A note of progress that gives way to decisions is tried again after 0.5 to 1.5 times that."""
 ROUNDS = 10
 """Conflicts in a row before a run goes to the end of the queue."""
 
@@ -67,6 +73,8 @@ class Reconciler:
     options: Rendering
     context: Context
     metrics: Metrics
+    may_write_more: Callable[[], bool]
+    """Whether there is room for writes that can wait."""
     now: Callable[[], datetime]
     instance: str
     """Name of this replica, for Events."""
@@ -106,13 +114,17 @@ class Reconciler:
         decided, sight = await self._decide(run, wanted, before, refusals)
         at = rank_zero.sources(wanted, decided.status, sight.rank_zero, self.options)
         self.progress.follow(name_of(run), at)
-        written = await self._write(run, before, decided.status)
+        put_off = None
+        if tells_progress_alone(before, decided.status) and not self.may_write_more():
+            written, put_off = run, self.now() + PUT_OFF * random.uniform(0.5, 1.5)
+        else:
+            written = await self._write(run, before, decided.status)
         if written is not run:
             ledger.record(self.metrics, wanted, before, decided.status, sight.observed)
         new = await self._act(written, wanted, decided.actions)
         created = any(isinstance(action, CreateJob) for action in decided.actions)
         soon = self.now() + LOOK_AFTER_CREATING if created else None
-        return new, earliest(decided.requeue_at, sight.again_at, soon)
+        return new, earliest(decided.requeue_at, sight.again_at, soon, put_off)
 
     async def _decide(
         self, run: Object, wanted: AceReasonRun, status: RunStatus, refusals: Iterable[JobView]

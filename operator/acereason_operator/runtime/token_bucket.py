@@ -28,6 +28,12 @@ class TokenBucket:
         self._tokens = min(self._tokens + passed * self.rate, float(self.burst)) - 1.0
         return max(-self._tokens / self.rate, 0.0)
 
+    def has_spare(self, now: float) -> bool:
+        """Whether at least half of the burst is saved up: what can wait leaves the rest to what
+        cannot."""
+        passed = now - self._at if self._at is not None else 0.0
+        return self._tokens + passed * self.rate >= self.burst / 2
+
     async def wait(self) -> None:
         """Return when the next write may go out."""
         seconds = self.take(asyncio.get_running_loop().time())
