@@ -10,6 +10,8 @@ from acereason_trainer.rewards import Grade, Verdict
 from acereason_trainer.rewards.verdict_metrics import verdict_shares, walls_missing
 from acereason_trainer.telemetry.metrics import METRICS
 
+DEEP = "```python\ndef f(n):\n    return n and f(n - 1)\nprint(f(gcd(4000, 8000)) + 1)\n```"
+"""As LiveCodeBench's checker allows it: deeper than Python does, and with a name not imported."""
 FAST = Verifier(workers=1, code=CodeLimits(seconds_per_test=1, memory_mib=256))
 
 
@@ -40,6 +42,8 @@ def test_missing_walls_are_counted_where_they_are_missing_most(
         ("", "exact", "```python\nprint('+1.0')\n```", Verdict.CORRECT),
         ("", "exact", "```python\nprint('+1')\n```", Verdict.WRONG),
         ("", "lcb", "```python\nprint('+1')\n```", Verdict.CORRECT),
+        ("", "exact", DEEP, Verdict.RUNTIME_ERROR),
+        ("", "lcb", DEEP, Verdict.CORRECT),
     ],
 )
 def test_an_evaluation_checks_as_its_settings_say(

@@ -78,6 +78,8 @@ def grade_program(
                 idle_seconds=min(longest + _IDLE_EXTRA, idle_left),
                 memory_mib=own.memory_mib or limits.memory_mib,
                 output_bytes=output_bytes,
+                # LiveCodeBench's checker prepares whole programs too.
+                prepared=test.call is not None or grading.comparator == "lcb",
             )
             outcome = run(program, test.call, _encoded(test.stdin), allowance)
             seconds += outcome.wall_seconds

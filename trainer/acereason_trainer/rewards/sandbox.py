@@ -50,6 +50,8 @@ class Allowance:
     memory_mib: int
     output_bytes: int
     """Of stdout, of stderr and of a call's result, each."""
+    prepared: bool = False
+    """It finds the names and the recursion limit of the site that asks for functions."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,7 @@ class Sandbox:
                     "source": program.source,
                     "before": program.before,
                     "entry": call,
+                    "prepared": allowance.prepared,
                     "cpuSeconds": allowance.cpu_seconds + CPU_TOLERANCE,
                     "idleSeconds": allowance.idle_seconds,
                     "wallSeconds": wall,
