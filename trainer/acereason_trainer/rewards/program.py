@@ -11,7 +11,9 @@ after the header. Nothing is parsed here: that is left to the sandbox (zygote.py
 
 Fences are Markdown's (CommonMark 0.31, 4.5), so one that is indented by four or more does not close
 a block: it stands in a docstring. Beyond Markdown a block may begin at the end of a line of prose;
-what only looks like such a block is none, because a fence of its own line comes before its end.
+what only looks like such a block is none, because a fence of its own line comes before its end. And
+one that a tag follows (`</answer>`, a token that ends the turn) closes, and never opens: models end
+their answers so.
 """
 
 import re
@@ -20,15 +22,15 @@ from dataclasses import dataclass
 from acereason_trainer.rewards.extract import after_thinking
 
 # Possessive, so that no line takes more than linear time.
-_FENCE = re.compile(
+_FENCES = re.compile(
     r"^([ \t]*+)(`{3,}+|~{3,}+)[ \t]*+([^\s`]*+)[^\n`]*+$"
-    r"|(?<!`)(`{3,}+)[ \t]*+(python3?|py)[ \t\r]*+$",
+    r"|(?<!`)(`{3,}+)[ \t]*+(py(?:thon)?[\d.]*+)[ \t\r]*+$",
     re.M | re.I,
 )
 _ITEM = re.compile(r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?")
 _MOST_INDENT = 3
 """Columns by which a closing fence may be indented beyond the opening one."""
-_PYTHON = ("python", "python3", "py")
+_PYTHON = re.compile(r"py(?:thon)?[\d.]*+", re.I)
 _DEF = re.compile(r"^([ \t]*)(?:async[ \t]+)?def[ \t]+(\w+)[ \t]*\(", re.M)
 _CLASS = re.compile(r"^class[ \t]+(\w+)", re.M)
 
@@ -77,7 +79,7 @@ def entry_point(starter: object) -> str:
 
 
 @dataclass(frozen=True)
-class _Opening:
+class _Fence:
     fence: str
     language: str
     indent: str
@@ -86,18 +88,22 @@ class _Opening:
 
     @property
     def python(self) -> bool:
-        return self.language.lower() in _PYTHON
+        return _PYTHON.fullmatch(self.language) is not None
+
+    @property
+    def tagged(self) -> bool:
+        return self.language.startswith("<")
 
 
 def _python_blocks(text: str) -> tuple[list[str], bool]:
     """All python blocks, and whether the last one is closed. Blocks in lists lose their indent."""
     blocks: list[str] = []
-    opening: _Opening | None = None
-    for fence in _FENCE.finditer(text):
-        found = _opening(text, fence)
+    opening: _Fence | None = None
+    for fence in _FENCES.finditer(text):
+        found = _fence(text, fence)
         if opening is None or (not opening.own_line and found.own_line and found.python):
-            opening = found
-        elif found.own_line and _closes(fence, opening):
+            opening = None if found.tagged else found
+        elif found.own_line and _closes(found, opening):
             if opening.python:
                 blocks.append(_unindented(text[opening.end + 1 : fence.start()], opening.indent))
             opening = None
@@ -105,19 +111,20 @@ def _python_blocks(text: str) -> tuple[list[str], bool]:
     return blocks, not left_open
 
 
-def _opening(text: str, fence: re.Match[str]) -> _Opening:
+def _fence(text: str, fence: re.Match[str]) -> _Fence:
     if fence[4] is None:
-        return _Opening(fence[2], fence[3], fence[1], fence.end(), own_line=True)
+        return _Fence(fence[2], fence[3], fence[1], fence.end(), own_line=True)
     line = text.rfind("\n", 0, fence.start()) + 1
     item = _ITEM.match(text, line, fence.start())
     # Prose before it has no width; the mark of a list item has.
     width = fence.start() - line if item and item.end() == fence.start() else 0
-    return _Opening(fence[4], fence[5], " " * width, fence.end(), own_line=False)
+    return _Fence(fence[4], fence[5], " " * width, fence.end(), own_line=False)
 
 
-def _closes(fence: re.Match[str], opening: _Opening) -> bool:
-    deeper = len(fence[1].expandtabs(4)) - len(opening.indent.expandtabs(4))
-    return not fence[3] and fence[2].startswith(opening.fence) and deeper <= _MOST_INDENT
+def _closes(found: _Fence, opening: _Fence) -> bool:
+    deeper = len(found.indent.expandtabs(4)) - len(opening.indent.expandtabs(4))
+    bare = not found.language or found.tagged
+    return bare and found.fence.startswith(opening.fence) and deeper <= _MOST_INDENT
 
 
 def _unindented(code: str, indent: str) -> str:
