@@ -122,6 +122,26 @@ def test_few_stragglers_are_asked_for_again_at_once() -> None:
     assert outstanding.hedge(200.0) == 0
 
 
+def test_hedges_that_cannot_be_sent_yet_count_and_stand_behind_the_others() -> None:
+    outstanding = Outstanding(600)
+    for n in range(100):
+        outstanding.add(asked(str(n)))
+    outstanding.batch(100, 0.0)
+    assert sum(outstanding.hedge(100.0 + look) for look in range(40)) == 5
+    outstanding.add(asked("new"))
+    assert names(outstanding.batch(1, 150.0)) == ["new"]
+    assert names(outstanding.batch(9, 150.0)) == list("01234")
+
+
+def test_a_job_whose_request_ended_before_its_hedge_was_sent_needs_none() -> None:
+    outstanding = Outstanding(600)
+    outstanding.add(asked("1"))
+    batch = outstanding.batch(1, 0.0)
+    assert outstanding.hedge(100.0) == 1
+    outstanding.ended(batch)
+    assert [names(outstanding.batch(1, 100.0)) for _ in range(2)] == [["1"], []]
+
+
 def test_of_jobs_that_are_refused_together_only_the_culprit_is_left() -> None:
     outstanding = Outstanding(60)
     jobs = [asked(str(n)) for n in range(3)]

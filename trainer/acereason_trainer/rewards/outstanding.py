@@ -4,7 +4,7 @@ No clock and no network of its own: whoever uses it says what happened and when.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -41,6 +41,7 @@ class Asked:
     requests: int = 0
     """In how many requests it is just now."""
     hedged: bool = False
+    """A second request was, or will be, sent beside the first."""
     alone: bool = False
     infra_errors: int = 0
     lost: int = 0
@@ -50,6 +51,11 @@ class Asked:
     def suspect(self) -> bool:
         """The next such request is its last."""
         return self.lost == ACCEPTED_TRIES - 1
+
+    @property
+    def straggles(self) -> bool:
+        """The second request is still to be sent."""
+        return self.hedged and self.requests == 1 and not self.future.done()
 
     @property
     def group(self) -> bytes:
@@ -66,7 +72,8 @@ class Outstanding:
         """`patience`: seconds without a sign of life after which a job is given up."""
         self._patience = patience
         self._open: dict[str, Asked] = {}
-        self._waiting: OrderedDict[bytes, deque[Asked]] = OrderedDict()
+        self._waiting = _Groups()
+        self._hedges = _Groups()
         self._suspects: deque[Asked] = deque()
         self._suspect_sent: Asked | None = None
         self._last_verdict = float("-inf")
@@ -81,17 +88,13 @@ class Outstanding:
         self._wait(asked)
 
     def batch(self, most: int, now: float) -> list[Asked]:
-        """The jobs of the next request: of one group, the groups in turn. Empty: nothing waits."""
-        chosen: list[Asked] = []
-        while self._waiting and not chosen:
-            group, jobs = self._waiting.popitem(last=False)
-            while jobs and len(chosen) < most:
-                asked = jobs.popleft()
-                if not asked.future.done():
-                    chosen.append(asked)
-            if jobs:
-                self._waiting[group] = jobs
-        chosen = chosen or self._next_suspect()
+        """The jobs of the next request: of one group, the groups in turn; hedges only where nothing
+        else waits. Empty: nothing waits."""
+        chosen = (
+            self._waiting.take(most, lambda asked: not asked.future.done())
+            or self._next_suspect()
+            or self._hedges.take(most, lambda asked: asked.straggles)
+        )
         for asked in chosen:
             if not asked.requests:
                 asked.sent = now
@@ -124,6 +127,7 @@ class Outstanding:
             if asked is self._suspect_sent:
                 self._suspect_sent = None
             if not asked.future.done() and not asked.requests:
+                asked.hedged = False
                 self._wait(asked, first=not asked.lost)
 
     def lost(self, jobs: Sequence[Asked], sentence: str) -> int:
@@ -186,11 +190,11 @@ class Outstanding:
         long = self._long()
         flying = [asked for asked in self._open.values() if asked.requests]
         room = max(1, int(_HEDGED_SHARE * len(flying)))
-        room -= sum(asked.requests > 1 for asked in flying)
+        room -= sum(asked.hedged for asked in self._open.values())
         late = [a for a in flying if not (a.hedged or a.suspect) and now - a.sent > long]
         for asked in late[: max(0, room)]:
             asked.hedged = True
-            self._wait(asked, first=True)
+            self._hedges.add(asked)
         return len(late[: max(0, room)])
 
     def _long(self) -> float:
@@ -211,13 +215,36 @@ class Outstanding:
         if asked.suspect:
             self._suspects.append(asked)
             return
-        jobs = self._waiting.setdefault(asked.group, deque())
-        if first:
-            jobs.appendleft(asked)
-            self._waiting.move_to_end(asked.group, last=False)
-        else:
-            jobs.append(asked)
+        self._waiting.add(asked, first=first)
 
     def _settle(self, asked: Asked, grade: Grade) -> None:
         del self._open[asked.name]
         asked.future.set_result(grade)
+
+
+class _Groups:
+    """Jobs that wait, in groups of which each has its turn."""
+
+    def __init__(self) -> None:
+        self._jobs: OrderedDict[bytes, deque[Asked]] = OrderedDict()
+
+    def add(self, asked: Asked, *, first: bool = False) -> None:
+        jobs = self._jobs.setdefault(asked.group, deque())
+        if first:
+            jobs.appendleft(asked)
+            self._jobs.move_to_end(asked.group, last=False)
+        else:
+            jobs.append(asked)
+
+    def take(self, most: int, wanted: Callable[[Asked], bool]) -> list[Asked]:
+        """Jobs of the next group that has any that are still wanted."""
+        chosen: list[Asked] = []
+        while self._jobs and not chosen:
+            group, jobs = self._jobs.popitem(last=False)
+            while jobs and len(chosen) < most:
+                asked = jobs.popleft()
+                if wanted(asked):
+                    chosen.append(asked)
+            if jobs:
+                self._jobs[group] = jobs
+        return chosen
