@@ -4,8 +4,16 @@ import asyncio
 import logging
 
 import pytest
-from acereason_operator.cluster.protocol import LEASE, RUN, ClusterError, NotFound, Refused
+from acereason_operator.cluster.protocol import (
+    LEASE,
+    RUN,
+    ClusterError,
+    NotFound,
+    Refused,
+    Unreachable,
+)
 from acereason_operator.planner.status import is_true
+from acereason_operator.runtime.probes import BLIND
 from fake_cluster import Call
 from jumping_time import in_jumping_time
 from operators import FOUR_STAGES, a_world, an_operator
@@ -126,3 +134,82 @@ def test_an_operator_that_may_list_nothing_is_not_ready_and_tries_again() -> Non
             assert world.operator.relist.filled
 
     in_jumping_time(story())
+
+
+def test_a_replica_that_stands_by_has_no_queue_and_no_waits_to_tell_of_later() -> None:
+    async def story() -> None:
+        async with a_world(replicas=2) as world:
+            for i in range(5):
+                world.apply(f"r{i}", seed=i, stages=FOUR_STAGES[:1])
+            await world.until(
+                lambda: all(is_true(world.status(f"r{i}"), "Complete") for i in range(5))
+            )
+            await asyncio.sleep(3600)
+            leader = next(o for o in world.operators if o.election.may_write())
+            (standby,) = [o for o in world.operators if o is not leader]
+            assert len(standby.queue) == 0
+            await leader.stop()
+            world.operators.remove(leader)
+            await asyncio.sleep(60)
+            waits = standby.metrics.registry.get_sample_value
+            assert waits("acereason_workqueue_queue_duration_seconds_count") == 5
+            longest = waits("acereason_workqueue_queue_duration_seconds_sum")
+            assert longest is not None and longest < 1
+
+    in_jumping_time(story())
+
+
+def test_a_leader_that_loses_its_lease_keeps_no_queue() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            world.apply()
+            await world.until(lambda: world.stage("sft").state == "Running")
+
+            def away(call: Call) -> None:
+                raise Unreachable("no answer")
+
+            world.cluster.before = away
+            await world.operator.election.following.wait()
+            await asyncio.sleep(60)
+            world.operator.hear(RUN, "MODIFIED", world.cluster.one(RUN, "default", "r"))
+            assert (len(world.operator.queue), world.operator.queue.retrying) == (0, 0)
+            world.cluster.before = lambda call: None
+            await world.until(lambda: is_true(world.status(), "Complete"))
+
+    in_jumping_time(story())
+
+
+@pytest.mark.parametrize("hears", [True, False], ids=["its watch lives", "its watch is dead"])
+def test_what_was_listed_and_deleted_before_the_watch_began_is_no_dead_watch(hears: bool) -> None:
+    """The watch never tells of it. A change that is still there is another matter."""
+
+    async def story() -> float:
+        async with a_world(replicas=0) as world:
+            world.apply("short-lived")
+            operator = await an_operator(world.cluster, "a", relist_seconds=1800)
+            world.operators.append(operator)
+            feeds = world.cluster.watchers.copy()
+            world.cluster.watchers.clear()
+            if hears:
+                world.cluster.remove(RUN, "default", "short-lived")
+                world.cluster.watchers += feeds
+            oldest = 0.0
+            for _ in range(60):
+                await asyncio.sleep(10)
+                now = asyncio.get_running_loop().time()
+                oldest = max(oldest, operator.seen.undelivered_for(now))
+            return oldest
+
+    assert (in_jumping_time(story()) < BLIND) == hears
+
+
+def test_nothing_is_listed_sooner_where_the_watches_tell_of_everything() -> None:
+    async def story() -> int:
+        async with a_world(relist_seconds=1800) as world:
+            world.apply()
+            await world.until(lambda: is_true(world.status(), "Complete"))
+            world.cluster.calls.clear()
+            await asyncio.sleep(1500)
+            return sum(call.verb == "list" for call in world.cluster.calls)
+
+    assert in_jumping_time(story()) == 0

@@ -207,6 +207,24 @@ def test_a_watch_that_tells_of_later_things_has_told_of_the_earlier_ones() -> No
     assert cache.undelivered_for(60.0) == 0.0
 
 
+def test_where_each_namespace_has_a_watch_one_says_nothing_about_another() -> None:
+    """The watch of one namespace is dead, and that of a busy one is not."""
+    cache, elsewhere = Seen(run_of, ["default", "busy"]), an_object(JOB, "other", 11)
+    elsewhere["metadata"]["namespace"] = "busy"
+    listed(cache, JOB, Listing((a_job(5),), "9"), "default")
+    cache.take(JOB, elsewhere, streamed=True)
+    assert cache.undelivered_for(60.0) == 60.0
+    cache.take(JOB, an_object(JOB, "other", 12), streamed=True)
+    assert cache.undelivered_for(60.0) == 0.0
+
+
+def test_how_old_a_change_is_can_be_asked_of_one_kind() -> None:
+    cache = seen()
+    listed(cache, JOB, Listing((a_job(5),), "9"))
+    assert cache.undelivered_for(60.0, JOB) == 60.0
+    assert cache.undelivered_for(60.0, POD) == 0.0
+
+
 def test_what_was_listed_and_is_gone_by_the_next_list_is_not_waited_for() -> None:
     cache = seen()
     listed(cache, JOB, Listing((a_job(5),), "9"))

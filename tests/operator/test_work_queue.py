@@ -181,9 +181,50 @@ def test_a_closed_queue_ends_its_workers_and_takes_nothing_more() -> None:
         queue.close()
         queue.add("a")
         queue.add_after("b", 1)
+        queue.go_on()
+        queue.add("c")
         return await asyncio.gather(*waiting)
 
     assert run(story()) == [None, None, None]
+
+
+def test_a_queue_at_rest_forgets_what_it_had_and_what_is_added() -> None:
+    """Also what a worker still has: failed or asked for again, it does not come back."""
+
+    async def story() -> list[str]:
+        queue: WorkQueue[str] = WorkQueue(STEADY)
+        for key in ("working", "again", "waiting"):
+            queue.add(key)
+        assert [await queue.take(), await queue.take()] == ["working", "again"]
+        queue.add("again")
+        queue.add_after("later", 5)
+        queue.rest()
+        queue.add("meanwhile")
+        queue.add_after("meanwhile later", 5)
+        queue.failed("working")
+        queue.done("again")
+        assert len(queue) == queue.working == queue.retrying == 0
+        assert await taken(queue, within=100) == []
+        queue.go_on()
+        queue.add("working")
+        return await taken(queue, within=100)
+
+    assert run(story()) == ["working"]
+
+
+def test_patience_that_a_server_asked_for_outlasts_a_rest() -> None:
+    async def story() -> float:
+        queue: WorkQueue[str] = WorkQueue(STEADY)
+        queue.add("a")
+        await queue.take()
+        queue.rest()
+        queue.failed("a", at_least=20)
+        queue.go_on()
+        queue.add("a")
+        await queue.take()
+        return now()
+
+    assert run(story()) == pytest.approx(20)
 
 
 def test_the_wait_for_a_worker_is_measured() -> None:

@@ -114,7 +114,8 @@ def _all_seen(status: RunStatus) -> RunStatus:
 
 
 def _without_progress(status: RunStatus) -> RunStatus:
-    nothing = {"step": 0, "total_steps": None, "step_seen_at": None, "metrics": {}}
+    noted = {"step", "total_steps", "step_seen_at", "metrics"}
+    nothing = StageStatus(name="").model_dump(include=noted)
     stages = [s.model_copy(update=nothing) for s in _all_seen(status).stages]
     return status.model_copy(update={"stages": stages, "progress": "", "reward": ""})
 

@@ -60,8 +60,9 @@ class Operator:
         """lease_cluster: a client of its own for the Lease. identity: unique name of this replica.
         Needs a running event loop."""
         self.metrics = metrics
-        self.seen = Seen(run_of)
+        self.seen = Seen(run_of, settings.namespace)
         self.queue: WorkQueue[RunKey] = WorkQueue(waited=metrics.queue_wait.observe)
+        self.queue.rest()
         self.election = Election(
             lease_cluster, lease_namespace, settings.lease_name, identity, times
         )
@@ -99,7 +100,6 @@ class Operator:
         self.failed = asyncio.Event()
         """Set when a task died of a fault: only a new process has all of them again."""
         self._heard: dict[Kind, float] = {}
-        self._gate = asyncio.Event()
         self._workers: list[asyncio.Task[None]] = []
         self._others: list[asyncio.Task[None]] = []
         metrics.show_runs(self.seen.states)
@@ -129,7 +129,7 @@ class Operator:
         self._workers = [
             self._task(
                 f"worker {i}",
-                work(self.queue, self.reconciler.reconcile, self._gate, self._now, self.metrics),
+                work(self.queue, self.reconciler.reconcile, self._now, self.metrics),
             )
             for i in range(settings.workers)
         ]
@@ -137,7 +137,6 @@ class Operator:
     async def stop(self) -> None:
         """End gracefully: nothing new is begun, what runs is finished, the Lease is given back."""
         self.queue.close()
-        self._gate.set()
         if self._workers:
             _, unfinished = await asyncio.wait(self._workers, timeout=FINISHING)
             await _cancelled(unfinished)
@@ -156,17 +155,17 @@ class Operator:
                 await asyncio.sleep(RETRY)
 
     async def _take_turns(self) -> None:
-        """Open the gate while this replica leads. What another leader wrote a moment ago is listed
-        first, so that nothing is decided on what it has already changed."""
+        """Work while this replica leads. What another leader wrote a moment ago is listed first, so
+        that nothing is decided on what it has already changed."""
         while True:
             await self.election.leading.wait()
             self.metrics.transitions.inc()
             await self._fill()
+            self.queue.go_on()
             for run in self.seen.runs():
                 self.queue.add(run)
-            self._gate.set()
             await self.election.following.wait()
-            self._gate.clear()
+            self.queue.rest()
             await self.progress.stop()
 
     def _refresh(self) -> None:

@@ -1,4 +1,5 @@
-"""Lists that correct what the watches told: every few minutes, and where a watch began anew.
+"""Lists that correct what the watches told: every few minutes, where a watch began anew, and where
+one should have told of something.
 
 A watch can be silently dead (a load balancer dropped it), and one that begins anew after a gap
 tells of all that is there but not of what was deleted meanwhile. The first lists also fill the
@@ -32,6 +33,11 @@ DEBOUNCE = 1.0
 """Seconds between the sign that a watch began anew and the list: such signs come in hundreds."""
 RETRY = 5.0
 """Seconds after a list that failed."""
+DOUBT = 90.0
+"""Seconds for which a listed change may wait for its watch; then it is listed again, since the
+object may have been deleted before the watch began. Less than liveness allows."""
+CHECK = 15.0
+"""Seconds between two looks for such a change."""
 
 
 @dataclass
@@ -106,18 +112,28 @@ class Relist:
         """Keep a kind right. Cancel it to stop."""
         pause = self._pause()
         while True:
-            try:
-                async with asyncio.timeout(pause):
-                    await self._soon[kind].wait()
-                await asyncio.sleep(DEBOUNCE)
-            except TimeoutError:
-                pass
+            await self._until_due(kind, pause)
             try:
                 await self.one(kind)
                 pause = self._pause()
             except ClusterError as error:
                 _log.warning("%s cannot be listed: %s", kind.plural, error)
                 pause = RETRY
+
+    async def _until_due(self, kind: Kind, pause: float) -> None:
+        """Return when a kind has to be listed: after the pause, or before it for a reason."""
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        while (left := begin + pause - loop.time()) > 0:
+            try:
+                async with asyncio.timeout(min(left, CHECK)):
+                    await self._soon[kind].wait()
+                await asyncio.sleep(DEBOUNCE)
+                return
+            except TimeoutError:
+                now = loop.time()
+            if now - begin >= DOUBT and self.seen.undelivered_for(now, kind) >= DOUBT:
+                return
 
     def _pause(self) -> float:
         return self.every * (0.9 + 0.2 * random.random())

@@ -16,7 +16,7 @@ import asyncio
 import json
 import zlib
 from collections import OrderedDict
-from collections.abc import AsyncIterable, Callable, Iterator
+from collections.abc import AsyncIterable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -68,9 +68,13 @@ class _OfKind:
 class Seen:
     """The cache. Not for several threads."""
 
-    def __init__(self, run_of: Callable[[Object], RunKey | None]) -> None:
-        """run_of: the run that a Job or Pod belongs to by its labels; None for a stranger."""
+    def __init__(
+        self, run_of: Callable[[Object], RunKey | None], namespaces: Sequence[str] = ()
+    ) -> None:
+        """run_of: the run that a Job or Pod belongs to by its labels; None for a stranger.
+        namespaces: those with a watch each; none: one watch tells of all."""
         self._run_of = run_of
+        self._namespaces = namespaces
         self._kinds = {kind: _OfKind() for kind in (RUN, JOB, POD)}
 
     def runs(self) -> Iterator[RunKey]:
@@ -122,7 +126,7 @@ class Seen:
             return None
         version, name, of_kind = _version(whole), name_of(whole), self._kinds[kind]
         if streamed:
-            _delivered(of_kind, version)
+            self._delivered(of_kind, name, version)
         known = of_kind.objects.get(name)
         if known is not None and streamed:
             known.streamed = True
@@ -215,11 +219,22 @@ class Seen:
             body["metadata"].setdefault("deletionTimestamp", rfc3339(at))
             known.packed = _pack(body)
 
-    def undelivered_for(self, now: float) -> float:
-        """How long the oldest change has been known from a list without a watch telling of it; 0
-        where the watches have told of everything. now: the event loop's time."""
-        found = [at for of in self._kinds.values() for _, at in of.undelivered.values()]
+    def undelivered_for(self, now: float, *kinds: Kind) -> float:
+        """How long the oldest change of some kinds (none: of all) has been known from a list
+        without a watch telling of it; 0 where the watches have told of everything. now: the event
+        loop's time."""
+        asked = [self._kinds[kind] for kind in kinds or self._kinds]
+        found = [at for of_kind in asked for _, at in of_kind.undelivered.values()]
         return now - min(found) if found else 0.0
+
+    def _delivered(self, of_kind: _OfKind, name: Name, version: int) -> None:
+        """A watch tells of changes in their order: what it told of ends the wait for all before,
+        but for what another watch has to tell of."""
+        of_kind.undelivered = {
+            other: (found, at)
+            for other, (found, at) in of_kind.undelivered.items()
+            if found > version or (self._namespaces and other[0] != name[0])
+        }
 
     def _owned(self, kind: Kind, run: RunKey, owner: str) -> Iterator[_Kept]:
         of_kind = self._kinds[kind]
@@ -267,12 +282,6 @@ def controller_of(whole: Object) -> str:
         if owner.get("controller"):
             return str(owner["uid"])
     return ""
-
-
-def _delivered(of_kind: _OfKind, version: int) -> None:
-    """A watch tells of changes in their order: what it told of ends the wait for all before."""
-    if of_kind.undelivered:
-        of_kind.undelivered = {n: at for n, at in of_kind.undelivered.items() if at[0] > version}
 
 
 def _of_this_admission(pod: Object, job: Object) -> bool:

@@ -51,6 +51,8 @@ class WorkQueue(Generic[Key]):
     _failures: Counter[Key] = field(default_factory=Counter)
     _not_before: dict[Key, float] = field(default_factory=dict)
     """Until when a server wants to be left alone with a key."""
+    _resting: bool = False
+    """Whether keys that are added are forgotten."""
     _closed: bool = False
 
     def __len__(self) -> int:
@@ -70,7 +72,7 @@ class WorkQueue(Generic[Key]):
     def add(self, key: Key) -> None:
         """Have a key looked at as soon as a worker is free and a server that asked for patience had
         it."""
-        if self._closed or key in self._since:
+        if self._resting or key in self._since:
             return
         if key in self._working:
             self._again.add(key)
@@ -90,7 +92,7 @@ class WorkQueue(Generic[Key]):
             return
         loop = asyncio.get_running_loop()
         when, earlier = loop.time() + seconds, self._later.get(key)
-        if self._closed or (earlier is not None and earlier.when() <= when):
+        if self._resting or (earlier is not None and earlier.when() <= when):
             return
         if earlier is not None:
             earlier.cancel()
@@ -116,22 +118,37 @@ class WorkQueue(Generic[Key]):
     def failed(self, key: Key, at_least: float = 0.0) -> None:
         """A worker could not do its work: the key comes back after its backoff, or at once where it
         was added meanwhile; but not before the `at_least` seconds that a server asked for."""
-        self._failures[key] += 1
         if at_least > 0:
             self._not_before[key] = asyncio.get_running_loop().time() + at_least
+        if self._resting:
+            self._working.discard(key)
+            return
+        self._failures[key] += 1
         wait = max(self.backoff.after(self._failures[key]), at_least)
         self._give_back(key)
         self.add_after(key, wait)
 
-    def close(self) -> None:
-        """Hand out nothing any more; `done` and `failed` stay possible."""
-        self._closed = True
+    def rest(self) -> None:
+        """Forget all keys, and those that are added until `go_on`; `done` and `failed` stay
+        possible."""
+        self._resting = True
         for timer in self._later.values():
             timer.cancel()
         self._later.clear()
         self._since.clear()
+        self._again.clear()
+        self._failures.clear()
         while not self._ready.empty():
             self._ready.get_nowait()
+
+    def go_on(self) -> None:
+        """Take keys again after a rest; not once closed."""
+        self._resting = self._closed
+
+    def close(self) -> None:
+        """Rest for good, and let the workers end."""
+        self.rest()
+        self._closed = True
         self._ready.put_nowait(None)
 
     def _give_back(self, key: Key) -> None:

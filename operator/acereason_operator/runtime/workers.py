@@ -1,6 +1,5 @@
 """The workers: take a run from the queue, reconcile it, and say when it comes back."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -20,16 +19,11 @@ Reconcile = Callable[[RunKey], Awaitable[datetime | None]]
 async def work(
     queue: WorkQueue[RunKey],
     reconcile: Reconcile,
-    leading: asyncio.Event,
     now: Callable[[], datetime],
     metrics: Metrics,
 ) -> None:
-    """One worker, until the queue is closed. It takes nothing while another replica leads."""
-    while True:
-        await leading.wait()
-        key = await queue.take()
-        if key is None:
-            return
+    """One worker, until the queue is closed."""
+    while (key := await queue.take()) is not None:
         with metrics.work.time():
             result = await _one(queue, reconcile, key, now)
         metrics.reconciles.labels(result).inc()
