@@ -25,7 +25,8 @@ def test_a_claim_whose_name_was_wrong_can_be_corrected() -> None:
             world.controllers.schedulable = lambda pod: claim_of(pod["spec"]) != "typo"
             world.controllers.no_room = f"0/4 nodes are available: {NO_CLAIM}."
             world.apply(stages=ONE_STAGE, storage={"claim": "typo"})
-            await world.until(lambda: NO_CLAIM in world.stage("prompts").message)
+            await world.until(lambda: is_true(world.status(), "Stalled"))
+            assert NO_CLAIM in world.status().message
             world.edit(lambda run: run["spec"].update(storage={"claim": "runs"}))
             await world.until(lambda: is_true(world.status(), "Complete"))
             assert claim_of(world.cluster.all(JOB)[-1]["spec"]["template"]["spec"]) == "runs"

@@ -19,6 +19,9 @@ from planner_builders import (
 )
 
 
+NO_ROOM = "0/4 nodes are available: 4 Insufficient nvidia.com/gpu."
+
+
 def held(run: AceReasonRun, suspend: bool = True) -> AceReasonRun:
     """The run with `spec.suspend` set."""
     return run.model_copy(update={"spec": run.spec.model_copy(update={"suspend": suspend})})
@@ -101,7 +104,7 @@ def test_pods_that_do_not_all_run_in_time_are_given_back_and_queueing_is_not_wai
     desk.jobs[job.name] = replace(job, pods=(), queued=True)
     desk.later(hours=5)
     assert desk.stage("prompts").message == "waits in the queue"
-    stuck = a_pod("a", phase="Pending", waiting_reason="Unschedulable")
+    stuck = a_pod("a", phase="Pending", waiting_reason="Unschedulable", waiting_message=NO_ROOM)
     desk.change("prompts", queued=False, admitted_at=desk.now, pods=(stuck,))
     plan = desk.rounds()
     assert plan.requeue_at == desk.now + timedelta(minutes=10)
@@ -157,7 +160,54 @@ def test_an_image_that_cannot_be_pulled_is_shown_at_once() -> None:
     desk.change("prompts", pods=(stuck,))
     desk.rounds()
     assert desk.condition("Stalled") == "True ImagePullBackOff"
-    assert desk.stage("prompts").message == "pod a: ImagePullBackOff: no tag"
+    assert desk.stage("prompts").message.startswith("pod a cannot start: no tag. try: correct")
+
+
+SCHEDULER = "0/4 nodes are available: {}. preemption: 0/4 nodes are available"
+SERVER = 'Error creating: pods "r-0-" is forbidden: {}'
+CORRECT = "try: correct what it names and apply the run again"
+MAKE_ROOM = "try: make room, or ask for less"
+
+
+@pytest.mark.parametrize(
+    ("unplaced", "refused", "advice"),
+    [
+        ("4 Insufficient nvidia.com/gpu", "", MAKE_ROOM),
+        ("2 Insufficient cpu, 2 node(s) had untolerated taint {gpu: true}", "", MAKE_ROOM),
+        ("4 node(s) didn't match pod anti-affinity rules", "", MAKE_ROOM),
+        ("4 Too many pods", "", MAKE_ROOM),
+        ("", "exceeded quota: small, requested: pods=1, used: pods=0", MAKE_ROOM),
+        ('persistentvolumeclaim "typo" not found', "", CORRECT),
+        ("4 node(s) didn't match Pod's node affinity/selector", "", CORRECT),
+        ("", 'violates PodSecurity "restricted:latest": privileged', CORRECT),
+        ("", 'error looking up service account default/x: serviceaccount "x" not found', CORRECT),
+        ("", 'admission webhook "policy.example.com" denied the request', CORRECT),
+    ],
+)
+def test_room_is_waited_for_and_whatever_else_keeps_pods_away_a_person_has_to_correct(
+    unplaced: str, refused: str, advice: str
+) -> None:
+    desk = Desk(a_run(), CLUSTER)
+    desk.round()
+    if unplaced:
+        told = {"waiting_reason": "Unschedulable", "waiting_message": SCHEDULER.format(unplaced)}
+        desk.change("prompts", pods=(a_pod("a", phase="Pending", **told),))
+    else:
+        desk.change("prompts", pods=(), message=SERVER.format(refused))
+    plan = desk.rounds()
+    assert (unplaced or refused) in desk.stage("prompts").message
+    assert advice in desk.stage("prompts").message
+    assert desk.condition("Stalled") == "False NotStalled", "it may pass"
+    if advice == MAKE_ROOM:
+        assert plan.requeue_at is None
+        desk.later(hours=1)
+        assert desk.condition("Stalled") == "False NotStalled"
+        return
+    assert plan.requeue_at == NOON + timedelta(minutes=1)
+    desk.later(minutes=1)
+    assert desk.condition("Stalled") == f"True {'Unschedulable' if unplaced else 'PodsRefused'}"
+    assert (unplaced or refused) in desk.status.message
+    assert advice in desk.status.message
 
 
 def test_jobs_go_when_the_run_was_finished_for_so_long_and_not_before() -> None:

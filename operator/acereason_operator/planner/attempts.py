@@ -19,6 +19,7 @@ from acereason_operator.planner import (
 )
 from acereason_operator.planner.ends import is_over
 from acereason_operator.planner.failures import BadEnd
+from acereason_operator.planner.hindrances import hindrance
 from acereason_operator.planner.observed import JobView
 from acereason_operator.planner.scene import Scene
 from acereason_operator.planner.stages import FINAL
@@ -201,13 +202,5 @@ def _message(reason: StopReason | None, job: JobView) -> str:
         return f"stopping ({reason})"
     if job.queued:
         return "waits in the queue"
-    waiting = next((p for p in job.pods if p.waiting_reason), None)
-    if waiting is not None:
-        detail = f": {waiting.waiting_message}" if waiting.waiting_message else ""
-        told = f"pod {waiting.name}: {waiting.waiting_reason}{detail}"
-        return _with_hint(told) if waiting.waiting_reason == "Unschedulable" else told
-    return _with_hint(job.message) if job.message and not job.pods else ""
-
-
-def _with_hint(told: str) -> str:
-    return f"{told.rstrip('.')}. try: make room, or ask for less; it starts by itself then"
+    hindered = hindrance(job)
+    return hindered.advised if hindered else ""

@@ -9,18 +9,10 @@ from datetime import datetime
 
 from acereason_operator.api.status import StageStatus
 from acereason_operator.planner import effective
+from acereason_operator.planner.hindrances import hindrance
 from acereason_operator.planner.observed import JobView
 from acereason_operator.planner.scene import Scene
 from acereason_operator.planner.times import earliest, parse_duration, parse_time, rfc3339
-
-CANNOT_START = (
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-)
-"""Waiting reasons that a person has to see to."""
 
 
 def noted(status: StageStatus, job: JobView, scene: Scene) -> StageStatus:
@@ -45,13 +37,9 @@ def stalled(status: StageStatus, job: JobView | None, scene: Scene) -> tuple[str
     """(reason, sentence) where a person should look; None where work goes on."""
     name = status.name
     if job is not None:
-        waiting = next((p for p in job.pods if p.waiting_reason in CANNOT_START), None)
-        if waiting:
-            why = (waiting.waiting_message or waiting.waiting_reason).rstrip(".")
-            return waiting.waiting_reason, (
-                f"stage {name}: pod {waiting.name} cannot start: {why}. try: correct what it names"
-                " and apply the run again; it goes on by itself where the trouble passes"
-            )
+        hindered = hindrance(job)
+        if hindered and hindered.stalls_at and scene.now >= hindered.stalls_at:
+            return hindered.reason, f"stage {name}: {hindered.advised}"
         at = _no_progress(status, job, scene)
         if at is not None and scene.now >= at:
             return "NoProgress", (
@@ -68,12 +56,16 @@ def stalled(status: StageStatus, job: JobView | None, scene: Scene) -> tuple[str
 
 
 def due(status: StageStatus, job: JobView, scene: Scene) -> datetime | None:
-    """When a newer step may be noted, or the step has stood still for too long."""
+    """When a newer step may be noted, or the step has stood still for too long, or nothing was
+    there to run for too long."""
+    hindered = hindrance(job)
     seen, last = job.progress, _last_note(status)
     note = None
     if seen and last and (seen.step, seen.total) != (status.step, status.total_steps):
         note = last + scene.context.progress_every
-    return earliest(note, _no_progress(status, job, scene))
+    return earliest(
+        note, _no_progress(status, job, scene), hindered.stalls_at if hindered else None
+    )
 
 
 def _first_sight(status: StageStatus, scene: Scene) -> StageStatus:

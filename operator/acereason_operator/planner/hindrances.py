@@ -1,0 +1,81 @@
+"""Why the pods of a Job do not run: for want of room, which comes by itself, or for something that
+a person has to correct.
+
+What needs correcting is told at once and makes the run Stalled: at once where a container cannot
+start, and after a while where a pod cannot be made or placed, since a volume that is being made or
+a node that is being added looks the same at first.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from acereason_operator.planner.observed import JobView
+
+CANNOT_START = (
+    "ErrImagePull",
+    "ErrImageNeverPull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+)
+"""Waiting reasons of a container that a person has to see to."""
+
+FOR_ROOM = ("Insufficient ", "exceeded quota", "Too many pods", "anti-affinity")
+"""Words of the scheduler and of quotas. (Pods of one attempt keep off each other's nodes: that the
+rule has no node left means that there are too few.)"""
+
+MAY_PASS = timedelta(minutes=1)
+"""Before a pod that cannot be made or placed makes a run Stalled."""
+
+
+@dataclass(frozen=True)
+class Hindrance:
+    """What keeps pods from running."""
+
+    reason: str
+    """CamelCase word."""
+    told: str
+    """Sentence without a full stop: which pod, and what the cluster says."""
+    for_room: bool
+    """Whether room alone is missing."""
+    stalls_at: datetime | None
+    """When a person should look; None where waiting is all there is to it."""
+
+    @property
+    def advised(self) -> str:
+        """The sentence with what to do."""
+        if self.for_room:
+            return f"{self.told}. try: make room, or ask for less; it starts by itself then"
+        if self.stalls_at is None:
+            return self.told
+        return (
+            f"{self.told}. try: correct what it names and apply the run again; it goes on by itself"
+            " where the trouble passes"
+        )
+
+
+def hindrance(job: JobView) -> Hindrance | None:
+    """What keeps the pods of a Job from running; None where nothing says so."""
+    begun = job.admitted_at or job.created_at
+    waiting = [pod for pod in job.pods if pod.waiting_reason]
+    # A container that cannot start tells more than a peer that waits for it.
+    waiting.sort(key=lambda pod: pod.waiting_reason not in CANNOT_START)
+    if waiting:
+        pod = waiting[0]
+        said = pod.waiting_message.rstrip(".")
+        if pod.waiting_reason in CANNOT_START:
+            told = f"pod {pod.name} cannot start: {said or pod.waiting_reason}"
+            return Hindrance(pod.waiting_reason, told, for_room=False, stalls_at=begun)
+        told = f"pod {pod.name}: {pod.waiting_reason}" + (f": {said}" if said else "")
+        if pod.waiting_reason == "Unschedulable":
+            return _not_there("Unschedulable", told, begun)
+        return Hindrance(pod.waiting_reason, told, for_room=False, stalls_at=None)
+    if job.message and not (job.pods or job.finished or job.stopping):
+        return _not_there("PodsRefused", job.message.rstrip("."), begun)
+    return None
+
+
+def _not_there(reason: str, told: str, begun: datetime) -> Hindrance:
+    for_room = any(words in told for words in FOR_ROOM)
+    return Hindrance(reason, told, for_room, None if for_room else begun + MAY_PASS)
