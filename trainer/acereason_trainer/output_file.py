@@ -4,7 +4,7 @@ What is written goes to a hidden sibling, which takes the file's place only when
 verb that fails leaves an earlier output alone, and nobody ever reads half of a new one.
 """
 
-import os
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +37,9 @@ def output_file(path: Path, inputs: Sequence[Path] = ()) -> Iterator[Path]:
     if target.exists() and not target.is_file():
         yield target
         return
-    sibling = target.with_name(f".{target.name}.{os.getpid()}")
+    # A name by chance: in a container the process has the same number as the one before, which may
+    # have left its file behind.
+    sibling = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
         sibling.open("x").close()
     except OSError as e:
