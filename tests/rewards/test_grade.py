@@ -1,9 +1,13 @@
 """`acereason grade`: one line in, one line out, in the same order, whatever the lines are."""
 
 import json
+import os
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
@@ -17,9 +21,12 @@ def grade(*cases: object, options: tuple[str, ...] = ()) -> list[dict[str, Any]]
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+GRADE = [sys.executable, "-m", "acereason_operator.cli.main", "grade"]
+
+
 def verb(*options: str, given: str = "") -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "acereason_operator.cli.main", "grade", *options],
+        [*GRADE, *options],
         input=given,
         capture_output=True,
         text=True,
@@ -156,6 +163,41 @@ def test_a_refused_or_failing_grade_leaves_every_file_as_it_was(tmp_path: Path) 
     failing = verb("--in", str(cases), "--out", str(verdicts), "--reward", "no.such:function")
     assert failing.returncode == 2 and "Traceback" not in failing.stderr
     assert {path: path.read_text() for path in tmp_path.iterdir()} == before
+
+
+def test_an_output_that_has_no_room_is_named() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            GRADE, input=json.dumps(math("no")), stdout=full, stderr=PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr == "error: standard output cannot be written: No space left on device\n"
+    done = verb("--out", "/dev/full", given=json.dumps(math("no")))
+    assert done.returncode == 2
+    assert done.stderr == "error: /dev/full cannot be written: No space left on device\n"
+
+
+def test_where_nobody_reads_on_it_ends_without_a_word() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        GRADE, input=json.dumps(math("no")), stdout=write, stderr=PIPE, text=True, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_an_output_that_was_left_behind_half_written_stands_in_nobodys_way(tmp_path: Path) -> None:
+    """In a container a process has the same number each time."""
+    verdicts = tmp_path / "verdicts.jsonl"
+    command = shlex.join([*GRADE, "--out", str(verdicts)])
+    line = f"touch {tmp_path}/.verdicts.jsonl.$$; umask 027; exec {command}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", line], input=json.dumps(math("no")), text=True, check=False
+    )
+    assert done.returncode == 0
+    assert json.loads(verdicts.read_text())["verdict"] == "format"
+    assert verdicts.stat().st_mode & 0o777 == 0o640
 
 
 def test_every_test_is_run_where_all_are_asked_for() -> None:

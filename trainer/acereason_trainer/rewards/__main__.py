@@ -7,7 +7,9 @@ an infrastructure error with a sentence, and the rest goes on.
 import argparse
 import json
 import logging
+import os
 import re
+import signal
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -31,13 +33,15 @@ from acereason_trainer.stage import StageFailure
 _AHEAD = 256
 """Cases that are being checked at once; the file is never held whole."""
 
+OUTPUT_GONE = 128 + signal.SIGPIPE
+"""Exit code where nobody reads the verdicts any more, as of a program that the signal ends."""
 BAD_DATA = "BadData"
 """Reason of a StageFailure that is about one row."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Grade every line; 0 when each has its verdict, 1 where the checker does not work, 2 for a
-    wrong option or file."""
+    wrong option or file, OUTPUT_GONE for a closed pipe."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.reward and options.remote:
@@ -47,8 +51,15 @@ def main(arguments: list[str] | None = None) -> int:
         with ExitStack() as stack:
             lines, out = _opened(options, stack)
             counts = _grade(lines, out, stack.enter_context(_Rewarders(options)))
+    except BrokenPipeError:
+        _lose_what_is_not_written()
+        return OUTPUT_GONE
     except OSError as e:
-        print(f"error: {e.filename} cannot be opened: {e.strerror}", file=sys.stderr)
+        trouble = f"{e.filename} cannot be opened"
+        if e.filename is None:
+            trouble = f"{options.verdicts or 'standard output'} cannot be written"
+            _lose_what_is_not_written()
+        print(f"error: {trouble}: {e.strerror}", file=sys.stderr)
         return 2
     except OutputRefused as e:
         print(f"error: {e}", file=sys.stderr)
@@ -64,6 +75,13 @@ def main(arguments: list[str] | None = None) -> int:
     other = ", ".join(f"{n} {v}" for v, n in sorted(counts.items()) if v != Verdict.CORRECT)
     print(f"{right} of {total} correct" + (f" ({other})" if other else ""), file=sys.stderr)
     return 0
+
+
+def _lose_what_is_not_written() -> None:
+    """Else the interpreter's last flush fails once more, with words and a code of its own."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _grade(lines: Iterator[bytes], out: IO[str], rewarders: "_Rewarders") -> Counter[str]:
@@ -178,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
         '"response": "So it is \\\\boxed{0.5}."}\' | acereason grade\n'
         "  acereason grade --in cases.jsonl --out verdicts.jsonl --workers 8 --all-tests\n\n"
         "exit codes: 0 every line has a verdict, 1 the checker does not work, 2 a file or option "
-        "is wrong",
+        f"is wrong, {OUTPUT_GONE} nobody reads the output any more",
     )
     parser.add_argument(
         "--in",
