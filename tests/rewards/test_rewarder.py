@@ -2,21 +2,25 @@
 
 import importlib
 import os
+import queue
 import resource
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
 from acereason_trainer.config.common import CodeLimits, Verifier
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.rl import CustomReward
-from acereason_trainer.rewards import Rewarder, Verdict, make_rewarder
+from acereason_trainer.rewards import Grade, Rewarder, Verdict, make_rewarder
+from acereason_trainer.rewards.jobs import Job, MathJob
 from acereason_trainer.rewards.pool import blame
+from acereason_trainer.rewards.rewarder import _Pooled
 from acereason_trainer.stage import StageFailure
 
 FAST = Verifier(workers=1, code=CodeLimits(seconds_per_test=1, memory_mib=256))
@@ -84,6 +88,44 @@ def test_responses_may_come_from_many_threads() -> None:
         for thread in threads:
             thread.join()
         assert found == [Verdict.CORRECT] * 12
+
+
+class NothingWorks:
+    """In the place of a pool: a thread gives every job an infrastructure error at once, and its end
+    is waited for in `close`."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[Future[Grade] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._fail)
+
+    def open(self) -> None:
+        self._thread.start()
+
+    def submit(self, job: Job) -> "Future[Grade]":
+        future: Future[Grade] = Future()
+        self._waiting.put(future)
+        return future
+
+    def close(self) -> None:
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _fail(self) -> None:
+        while future := self._waiting.get():
+            future.set_result(Grade(Verdict.INFRA_ERROR, None))
+
+
+def test_what_fails_while_the_same_is_asked_again_is_forgotten_without_harm() -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with closing(_Pooled(lambda *_: MathJob("1", "2"), NothingWorks())) as rewarder:  # type: ignore[arg-type]
+            for _ in range(5000):
+                last = rewarder.submit({}, "")
+        # What was handed over last has failed while the pool was being closed.
+        assert last.result(0).verdict is Verdict.INFRA_ERROR
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_an_answer_that_takes_too_long_is_killed_and_the_next_one_checked() -> None:

@@ -89,8 +89,9 @@ class _Pooled:
         self._make_job = make_job
         self._pool = pool
         self._lock = threading.Lock()
+        """Held while a job is handed over and while the pool is closed."""
         self._open = False
-        self._futures: OrderedDict[bytes, Future[Grade]] = OrderedDict()
+        self._known = _Known()
 
     def open(self) -> None:
         """Start the pool now instead of at the first job."""
@@ -105,14 +106,12 @@ class _Pooled:
             return done
         key = _digest(job)
         with self._lock:
-            if key in self._futures:
-                self._futures.move_to_end(key)
-                return self._futures[key]
+            if (known := self._known.get(key)) is not None:
+                return known
             if not self._open:
                 self.open()
-            future = self._futures[key] = self._pool.submit(job)
-            if len(self._futures) > _REMEMBERED:
-                self._futures.popitem(last=False)
+            future = self._pool.submit(job)
+            self._known.put(key, future)
         future.add_done_callback(partial(self._forget_failure, key))
         return future
 
@@ -125,7 +124,37 @@ class _Pooled:
     def _forget_failure(self, key: bytes, future: "Future[Grade]") -> None:
         """What failed for the checker's reasons is tried anew when it is asked for again."""
         if future.exception() or future.result().verdict is Verdict.INFRA_ERROR:
-            self._futures.pop(key, None)
+            self._known.drop(key, future)
+
+
+class _Known:
+    """Jobs that were handed over lately, and what becomes of them. Thread-safe.
+
+    Its lock is held only within: the pool's threads drop what failed while the rewarder, with its
+    own lock, waits for their end.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._futures: OrderedDict[bytes, Future[Grade]] = OrderedDict()
+
+    def get(self, key: bytes) -> "Future[Grade] | None":
+        with self._lock:
+            if key in self._futures:
+                self._futures.move_to_end(key)
+            return self._futures.get(key)
+
+    def put(self, key: bytes, future: "Future[Grade]") -> None:
+        with self._lock:
+            self._futures[key] = future
+            if len(self._futures) > _REMEMBERED:
+                self._futures.popitem(last=False)
+
+    def drop(self, key: bytes, future: "Future[Grade]") -> None:
+        """Forget this one; another that has its place by now stays."""
+        with self._lock:
+            if self._futures.get(key) is future:
+                del self._futures[key]
 
 
 def _math_job(row: Mapping[str, Any], response: str) -> Job | Grade:
