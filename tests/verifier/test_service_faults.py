@@ -4,6 +4,7 @@ import http.server
 import itertools
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -325,6 +326,23 @@ def test_a_request_that_only_ever_says_it_goes_on_is_ended(
         ended.set()
     assert grade.verdict is Verdict.INFRA_ERROR
     assert "never answered" in grade.detail
+
+
+def test_a_job_that_comes_while_a_fault_ends_the_client_is_not_waited_for_in_vain() -> None:
+    """It was handed to an event loop that ran no more and did not say so yet."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with a_false_service(answers) as url, a_client(url) as client:
+            # No request can hold half of a surrogate pair.
+            pending = [client.submit(MathJob("\ud800", "2"))]
+            with pytest.raises(ValueError, match="surrogates"):
+                while True:
+                    pending.append(client.submit(MathJob("1", "2")))
+    finally:
+        sys.setswitchinterval(before)
+    assert isinstance(pending[0].exception(LONG), ValueError)
+    assert all(future.done() for future in pending)
 
 
 def test_a_page_of_something_in_between_is_no_sign_of_life() -> None:

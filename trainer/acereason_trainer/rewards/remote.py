@@ -19,6 +19,7 @@ import logging
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from http import HTTPStatus
@@ -67,6 +68,7 @@ _PASSING = (
     HTTPStatus.GATEWAY_TIMEOUT,
 )
 """What a proxy says where the service is on its way."""
+_CLOSED = Grade(Verdict.INFRA_ERROR, None, 0.0, "the checker was closed")
 _FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
 
 
@@ -98,6 +100,10 @@ class RemotePool:
         self._uploads: dict[bytes, asyncio.Task[None]] = {}
         self._failures = 0
         self._trouble = ""
+        self._lock = threading.Lock()
+        """Held while it is decided whether the event loop still takes a job."""
+        self._submitted: deque[Asked] = deque()
+        self._over = False
         self._fault: Exception | None = None
         self._ready: Future[None] = Future()
         self._loop = asyncio.new_event_loop()
@@ -114,29 +120,43 @@ class RemotePool:
         self._ready.result()
 
     def submit(self, job: Job) -> "Future[Grade]":
-        """Have a job done by the service."""
-        if self._fault is not None:
-            raise self._fault
+        """Have a job done by the service. Raises the fault that ended the client, if one did."""
         asked = Asked(str(next(self._names)), job, alive=time.monotonic())
-        self._loop.call_soon_threadsafe(self._take, asked)
+        with self._lock:
+            if self._fault is not None:
+                raise self._fault
+            if self._over:
+                asked.future.set_result(_CLOSED)
+                return asked.future
+            self._submitted.append(asked)
+            self._loop.call_soon_threadsafe(self._take)
         return asked.future
 
     def close(self) -> None:
         """Stop asking; jobs without a verdict get an infrastructure error."""
-        if self._fault is None:
-            self._loop.call_soon_threadsafe(self._closed.cancel)
+        with self._lock:
+            if not self._over:
+                self._loop.call_soon_threadsafe(self._closed.cancel)
         self._thread.join()
 
     def _run(self) -> None:
+        fault: Exception | None = None
         try:
             self._loop.run_until_complete(self._serve())
         except Exception as e:  # noqa: BLE001 - raised where it is waited for
-            self._fault = e
-            if not self._ready.done():
-                self._ready.set_exception(e)
-            self._outstanding.fail(e)
-        finally:
-            self._loop.close()
+            fault = e
+        with self._lock:
+            self._over, self._fault = True, fault
+        self._loop.close()
+        # What was submitted when the loop had ended already.
+        for asked in self._submitted:
+            self._outstanding.add(asked)
+        if fault is None:
+            self._outstanding.end(_CLOSED)
+            return
+        if not self._ready.done():
+            self._ready.set_exception(fault)
+        self._outstanding.fail(fault)
 
     async def _serve(self) -> None:
         timeout = aiohttp.ClientTimeout(
@@ -155,7 +175,6 @@ class RemotePool:
             await asyncio.gather(*self._requests, return_exceptions=True)
         if not self._closed.cancelled():
             self._closed.result()
-        self._outstanding.end(Grade(Verdict.INFRA_ERROR, None, 0.0, "the checker was closed"))
 
     async def _look_who_answers(self) -> None:
         try:
@@ -190,13 +209,13 @@ class RemotePool:
                 own,
             )
 
-    def _take(self, asked: Asked) -> None:
-        self._outstanding.add(asked)
+    def _take(self) -> None:
+        self._outstanding.add(self._submitted.popleft())
         self._ask_on()
 
     def _ask_on(self) -> None:
         """Send what waits, as far as there are requests left."""
-        while len(self._requests) < _REQUESTS:
+        while len(self._requests) < _REQUESTS and not self._closed.done():
             batch = self._outstanding.batch(_BATCH, time.monotonic())
             if not batch:
                 return
