@@ -14,6 +14,7 @@ from acereason_operator.cluster.protocol import (
     NODE,
     POD,
     RUN,
+    SERVICE,
     ClusterError,
     Kind,
     Object,
@@ -295,6 +296,78 @@ def test_a_run_that_cannot_be_carried_out_says_why_and_is_left_until_it_is_edite
 
             world.edit(mended)
             await world.until(lambda: complete(world))
+
+    in_jumping_time(story())
+
+
+def running_jobs(world: World) -> list[str]:
+    """Names of Jobs whose pods were not asked to end."""
+    return [
+        job["metadata"]["name"]
+        for job in world.cluster.all(JOB)
+        if "deletionTimestamp" not in job["metadata"] and not job["status"].get("conditions")
+    ]
+
+
+def test_nothing_runs_under_a_run_that_an_edit_made_impossible_and_nobody_pays_for_it() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            world.controllers.script = lambda pod: (
+                None if is_phase(pod, "sft", "train") else world.store.work(pod)
+            )
+            world.apply()
+            await world.until(lambda: world.stage("sft").state == "Running")
+            world.edit(lambda run: run["spec"].update(storage={"directory": "/data"}))
+            await world.until(lambda: is_true(world.status(), "Failed"))
+            await world.pass_(60)
+            assert running_jobs(world) == []
+            world.controllers.script = world.store.work
+            world.edit(lambda run: run["spec"].update(storage={"claim": "runs"}))
+            await world.until(lambda: complete(world))
+            spent = world.stage("sft").spent
+            assert (spent.user, spent.infrastructure) == (0, 0)
+
+    in_jumping_time(story())
+
+
+def test_what_runs_goes_on_under_a_run_that_this_version_cannot_read() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            world.controllers.script = lambda pod: (
+                None if is_phase(pod, "sft", "train") else world.store.work(pod)
+            )
+            world.apply()
+            await world.until(lambda: world.stage("sft").state == "Running")
+            before = running_jobs(world)
+            world.edit(lambda run: run["spec"].update(seed=-5))
+            await world.until(lambda: is_true(world.status(), "Failed"))
+            await world.pass_(60)
+            assert running_jobs(world) == before != []
+            (failed,) = [c for c in world.status().conditions if c.type == "Failed"]
+            assert "run are left alone" in failed.message
+
+    in_jumping_time(story())
+
+
+def test_a_service_that_somebody_deleted_is_made_again_for_the_next_attempt() -> None:
+    async def story() -> None:
+        async with a_world(first_backoff="1s") as world:
+            deleted = False
+
+            def script(pod: Object) -> End | None:
+                nonlocal deleted
+                if is_training(pod) and not deleted:
+                    (service,) = world.cluster.all(SERVICE)
+                    world.cluster.remove(SERVICE, "default", service["metadata"]["name"])
+                    deleted = True
+                if is_training(pod) and not world.cluster.all(SERVICE):
+                    return End(75, "no peer found")
+                return world.store.work(pod)
+
+            world.controllers.script = script
+            world.apply(stages=[{**FOUR_STAGES[0], "nodes": 2}])
+            await world.until(lambda: complete(world))
+            assert world.stage("prompts").attempts == 2
 
     in_jumping_time(story())
 

@@ -4,15 +4,17 @@ Everything here is derived from the stages; nothing of it is read back, except t
 conditions changed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from acereason_operator.api.run import AceReasonRun
 from acereason_operator.api.status import (
+    AttemptClaim,
     Condition,
     ConditionType,
     RunStatus,
     StageStatus,
+    StopReason,
 )
 from acereason_operator.planner import progress, stages
 from acereason_operator.planner.messages import fitting
@@ -23,6 +25,8 @@ Holds = tuple[bool, str, str]
 """(whether it holds, CamelCase reason, sentence)."""
 
 _TROUBLES: tuple[ConditionType, ...] = ("Failed", "Suspended", "Stalled")
+_NOTES = ("step", "total_steps", "step_seen_at", "metrics")
+"""What is noted of a stage that runs, and decides nothing."""
 
 
 def run_status(
@@ -98,24 +102,33 @@ def refused(before: RunStatus, generation: int, reason: str, sentence: str, now:
     )
 
 
+def all_stopping(status: RunStatus, reason: StopReason) -> RunStatus:
+    """The status in which every attempt in flight is to end, for a reason that nobody pays for."""
+    return _with_claims(
+        status, lambda claim: claim.model_copy(update={"stopping": claim.stopping or reason})
+    )
+
+
 def is_true(status: RunStatus, type_: ConditionType) -> bool:
     """Whether a condition holds."""
     return any(c.type == type_ and c.status == "True" for c in status.conditions)
 
 
 def _all_seen(status: RunStatus) -> RunStatus:
+    return _with_claims(status, lambda claim: claim.model_copy(update={"seen": True}))
+
+
+def _with_claims(status: RunStatus, change: Callable[[AttemptClaim], AttemptClaim]) -> RunStatus:
     stages = [
-        s.model_copy(update={"attempt": s.attempt.model_copy(update={"seen": True})})
-        if s.attempt
-        else s
+        s.model_copy(update={"attempt": change(s.attempt)}) if s.attempt else s
         for s in status.stages
     ]
     return status.model_copy(update={"stages": stages})
 
 
 def _without_progress(status: RunStatus) -> RunStatus:
-    noted = {"step", "total_steps", "step_seen_at", "metrics"}
-    nothing = StageStatus(name="").model_dump(include=noted)
+    fresh = StageStatus(name="")
+    nothing = {field: getattr(fresh, field) for field in _NOTES}
     stages = [s.model_copy(update=nothing) for s in _all_seen(status).stages]
     return status.model_copy(update={"stages": stages, "progress": "", "reward": ""})
 

@@ -35,12 +35,18 @@ from acereason_operator.cluster.rendering import Rendering
 from acereason_operator.cluster.run_objects import make_objects, objects_for
 from acereason_operator.cluster.storage import unsupported
 from acereason_operator.cluster.views import refused_view
+from acereason_operator.planner import jobs
 from acereason_operator.planner.actions import Action, CreateJob, RecordEvent, RemoveJob, StopJob
 from acereason_operator.planner.context import Context
 from acereason_operator.planner.digests import digest_of
 from acereason_operator.planner.observed import JobView
 from acereason_operator.planner.plan import Plan, plan
-from acereason_operator.planner.status import refused, tells_progress_alone, worth_writing
+from acereason_operator.planner.status import (
+    all_stopping,
+    refused,
+    tells_progress_alone,
+    worth_writing,
+)
 from acereason_operator.planner.times import earliest
 from acereason_operator.runtime import doubts, ledger, rank_zero
 from acereason_operator.runtime.event_objects import event_for
@@ -58,6 +64,7 @@ LOOK_AFTER_CREATING = timedelta(seconds=5)
 back anyway; this is for a Job that nobody touches."""
 PUT_OFF = timedelta(seconds=10)
 """A note of progress that gives way to decisions is tried again after 0.5 to 1.5 times that."""
+LEFT_ALONE = "Jobs of it that run are left alone"
 ROUNDS = 10
 """Conflicts in a row before a run goes to the end of the queue."""
 
@@ -92,10 +99,14 @@ class Reconciler:
             wanted = self.reader.run(run)
             try:
                 if isinstance(wanted, Unreadable):
-                    await self._give_up(run, "Unreadable", wanted.sentence)
+                    # Perhaps a newer operator made its Jobs, and is about to come back.
+                    said = f"{wanted.sentence}; {LEFT_ALONE}"
+                    await self._give_up(run, status_of(run), "Unreadable", said)
                     return None
                 if sentence := unsupported(wanted):
-                    await self._give_up(run, "Unsupported", sentence)
+                    kept = all_stopping(status_of(run), "Edited")
+                    await self._give_up(run, kept, "Unsupported", sentence)
+                    await self._stop_all(run)
                     return None
                 new, again_at = await self._round(run, wanted, refusals)
             except Conflict:
@@ -152,14 +163,24 @@ class Reconciler:
         self.seen.take(RUN, written)
         return written
 
-    async def _give_up(self, run: Object, reason: str, sentence: str) -> None:
-        """Say why nothing is done for this generation of a run; the next edit is looked at anew."""
+    async def _give_up(self, run: Object, status: RunStatus, reason: str, sentence: str) -> None:
+        """Say why nothing is done for this generation of a run; the next edit is looked at anew.
+
+        status: what is kept of it.
+        """
         before, generation = status_of(run), run["metadata"]["generation"]
-        after = refused(before, generation, reason, sentence, self.now())
+        after = refused(status, generation, reason, sentence, self.now())
         if before.observed_generation == generation and before.conditions == after.conditions:
             return
         written = await self._write(run, before, after)
         await self._tell(RecordEvent("Warning", f"Run{reason}", sentence), written)
+
+    async def _stop_all(self, run: Object) -> None:
+        """End what runs of a run that is not carried out."""
+        self.progress.follow(name_of(run), frozenset())
+        sight = await self.look.at(run, status_of(run), self.now())
+        for action in jobs.to_stop({}, sight.observed):
+            await self._delete(run, action.name, "Foreground")
 
     async def _read_again(self, run: Object) -> None:
         namespace, name = name_of(run)
@@ -190,10 +211,11 @@ class Reconciler:
         return tuple(refusals)
 
     async def _create(self, run: Object, wanted: AceReasonRun, action: CreateJob) -> None:
-        """Make a Job, and before it whatever the run itself needs."""
+        """Make a Job, and before it whatever the run itself needs. That an earlier Job found it is
+        no proof that it is still there: an attempt may have failed for want of it."""
         objects = digest_of([*objects_for(wanted)])
         marks = (job["metadata"]["annotations"].get(RUN_OBJECTS) for job in self.seen.jobs(run))
-        if objects not in marks:
+        if objects not in marks or action.attempt > 1:
             await make_objects(self.cluster, wanted)
         body = job_for(action, wanted, self.options)
         body["metadata"].setdefault("annotations", {})[RUN_OBJECTS] = objects
