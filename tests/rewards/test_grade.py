@@ -87,7 +87,7 @@ BAD_LINES = [
     (code("1") | {"tests": "x"}, "c", "tests are text"),
     (code("1", {"stdin": "x"}), "c", "tests[0] must be an object of one of the forms"),
     (code("1", {"call": "f", "args": 3, "expected": 1}), "c", "tests[0].args is a number"),
-    (code("1", {"call": "f g", "args": [], "expected": 1}), "c", "name of a function"),
+    (code("1", {"call": "f g", "args": [], "expected": 1}), "c", "`function` or `Class.method`"),
     (code("1", {"stdin": ["x"], "stdout": "x"}), "c", "tests[0].stdin is a list"),
     (code("1", ECHO, time_limit="2 s"), "c", "\"time_limit\" is '2 s'"),
     (code("1", ECHO, time_limit=0), "c", '"time_limit" is 0'),

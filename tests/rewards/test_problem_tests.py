@@ -1,5 +1,7 @@
 """Tests are packed once, sent once, and never mixed up, whatever is remembered or forgotten."""
 
+import math
+import re
 from collections import OrderedDict
 
 import pytest
@@ -9,9 +11,11 @@ from acereason_trainer.rewards.jobs import CodeJob, Setup, WantsTests, in_brief
 from acereason_trainer.rewards.pool import Worker
 from acereason_trainer.rewards.problem_tests import (
     UNPACKED_BYTES,
+    BadTests,
     Packer,
     RecentlyUsed,
     Test,
+    read_tests,
     unpacked,
 )
 from acereason_trainer.rewards.protocol import Grade, Verdict
@@ -33,6 +37,33 @@ def test_the_tests_of_a_row_are_packed_once_and_as_they_are() -> None:
     assert unpacked(packed.content) == (Test("[1, 2.5]", '{"a": null}', "f", 0.5),)
     assert packer.packed(expecting("1")).digest != packed.digest
     assert packer.packed(expecting("1")).digest == packer.packed(expecting("1")).digest
+
+
+@pytest.mark.parametrize(
+    ("test", "sentence"),
+    [
+        ({"call": "f.g.h", "args": [], "expected": 1}, "tests[0].call is 'f.g.h'; it must be"),
+        ({"call": "f", "args": [], "expected": [1, math.nan]}, "tests[0].expected holds NaN"),
+        ({"input": [1], "output": "[NaN]"}, "tests[0].output holds NaN"),
+        ({"input": [1], "output": {"a": math.nan}}, "tests[0].output holds NaN"),
+    ],
+)
+def test_a_test_that_nothing_can_pass_is_refused(test: dict[str, object], sentence: str) -> None:
+    with pytest.raises(BadTests, match=re.escape(sentence)):
+        read_tests([test], "f")
+
+
+def test_what_can_be_passed_is_no_bad_test() -> None:
+    given = [
+        {"call": "Class.method", "args": [math.nan], "expected": "NaN"},
+        {"call": "f", "args": [], "expected": math.inf},
+        {"input": [1], "output": "NaN is no number"},
+    ]
+    assert [test.expected for test in read_tests(given, "f")] == [
+        '"NaN"',
+        "Infinity",
+        '"NaN is no number"',
+    ]
 
 
 def test_tests_that_come_and_go_in_one_place_in_memory_are_told_apart() -> None:

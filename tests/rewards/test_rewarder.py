@@ -247,6 +247,15 @@ def test_a_row_that_cannot_be_checked_is_named(domain: str, column: str) -> None
     assert "row p7" in str(e.value)
 
 
+@pytest.mark.parametrize("answer", [float("nan"), float("inf")])
+def test_an_answer_that_is_no_number_is_a_bad_row(answer: float) -> None:
+    with a_rewarder("math", FAST) as rewarder, pytest.raises(StageFailure) as e:
+        rewarder.submit({"id": "r1", "answer": answer}, boxed("1"))
+    assert str(e.value.message) == (
+        f'"answer" of row r1 is {answer}; it must be text or a finite number'
+    )
+
+
 CUSTOM = """
 def half(row, response):
     return 0.5 if row["hint"] in response else 1.0

@@ -95,11 +95,12 @@ def _read(test: Mapping[str, Any], where: str, entry: str | None) -> Test:
     assert form is not None
     if form[0] == "call":
         name, arguments = test["call"], test["args"]
-        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
-            raise BadTests(f"{where}.call is {name!r:.40}; it must be the name of a function")
+        if not isinstance(name, str) or not _is_callable_name(name):
+            raise BadTests(f"{where}.call is {name!r:.40}; it must be `function` or `Class.method`")
         if not isinstance(arguments, list):
             raise BadTests(f"{where}.args is {_kind(arguments)}; it must be a list")
         expected = _json(test["expected"], f"{where}.expected")
+        _refuse_nan(expected, f"{where}.expected")
         return Test(_json(arguments, f"{where}.args"), expected, name, seconds)
     given, output = (test[name] for name in form)
     if form[0] == "input" and entry is not None:
@@ -138,13 +139,29 @@ def _arguments(value: object, where: str) -> str:
 
 def _result(value: object, where: str) -> str:
     """JSON text as it is; text that is no JSON is a string that the call returns."""
-    if not isinstance(value, str):
-        return _json(value, where)
+    text = value if isinstance(value, str) else _json(value, where)
     try:
-        loads(value)
+        loads(text)
     except ValueError:
-        return json.dumps(value)
-    return value
+        return json.dumps(text)
+    _refuse_nan(text, where)
+    return text
+
+
+def _refuse_nan(result: str, where: str) -> None:
+    """NaN equals nothing, so every program would be wrong."""
+
+    def constant(name: str) -> None:
+        if name == "NaN":
+            raise BadTests(f"{where} holds NaN, which no result equals; give what must come out")
+
+    if "NaN" in result:
+        json.loads(result, parse_constant=constant)
+
+
+def _is_callable_name(name: str) -> bool:
+    parts = name.split(".")
+    return len(parts) <= 2 and all(part.isidentifier() for part in parts)
 
 
 def _json(value: object, where: str) -> str:

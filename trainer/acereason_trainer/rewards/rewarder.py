@@ -6,6 +6,7 @@ that the same job is done once, however many responses of a group agree.
 
 import hashlib
 import json
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -209,7 +210,10 @@ def _custom_job(row: Mapping[str, Any], response: str) -> Job | Grade:
 
 
 def _reference(row: Mapping[str, Any]) -> str:
-    reference = str(_column(row, "answer", "math"))
+    answer = _column(row, "answer", "math")
+    if isinstance(answer, float) and not math.isfinite(answer):
+        raise _bad_row(f'"answer" of {_name(row)} is {answer}; it must be text or a finite number')
+    reference = str(answer)
     if not reference.strip() or not is_text(reference):
         raise _bad_row(f'"answer" of {_name(row)} is {reference[:40]!r}; it must be a right answer')
     return reference
