@@ -12,7 +12,7 @@ from acereason_operator.api.run import AceReasonRunSpec
 from pydantic import BaseModel
 
 SCHEMA = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-FREE_FORM = ("podTemplate", "valueFrom")
+FREE_FORM = ("podTemplate", "preparePodTemplate", "valueFrom")
 
 Path = tuple[str, ...]
 

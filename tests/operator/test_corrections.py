@@ -92,3 +92,27 @@ def test_a_failed_run_is_tried_again_when_it_is_suspended_and_resumed() -> None:
             await world.until(lambda: is_true(world.status(), "Complete"))
 
     in_jumping_time(story())
+
+
+def test_a_prepare_that_needs_more_memory_fails_soon_and_can_be_given_more() -> None:
+    async def story() -> None:
+        async with a_world(first_backoff="1s") as world:
+
+            def script(pod: Object) -> End | None:
+                (container,) = pod["spec"]["containers"]
+                small = container["name"] == "prepare" and (
+                    container["resources"]["limits"]["memory"] == "2Gi"
+                )
+                return End(137, "importing", "OOMKilled") if small else world.store.work(pod)
+
+            world.controllers.script = script
+            world.apply(stages=ONE_STAGE)
+            await world.until(lambda: is_true(world.status(), "Failed"))
+            assert world.stage("prompts").attempts == 3, "the user's budget, not the machines'"
+            assert "memory of the container prepare in preparePodTemplate" in world.status().message
+            larger = {"name": "prepare", "resources": {"limits": {"memory": "8Gi"}}}
+            template = {"spec": {"containers": [larger]}}
+            world.edit(lambda run: run["spec"].update(defaults={"preparePodTemplate": template}))
+            await world.until(lambda: is_true(world.status(), "Complete"))
+
+    in_jumping_time(story())

@@ -93,7 +93,7 @@ def test_no_pod_template_changes_what_the_operator_reads() -> None:
             "annotations": {labels.STAGE_FILE: "{}"},
         }
     }
-    run = a_run(defaults={"podTemplate": taken})
+    run = a_run(defaults={"podTemplate": taken, "preparePodTemplate": taken})
     for phase in ("Prepare", "Train"):
         meta = rendered(run, phase=phase)["spec"]["template"]["metadata"]
         assert meta["labels"][labels.RUN] == "qwen-7b"
@@ -114,7 +114,10 @@ ANYTHING = st.recursive(
 @given(st.dictionaries(KEYS, ANYTHING, max_size=4), st.dictionaries(KEYS, ANYTHING, max_size=4))
 def test_no_pod_template_stops_the_operator(defaults: Any, stage: Any) -> None:
     """What makes no sense is for the API server to refuse, with its sentence."""
-    run = a_run(defaults={"podTemplate": defaults}, stages=[{**SFT, "podTemplate": stage}])
+    run = a_run(
+        defaults={"podTemplate": defaults, "preparePodTemplate": stage},
+        stages=[{**SFT, "podTemplate": stage, "preparePodTemplate": defaults}],
+    )
     for phase in ("Prepare", "Train"):
         template = rendered(run, phase=phase)["spec"]["template"]
         assert template["metadata"]["labels"][labels.RUN] == "qwen-7b"
@@ -201,12 +204,27 @@ def test_prepare_never_waits_in_a_queue_nor_for_a_gpu() -> None:
     assert "nodeSelector" not in spec_of(job)
 
 
-def test_a_container_named_prepare_in_a_pod_template_is_for_prepare() -> None:
-    containers = [{"name": "prepare", "resources": {"limits": {"memory": "16Gi"}}}]
-    run = a_run(defaults={"podTemplate": {"spec": {"containers": containers}}})
-    job = rendered(run, phase="Prepare")
-    assert stage_container(job)["resources"]["limits"] == {"memory": "16Gi"}
-    assert [c["name"] for c in spec_of(job)["containers"]] == ["prepare"]
+def test_prepare_goes_where_its_own_template_says_and_training_does_not() -> None:
+    """Images may be for one architecture, and GPU nodes be of another."""
+    larger = {"name": "prepare", "resources": {"limits": {"memory": "16Gi"}}}
+    amd64 = {"kubernetes.io/arch": "amd64"}
+    run = a_run(
+        defaults={
+            "podTemplate": {"spec": {"nodeSelector": {"kubernetes.io/arch": "arm64"}}},
+            "preparePodTemplate": {"spec": {"nodeSelector": amd64, "containers": [larger]}},
+        },
+        stages=[{**SFT, "preparePodTemplate": {"spec": {"runtimeClassName": "gvisor"}}}],
+    )
+    prepare, train = rendered(run, phase="Prepare"), rendered(run)
+    assert stage_container(prepare)["resources"]["limits"] == {"memory": "16Gi"}
+    assert [c["name"] for c in spec_of(prepare)["containers"]] == ["prepare"]
+    assert (spec_of(prepare)["nodeSelector"], spec_of(prepare)["runtimeClassName"]) == (
+        amd64,
+        "gvisor",
+    )
+    assert spec_of(train)["nodeSelector"] == {"kubernetes.io/arch": "arm64"}
+    assert [c["name"] for c in spec_of(train)["containers"]] == ["stage"]
+    assert "runtimeClassName" not in spec_of(train)
 
 
 def test_a_run_whose_stages_have_one_node_has_no_service() -> None:

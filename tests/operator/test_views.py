@@ -244,6 +244,15 @@ def test_a_container_that_the_kernel_killed_for_memory_says_so() -> None:
     assert seen.result is not None
     assert (seen.result.reason, seen.result.exit_code) == ("OutOfMemory", 137)
     assert seen.result.log_tail == "step 7 loss 0.3"
+    assert "resources.limits.memory of the stage" in seen.result.message
+
+
+def test_so_does_one_that_prepares() -> None:
+    killed = ended(137, "importing", "OOMKilled", container="prepare")
+    (seen,) = view(a_job(phase="Prepare"), a_pod(phase="Failed", **killed)).pods
+    assert seen.result is not None
+    assert (seen.result.reason, seen.result.exit_code) == ("OutOfMemory", 137)
+    assert "container prepare in preparePodTemplate" in seen.result.message
 
 
 def test_an_end_that_no_kubelet_saw_has_no_exit_code() -> None:

@@ -183,6 +183,12 @@ class Overrides(Model):
     )
     """A partial PodTemplate merged into ours by container name: volumes,
     tolerations, affinity, service account, whatever Kubernetes can express."""
+    prepare_pod_template: dict[str, Any] | None = Field(
+        default=None, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}
+    )
+    """A partial PodTemplate for the pod that prepares an attempt on a CPU. It has podTemplate's
+    volumes, credentials and tolerations anyway; this says where it goes (nodeSelector, affinity)
+    and what its container `prepare` gets (resources)."""
     retries: Retries | None = None
     """Retry budgets. Default: 2 for the user, 20 for the infrastructure."""
     deadlines: Deadlines | None = None

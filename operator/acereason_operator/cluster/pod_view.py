@@ -29,6 +29,12 @@ TAKEN = (
 """Beginnings of a pod's `status.reason` that say that its node, not its containers, ended it (the
 kubelet's evictions, shutdowns, and refusals to admit it)."""
 
+MORE_MEMORY: dict[Phase, str] = {
+    "Prepare": "resources.limits.memory of the container prepare in preparePodTemplate",
+    "Train": "resources.limits.memory of the stage",
+}
+"""What a person writes where a phase needs more."""
+
 STARTING = ("ContainerCreating", "PodInitializing")
 """Waiting reasons that need no word."""
 
@@ -44,7 +50,7 @@ def pod_view(pod: Object, phase: Phase, node_ready: Callable[[str], bool]) -> Po
     node: str = pod.get("spec", {}).get("nodeName") or ""
     end = _end(status, CONTAINER[phase])
     waiting = next(_waiting(status), ("", ""))
-    result = _result(status, end) if phase == "Train" else None
+    result = _result(status, end) if phase == "Train" else _out_of_memory(end, phase)
     recorded = result is not None or (phase == "Prepare" and prepare_record(pod) is not None)
     return PodView(
         name=meta["name"],
@@ -76,19 +82,22 @@ def prepare_record(pod: Object) -> PrepareRecord | None:
 def _result(status: Object, end: Object) -> ResultRecord | None:
     """The launcher's record. Two ends are explained without one: the kernel's, for want of memory,
     and an init container's, before which there was no launcher."""
-    message: str = end.get("message") or ""
     try:
-        return ResultRecord.parse_json(message)
+        return ResultRecord.parse_json(end.get("message") or "")
     except ValidationError:
         pass
-    if end.get("reason") == "OOMKilled":
-        return ResultRecord(
-            exit_code=end["exitCode"],
-            reason="OutOfMemory",
-            message="its container used more memory than its limit and was killed",
-            log_tail=message,
-        )
-    return _init_failure(status)
+    return _out_of_memory(end, "Train") or _init_failure(status)
+
+
+def _out_of_memory(end: Object, phase: Phase) -> ResultRecord | None:
+    if end.get("reason") != "OOMKilled":
+        return None
+    return ResultRecord(
+        exit_code=end["exitCode"],
+        reason="OutOfMemory",
+        message=f"its container was killed at its limit of memory ({MORE_MEMORY[phase]} raises it)",
+        log_tail=end.get("message") or "",
+    )
 
 
 def _init_failure(status: Object) -> ResultRecord | None:

@@ -3,8 +3,8 @@
 A podTemplate is written for GPU pods. Of it, prepare takes what says where data and credentials
 are and who may run (labels, annotations, volumes and their mounts, environment, service account,
 pull secrets, tolerations, the pod's security), and leaves what says how to train (resources, node
-choice, fast networks, schedulers, further containers). A container named `prepare` in a podTemplate
-is merged whole.
+choice, fast networks, schedulers, further containers). Where that is not enough, a
+preparePodTemplate is merged whole.
 """
 
 from collections.abc import Mapping
@@ -64,6 +64,8 @@ def prepare_pod(
     template: Object = {"metadata": ours, "spec": spec}
     for partial in (run.spec.defaults.pod_template, stage.pod_template):
         template = merged(template, for_prepare(partial or {}))
+    for partial in (run.spec.defaults.prepare_pod_template, stage.prepare_pod_template):
+        template = merged(template, partial or {})
     template["metadata"] = merged(template.get("metadata"), ours)
     return template
 
@@ -75,10 +77,7 @@ def for_prepare(partial: Mapping[str, Any]) -> Object:
     taken: Object = {name: spec[name] for name in OF_POD if name in spec}
     listed = spec.get("containers")
     given = [_map(container) for container in listed] if isinstance(listed, list) else []
-    containers = [
-        *(_taken(container) for container in given if container.get("name") == TRAIN_CONTAINER),
-        *(container for container in given if container.get("name") == CONTAINER),
-    ]
+    containers = [_taken(part) for part in given if part.get("name") == TRAIN_CONTAINER]
     if containers:
         taken["containers"] = containers
     annotations = _map(meta.get("annotations"))

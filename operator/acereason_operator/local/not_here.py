@@ -40,4 +40,6 @@ def _of_overrides(given: Overrides) -> Iterator[str]:
         yield "gpusPerNode"
     if given.pod_template is not None:
         yield "podTemplate"
+    if given.prepare_pod_template is not None:
+        yield "preparePodTemplate"
     yield from (f"env.{variable.name}" for variable in given.env if variable.value_from)
