@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
+from acereason_operator.planner.status import refused
 from acereason_trainer.config.stage_file import Progress
-from planner_builders import Desk, a_dead_pod, a_run
+from planner_builders import NOON, Desk, a_dead_pod, a_run
 
 
 def a_desk() -> Desk:
@@ -35,6 +36,12 @@ def test_a_failed_run_says_why_and_has_no_attempt() -> None:
     assert desk.status.state == "Failed"
     assert desk.status.attempt == ""
     assert desk.status.message == desk.stage("math").message != ""
+
+
+def test_a_run_that_nothing_can_be_planned_for_says_why() -> None:
+    sentence = "spec.storage.directory is a directory of one machine; use spec.storage.claim"
+    status = refused(a_desk().reaches("math").status, 2, "Unsupported", sentence, NOON)
+    assert (status.state, status.message) == ("Failed", sentence)
 
 
 def test_a_suspended_run_says_how_to_go_on() -> None:

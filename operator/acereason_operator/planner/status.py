@@ -93,6 +93,7 @@ def refused(before: RunStatus, generation: int, reason: str, sentence: str, now:
         update={
             "observed_generation": generation,
             "state": "Failed",
+            "message": fitting(sentence),
             "conditions": [
                 _condition(type_, holds, old.get(type_), generation, now)
                 for type_, holds in found.items()
