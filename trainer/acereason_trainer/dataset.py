@@ -274,7 +274,7 @@ def _tests(value: Any, what: str) -> list[dict[str, Any]]:
         except json.JSONDecodeError as e:
             raise _bad(f"{what} is text but not JSON ({e}); it must be a list of tests") from e
     try:
-        return list(require_form(value))
+        return [dict(test) for test in require_form(value)]
     except BadTests as e:
         raise _bad(f"{what}: {e}") from e
 

@@ -54,8 +54,8 @@ class Test(NamedTuple):
     seconds: float | None = None
     """CPU seconds of the reference solution, where they are known."""
 
-    __test__ = False  # for pytest, which takes the name for one of its own
 
+Test.__test__ = False  # type: ignore[attr-defined] # pytest takes the name for one of its own
 
 Tests = tuple[Test, ...]
 

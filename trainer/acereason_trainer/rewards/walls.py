@@ -136,22 +136,22 @@ _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "exit": (60, 93),
     "exit_group": (231, 94),
 }
-# Calls that are allowed for some values of an argument: (x86_64, aarch64, index of the argument,
+# Calls that are allowed for some values of an argument: ((x86_64, aarch64), index of the argument,
 # values). What is left out of fcntl and ioctl can name a process that gets signals (F_SETOWN,
 # F_SETSIG, FIOSETOWN): any process of the same user could be killed that way.
 _SELF, _NULL = 0xFFFFFFFF, 0xFFFFFFFE
-_Guarded = dict[str, tuple[int, int, int, tuple[int, ...]]]
+_Guarded = dict[str, tuple[tuple[int, int], int, tuple[int, ...]]]
 _ALLOWED_FOR: _Guarded = {
-    "fcntl": (72, 25, 1, (0, 1, 2, 3, 4, 1030)),  # F_DUPFD ... F_SETFL, F_DUPFD_CLOEXEC
+    "fcntl": ((72, 25), 1, (0, 1, 2, 3, 4, 1030)),  # F_DUPFD ... F_SETFL, F_DUPFD_CLOEXEC
     # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
-    "ioctl": (16, 29, 1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),
-    "sendto": (44, 206, 4, (_NULL,)),  # no address: to the other end of a pair
+    "ioctl": ((16, 29), 1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),
+    "sendto": ((44, 206), 4, (_NULL,)),  # no address: to the other end of a pair
 }
 # What a program may do to itself, and the zygote to its programs.
 _OF_ITSELF: _Guarded = {
-    "kill": (62, 129, 0, (_SELF, 0)),
-    "tgkill": (234, 131, 0, (_SELF,)),
-    "prlimit64": (302, 261, 0, (_SELF, 0)),
+    "kill": ((62, 129), 0, (_SELF, 0)),
+    "tgkill": ((234, 131), 0, (_SELF,)),
+    "prlimit64": ((302, 261), 0, (_SELF, 0)),
 }
 # What the zygote does and a program may not.
 _ZYGOTE_ONLY: dict[str, tuple[int, int | None]] = {
@@ -192,10 +192,10 @@ def filter_for_zygote() -> bytes:
         return b""
     allowed = [numbers[column] for numbers in _ALLOWED.values()]
     allowed += [numbers[column] for numbers in _ZYGOTE_ONLY.values()]
-    allowed += [entry[column] for entry in _OF_ITSELF.values()] + [_CLONE[column]]
+    allowed += [numbers[column] for numbers, _, _ in _OF_ITSELF.values()] + [_CLONE[column]]
     program = _beginning()
-    for entry in _ALLOWED_FOR.values():
-        program += _guarded(entry[column], entry[2], entry[3])
+    for numbers, argument, values in _ALLOWED_FOR.values():
+        program += _guarded(numbers[column], argument, values)
     return b"".join(program + _search(sorted(n for n in allowed if n is not None)))
 
 
@@ -211,8 +211,8 @@ def _program_template() -> bytes:
     if column is None:
         return b""
     program = _beginning()
-    for entry in _OF_ITSELF.values():
-        program += _guarded(entry[column], entry[2], entry[3])
+    for numbers, argument, values in _OF_ITSELF.values():
+        program += _guarded(numbers[column], argument, values)
     program += [
         _op(_JUMP_EQUAL, _CLONE[column], 0, 4),
         _op(_LOAD, _ARGUMENTS_AT),
@@ -220,8 +220,7 @@ def _program_template() -> bytes:
         _op(_RETURN, _RET_ALLOW),
         _op(_RETURN, _RET_ERRNO | errno.EPERM),
     ]
-    for numbers in _ZYGOTE_ONLY.values():
-        number = numbers[column]
+    for number in (of_both[column] for of_both in _ZYGOTE_ONLY.values()):
         if number is not None:
             program += [_op(_JUMP_EQUAL, number, 0, 1), _op(_RETURN, _RET_ERRNO | errno.ENOSYS)]
     return b"".join([*program, _op(_RETURN, _RET_ALLOW)])
