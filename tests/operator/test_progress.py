@@ -89,7 +89,7 @@ async def until(holds: object) -> None:
 
 
 def of(rank: Rank, job: str = "uid-1") -> frozenset[Source]:
-    return frozenset({Source(job, "127.0.0.1", rank.port)})
+    return frozenset({Source(job, "r-sft-1-train-0", "127.0.0.1", rank.port)})
 
 
 def test_a_step_is_read_and_the_run_is_looked_at_once_for_it() -> None:
@@ -135,6 +135,58 @@ def test_the_last_step_stands_while_a_rank_does_not_answer() -> None:
                 await until(lambda: seen.reads("read") >= 1)
             await until(lambda: seen.reads("unreachable") >= 2)
             assert seen.reader.last("uid-1") == SAID
+
+    asyncio.run(story())
+
+
+def test_a_rank_that_stops_answering_is_told_of_after_three_reads_and_until_it_answers() -> None:
+    async def story() -> None:
+        rank = Rank()
+        async with serving(rank), reading() as seen:
+            seen.reader.follow(RUN, of(rank))
+            await until(lambda: seen.changed)
+            rank.status = 500
+            await until(lambda: len(seen.changed) == 2)
+            assert seen.reads("unreachable") == progress.FAILURES
+            told = seen.reader.unknown("uid-1")
+            assert f"pod r-sft-1-train-0 at 127.0.0.1:{rank.port}: 500" in told
+            await until(lambda: seen.reads("unreachable") > 2 * progress.FAILURES)
+            assert len(seen.changed) == 2, "the same trouble is no news"
+            assert seen.reader.last("uid-1") == SAID
+            rank.status = 200
+            await until(lambda: len(seen.changed) == 3)
+            assert seen.reader.unknown("uid-1") == ""
+
+    asyncio.run(story())
+
+
+def test_a_rank_that_never_answered_may_be_loading_its_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """But not for ever."""
+    rank = Rank(status=404)
+
+    async def story(reads: int) -> str:
+        async with serving(rank), reading() as seen:
+            seen.reader.follow(RUN, of(rank))
+            await until(lambda: seen.reads("unreachable") >= reads)
+            return seen.reader.unknown("uid-1")
+
+    assert asyncio.run(story(2 * progress.FAILURES)) == ""
+    monkeypatch.setattr(progress, "LOADING", 0.0)
+    assert "404" in asyncio.run(story(progress.FAILURES + 1))
+
+
+def test_a_job_that_is_no_longer_followed_is_not_told_of() -> None:
+    async def story() -> None:
+        rank = Rank()
+        async with serving(rank), reading() as seen:
+            seen.reader.follow(RUN, of(rank))
+            await until(lambda: seen.changed)
+            rank.status = 500
+            await until(lambda: seen.reader.unknown("uid-1"))
+            seen.reader.follow(RUN, frozenset())
+            assert seen.reader.unknown("uid-1") == ""
 
     asyncio.run(story())
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from acereason_operator.api.status import Condition
 from acereason_operator.cluster.protocol import (
     EVENT,
     JOB,
@@ -690,5 +691,37 @@ def test_a_decision_does_not_wait_behind_notes_of_progress() -> None:
             while not world.cluster.all(JOB, run="new"):
                 await asyncio.sleep(0.1)
                 assert loop.time() < applied + 1
+
+    in_jumping_time(story())
+
+
+def test_progress_that_cannot_be_read_is_a_condition_while_it_lasts_and_no_error() -> None:
+    """Two writes in all: one when it begins and one when it ends."""
+
+    async def story() -> None:
+        async with a_world() as world:
+            unknown = {"why": ""}
+            world.operator.reconciler.look.progress_unknown = lambda job: unknown["why"]
+            world.controllers.script = lambda pod: (
+                None if is_phase(pod, "sft", "train") else world.store.work(pod)
+            )
+            world.apply()
+            await world.until(lambda: world.stage("sft").state == "Running")
+            await world.pass_(60)
+            world.cluster.calls.clear()
+
+            async def told(why: str) -> list[Condition]:
+                unknown["why"] = why
+                world.operator.queue.add(("default", "r"))
+                await world.pass_(600)
+                return [c for c in world.status().conditions if c.type == "ProgressUnknown"]
+
+            (condition,) = await told("pod r-sft-1-train-0 at 10.0.0.1:9400: refused")
+            assert (condition.status, condition.reason) == ("True", "Unreachable")
+            assert "stage sft goes on" in condition.message
+            assert "pod r-sft-1-train-0 at 10.0.0.1:9400: refused" in condition.message
+            assert world.status().state == "Running"
+            assert await told("") == []
+            assert writes(world) == {"write_status AceReasonRun": 2}
 
     in_jumping_time(story())

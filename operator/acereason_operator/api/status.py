@@ -6,7 +6,7 @@ from acereason_trainer.config.model import Model
 from acereason_trainer.config.stage_file import Prepared, PrepareRecord, PublishedArtifact
 from pydantic import Field
 
-ConditionType = Literal["Complete", "Failed", "Suspended", "Stalled"]
+ConditionType = Literal["Complete", "Failed", "Suspended", "Stalled", "ProgressUnknown"]
 
 StageState = Literal[
     "Waiting",  # a stage it needs is not complete, or it is held back
@@ -174,7 +174,7 @@ class RunStatus(Model):
     message: str = ""
     """For the eye: what a person should know; empty while all goes well."""
     conditions: list[Condition] = Field(default_factory=list)
-    """Complete, Failed, Suspended, Stalled."""
+    """Complete, Failed, Suspended, Stalled; ProgressUnknown only while it holds."""
     stages: list[StageStatus] = Field(default_factory=list)
     """In the order of the spec."""
     started_at: str | None = None

@@ -67,6 +67,8 @@ class JobView:
     pods_wanted: int = 1
     pods: tuple[PodView, ...] = ()
     progress: Progress | None = None
+    progress_unknown: str = ""
+    """Why nothing newer is known, for a while already: which pod does not answer, and how."""
     prepare: PrepareRecord | None = None
     """Phase Prepare: the answer, once there is one."""
 

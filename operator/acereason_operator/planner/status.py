@@ -41,6 +41,8 @@ def run_status(
         "Suspended": _suspended(entries, run),
         "Stalled": _stalled(entries, scenes),
     }
+    if unknown := _progress_unknown(entries, scenes):
+        found["ProgressUnknown"] = True, "Unreachable", unknown
     old = {c.type: c for c in before.conditions}
     finished = found["Complete"][0] or found["Failed"][0]
     return RunStatus(
@@ -185,6 +187,18 @@ def _stalled(entries: list[StageStatus], scenes: Mapping[str, Scene]) -> Holds:
         if found:
             return True, *found
     return False, "NotStalled", ""
+
+
+def _progress_unknown(entries: list[StageStatus], scenes: Mapping[str, Scene]) -> str:
+    """Which stages go on without telling how far they are; empty where none does."""
+    told = [
+        f"stage {entry.name} goes on; its progress is not known ({job.progress_unknown})"
+        for entry in entries
+        if entry.state == "Running" and entry.attempt is not None
+        if (job := scenes[entry.name].job(entry.attempt.job)) and job.progress_unknown
+    ]
+    advice = ". try: let the operator reach that port; a NetworkPolicy may be in its way"
+    return "; ".join(told) + advice if told else ""
 
 
 def _condition(

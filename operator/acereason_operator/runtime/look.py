@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ from acereason_operator.planner.observed import JobView, Observed
 from acereason_operator.planner.times import earliest, parse_time
 from acereason_operator.runtime import doubts
 from acereason_operator.runtime.nodes import Nodes
-from acereason_operator.runtime.rank_zero import address as rank_zero_address
+from acereason_operator.runtime.rank_zero import RankZero, rank_zero
 from acereason_operator.runtime.seen import Seen, controller_of, name_of, uid_of
 
 Value = TypeVar("Value")
@@ -35,8 +35,8 @@ class Sight:
     observed: Observed
     again_at: datetime | None
     """When to look again even if nothing is seen to change."""
-    rank_zero: dict[str, tuple[str, str]]
-    """By name of a Job in its train phase: its uid, and the address of its running rank 0."""
+    ranks_zero: dict[str, RankZero]
+    """By name of a Job in its train phase."""
 
 
 @dataclass
@@ -47,6 +47,8 @@ class Look:
     seen: Seen
     progress: Callable[[str], Progress | None]
     """What rank 0 of a Job, by its uid, last said."""
+    progress_unknown: Callable[[str], str]
+    """Why rank 0 of a Job, by its uid, says nothing; empty where it does."""
     nodes: Nodes = field(init=False)
     _pods_read: "OrderedDict[str, str]" = field(default_factory=OrderedDict)
     """By uid: the version of a Job at which its pods were read live."""
@@ -65,7 +67,7 @@ class Look:
         claimed = {stage.attempt.job for stage in status.stages if stage.attempt is not None}
         views: list[JobView] = []
         again: list[datetime | None] = []
-        rank_zero: dict[str, tuple[str, str]] = {}
+        ranks_zero: dict[str, RankZero] = {}
         for job in self.seen.jobs(run):
             open_ = job["metadata"]["name"] in claimed or not _finished(job)
             pods = self.seen.pods(name_of(run), job) if open_ else []
@@ -74,12 +76,12 @@ class Look:
                 pods = self.seen.pods(name_of(run), job)
                 view = await self._view(job, pods, now)
             views.append(view)
-            if view.phase == "Train" and (address := rank_zero_address(pods)):
-                rank_zero[view.name] = uid_of(job), address
+            if view.phase == "Train" and (found := rank_zero(uid_of(job), pods)):
+                ranks_zero[view.name] = found
             again.append(doubts.next_look(pods, now))
             if open_ and _waits_for_pods(view):
                 again.append(now + UNEXPLAINED)
-        return Sight(Observed(tuple(views)), earliest(*again), rank_zero)
+        return Sight(Observed(tuple(views)), earliest(*again), ranks_zero)
 
     async def finds(self, run: Object, job: str) -> bool:
         """Whether the server itself has a Job of this run by that name; if so it is seen now."""
@@ -93,7 +95,9 @@ class Look:
 
     async def _view(self, job: Object, pods: list[Object], now: datetime) -> JobView:
         ready = await self.nodes.ready(doubts.nodes(pods, now))
-        view = job_view(job, pods, lambda node: ready.get(node, True), self.progress(uid_of(job)))
+        uid = uid_of(job)
+        view = job_view(job, pods, lambda node: ready.get(node, True), self.progress(uid))
+        view = replace(view, progress_unknown=self.progress_unknown(uid))
         created = parse_time(job["metadata"]["creationTimestamp"])
         if not _waits_for_pods(view) or now < created + UNEXPLAINED:
             return view

@@ -80,7 +80,7 @@ class Operator:
         self.reconciler = Reconciler(
             cluster=guarded,
             seen=self.seen,
-            look=Look(guarded, self.seen, self.progress.last),
+            look=Look(guarded, self.seen, self.progress.last, self.progress.unknown),
             progress=self.progress,
             options=rendering(settings),
             context=context(settings),

@@ -3,7 +3,8 @@
 Nothing in the cluster needs credentials for the operator, and a pod can speak for itself only: the
 address is that of a Pod whose owner is the Job, as the API server has it. What answers there is
 the user's code, so it is asked little: seldom, few at a time, a small answer, no redirects, short
-timeouts. A rank that does not answer is no error; the last known step stands.
+timeouts. A rank that does not answer is no error: the last known step stands, and after some such
+reads in a row the run's status says so.
 """
 
 import asyncio
@@ -14,7 +15,6 @@ from dataclasses import dataclass, field
 
 import aiohttp
 from acereason_trainer.config.stage_file import Progress
-from pydantic import ValidationError
 
 from acereason_operator.runtime.metrics import Metrics
 from acereason_operator.runtime.seen import RunKey
@@ -27,6 +27,11 @@ TIMEOUT = aiohttp.ClientTimeout(total=5.0, connect=2.0)
 AT_ONCE = 32
 """Reads under way: more runs than that wait for their turn."""
 
+FAILURES = 3
+"""Reads in a row that failed before progress counts as unknown: one of them says little."""
+LOADING = 600.0
+"""Seconds for which a rank that never answered yet may be loading its model: it serves after."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -34,6 +39,8 @@ class Source:
 
     job: str
     """uid."""
+    pod: str
+    """Name of its pod."""
     address: str
     """IP address of its pod."""
     port: int
@@ -48,6 +55,7 @@ class ProgressReader:
     changed: Callable[[RunKey], None]
     metrics: Metrics
     _last: dict[str, Progress] = field(default_factory=dict)
+    _unknown: dict[str, str] = field(default_factory=dict)
     _tasks: dict[Source, "asyncio.Task[None]"] = field(default_factory=dict)
     _of_run: dict[RunKey, frozenset[Source]] = field(default_factory=dict)
     _session: aiohttp.ClientSession | None = None
@@ -57,6 +65,11 @@ class ProgressReader:
         """What rank 0 of a Job, by its uid, last said."""
         return self._last.get(job)
 
+    def unknown(self, job: str) -> str:
+        """Which pod of a Job, by its uid, cannot be asked for its progress, and why; empty where it
+        answers, or may not serve yet."""
+        return self._unknown.get(job, "")
+
     def follow(self, run: RunKey, sources: frozenset[Source]) -> None:
         """From now on read these Jobs of a run, and no other ones of it."""
         before = self._of_run.pop(run, frozenset())
@@ -64,6 +77,7 @@ class ProgressReader:
             self._of_run[run] = sources
         for source in before - sources:
             self._tasks.pop(source).cancel()
+            self._unknown.pop(source.job, None)
             if source.job not in {s.job for s in sources}:
                 self._last.pop(source.job, None)
         for source in sources - before:
@@ -79,28 +93,49 @@ class ProgressReader:
 
     async def _read_for_ever(self, run: RunKey, source: Source) -> None:
         pause = random.uniform(0.0, min(self.every, 5.0))
+        loop = asyncio.get_running_loop()
+        began, failures = loop.time(), 0
         while True:
             await asyncio.sleep(pause)
             async with self._turn:
-                await self._read(run, source)
+                trouble = await self._read(run, source)
+            failures = failures + 1 if trouble else 0
+            serves = source.job in self._last or loop.time() >= began + LOADING
+            if failures >= FAILURES and serves:
+                self._note(run, source, trouble)
+            elif not trouble:
+                self._note(run, source, "")
             pause = self.every * random.uniform(0.8, 1.2)
 
-    async def _read(self, run: RunKey, source: Source) -> None:
+    def _note(self, run: RunKey, source: Source, trouble: str) -> None:
+        """Have the run looked at when its progress becomes unknown, or known again."""
+        if bool(trouble) == (source.job in self._unknown):
+            return
+        if trouble:
+            where = f"pod {source.pod} at {source.address}:{source.port}"
+            self._unknown[source.job] = f"{where}: {trouble}"
+        else:
+            del self._unknown[source.job]
+        self.changed(run)
+
+    async def _read(self, run: RunKey, source: Source) -> str:
+        """Returns what went wrong; empty where nothing did."""
         try:
             said = Progress.parse_json(await self._ask(source))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self.metrics.progress_reads.labels("unreachable").inc()
             _log.debug("progress of %s/%s cannot be reached: %r", *run, error)
-            return
-        except (ValidationError, _TooLarge) as error:
+            return str(error) or "no answer in time"
+        except Exception as error:  # noqa: BLE001 whatever a pod says, the reading goes on
             self.metrics.progress_reads.labels("unreadable").inc()
             _log.debug("progress of %s/%s cannot be read: %s", *run, error)
-            return
+            return "what answers there does not tell of a stage's progress"
         self.metrics.progress_reads.labels("read").inc()
         before = self._last.get(source.job)
         self._last[source.job] = said
         if before is None or before.step != said.step or before.total != said.total:
             self.changed(run)
+        return ""
 
     async def _ask(self, source: Source) -> bytes:
         if self._session is None:

@@ -123,7 +123,7 @@ class Reconciler:
         """Returns Jobs that the server refuses, to be planned with, and when to look again."""
         before = status_of(run)
         decided, sight = await self._decide(run, wanted, before, refusals)
-        at = rank_zero.sources(wanted, decided.status, sight.rank_zero, self.options)
+        at = rank_zero.sources(wanted, decided.status, sight.ranks_zero, self.options)
         self.progress.follow(name_of(run), at)
         put_off = None
         if tells_progress_alone(before, decided.status) and not self.may_write_more():
