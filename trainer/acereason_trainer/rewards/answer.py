@@ -7,7 +7,7 @@ what only one side may carry: the name of `x = 5`, a unit, a choice letter, a wr
 import re
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import accumulate
+from itertools import accumulate, cycle, product
 from typing import Literal
 
 from acereason_trainer.rewards.latex import MAX_DEPTH, Node, TooLarge, Unreadable, parse
@@ -30,7 +30,12 @@ Kind = Literal[
 ]
 
 MAX_PARTS = 64
+_TWO = 2
 _LONGEST_PRODUCT = 4
+_MOST_SIGNS = 4
+"""Of plus or minus in one expression: sixteen values."""
+_CONNECTORS = (r"\or", r"\and", ",")
+"""Of a list; of several in one, the first of these says what the list is."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +53,20 @@ class Answer:
     rounded: bool = False
     """`within` is from its decimals, not stated: it may as well be exact."""
     unit: str = ""
+    may_be_letters: bool = False
+    """The unit is a letter that may as well be an unknown: `10 m`."""
+    formula: Node | None = None
+    """The text with the unit read as unknowns, where a formula may be written like that."""
     name: str = ""
-    """`x` of `x = 5`."""
+    """`x` of `x = 5`; an index is written without braces."""
     label: str = ""
     """`B` of `(B) 42`."""
     signs: tuple[str, ...] = ()
-    """Brackets of an interval, signs of a relation, connectors of a list, columns of a matrix."""
+    """Brackets of an interval, signs of a relation, connector of a list, columns of a matrix."""
 
 
-_CHOICE = re.compile(r"\(?([A-J])\)?")
+_CHOICE = re.compile(r"\(?([A-J])\)?|\(\s*\\text\s*\{\s*([A-J])\s*\}\s*\)")
+_UNKNOWNS_APART = re.compile(r"[a-z](?: [a-z])+")
 _LABELLED = re.compile(
     r"(?:\\text\s*\{\s*\(?([A-J])\)[ .:]*\}|\(([A-J])\)|\\text\s*\{\s*([A-J])[.:]\s*\}|([A-J])[.)])"
     r"\s*(?![-+*/^=<>\s])(.+)",
@@ -66,16 +76,23 @@ _BUILDER = re.compile(
     r"\\\{\s*([A-Za-z])\s*(?:\\in\s*\\mathbb\{R\})?\s*(?:\\mid|:|\|)\s*(.+)\\\}", re.S
 )
 _MEMBER = re.compile(r"(?:[A-Za-z]\s*\\in(?![A-Za-z])\s*)+(.+)", re.S)
+_INDEX = r"_(?:\{(?:[^{}=]|\{[^{}=]*\}){1,40}\}|\\[A-Za-z]+(?:\s*\{[^{}=]*\})?|\w)"
 _NAME = re.compile(
-    r"(?:m?\s*\\(?:angle|triangle|Delta)\s*)?\|?(?:\\(?:overline|vec|hat|bar)\s*\{\s*[A-Za-z]+\s*\}|"
-    r"[A-Za-z](?:_(?:\{\s*\w+\s*\}|\w))?'*|[A-Za-z]{2,12}|\\[a-z]+(?:_(?:\{\s*\w+\s*\}|\w))?|"
-    r"\\text\s*\{[^{}]*\})\|?(?:\s*\([^()=]{1,24}\))?"
+    r"(?:m?\s*\\(?:angle|triangle|Delta)\s*)?"
+    r"(?:\\(?:sin|cos|tan|cot)\s*(?:\\angle\s*)?(?=[A-Z\\]))?"
+    r"\|?(?:\\(?:overline|vec|hat|bar)\s*\{\s*[A-Za-z]+\s*\}|"
+    rf"[A-Za-z](?:{_INDEX})?'*(?:\^\s*\{{\s*(?:-1|\(\w\))\s*\}})?|[A-Za-z]{{2,12}}|"
+    rf"\\[a-z]+(?:{_INDEX})?|\[[A-Z]{{3,8}}\]|\\text\s*\{{[^{{}}]*\}}(?:{_INDEX})?)\|?"
+    r"(?:\s*\([^()]{1,24}\))?"
 )
 _RATIO_OF_NAMES = re.compile(
     r"[A-Z]\w*(?:_\{\w+\})?(?:\s*:\s*[A-Z]\w*(?:_\{\w+\})?)+|\\frac\s*\{[A-Z]+\}\s*\{[A-Z]+\}"
 )
 _NAMED_TUPLE = re.compile(r"\(\s*[A-Za-z](?:_\w)?(?:\s*,\s*[A-Za-z](?:_\w)?)+\s*\)")
 _PLUS_OR_MINUS = re.compile(r"\\pm(?![A-Za-z])")
+_MINUS_OR_PLUS = re.compile(r"\\mp(?![A-Za-z])")
+_NAMED_INDEX = re.compile(_INDEX)
+_MARKS = re.compile(r"\\text|[\\{}]")
 _RELATION = re.compile(r"!=|<=|>=|<|>")
 _MATRIX = re.compile(
     r"(?P<scale>.*?)\\begin\s*\{(?P<env>[pbBvV]?matrix|smallmatrix|array)\}(?:\s*\{[lcr|]*\})?"
@@ -95,8 +112,10 @@ _SCIENTIFIC = re.compile(
     r"(?:\{\s*([-+]?\d{1,3})\s*\}|([-+]?\d{1,3}))"
 )
 _WHOLE_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_CONNECTED = re.compile(r"\\(?:or|and)(?![A-Za-z])")
-_WORDS = re.compile(r"[A-Za-z][A-Za-z' -]*")
+_CONNECTED = re.compile(r"\\(?:or|and)(?![A-Za-z])|[,=]")
+_WORDS = re.compile(r"[A-Za-z][A-Za-z' -]+")
+_PROSE = re.compile(r"[eiou]|^(?=.*a)(?=.*[^a-d])", re.I)
+"""A word has a vowel; of products with one, only those of the first four letters are read."""
 _PLAIN_MATH = {"pi", "sqrt", "sin", "cos", "tan", "log", "ln", "exp", "infinity"}
 _FOR_SYMPY = re.compile(r"\\[A-Za-z]")
 _EMPTY = {"no solution", "no solutions", "none", "empty set", "the empty set", "no real solutions"}
@@ -107,6 +126,7 @@ _SAME_WORDS = {
     "reals": "all real numbers",
 }
 
+_ALL_REALS = (r"\text{all real numbers}", "all real numbers", r"\text{all reals}", "all reals")
 _REALS = r"(-\infty,\infty)"
 _WRITTEN_FROM = 2
 """References with this many decimals may be rounded values; 0.5 is taken to be exactly 1/2."""
@@ -151,7 +171,7 @@ def _reals(text: str) -> Answer | None:  # noqa: PLR0911 - one for each form
         return read(builder[2].strip())
     if member := _MEMBER.fullmatch(text):
         return read(member[1].strip())
-    if text in (r"\mathbb{R}", r"\text{all real numbers}", "all real numbers"):
+    if text == r"\mathbb{R}" or text.casefold() in _ALL_REALS:
         return read(_REALS)
     if text in (r"\emptyset", r"\{\}", r"\{ \}"):
         return Answer("text", "empty set")
@@ -167,11 +187,14 @@ def _reals(text: str) -> Answer | None:  # noqa: PLR0911 - one for each form
 def _bracketed(text: str) -> Answer | None:
     text = _TRANSPOSED.sub("", text) if text.startswith("(") else text
     if text.startswith(r"\{") and text.endswith(r"\}") and _closes_at_end(text[1:]):
-        return Answer("set", squeezed(text), _parts(text[2:-2]))
+        return Answer("set", squeezed(text), _read_all(_members(text[2:-2], _CONNECTORS)))
     if text[:1] in ("(", "[") and text[-1:] in (")", "]") and _closes_at_end(text):
-        parts = _parts(text[1:-1])
-        if len(parts) < 2:
+        members = _members(text[1:-1], (",",))
+        if len(members) < 2:
             return None
+        if text[0] == "(" and (written := _with_both_signs(text)):
+            return Answer("list", squeezed(text), tuple(map(read, written)), signs=(r"\pm",))
+        parts = tuple(map(read, members[: MAX_PARTS + 1]))
         brackets = text[0] + text[-1]
         if brackets == "()" or len(parts) > 2:
             return Answer("tuple", squeezed(text), parts)
@@ -190,16 +213,53 @@ def _exact_side(text: str) -> str:
 
 
 def _several(text: str) -> Answer | None:
-    """A list without brackets: `1, 2`, `1 or 2`, `3 \\pm 1`."""
-    for connector in (r"\or", r"\and", ","):
-        pieces = split(_without_thousands(text) if connector == "," else text, connector)
+    r"""A list without brackets: `1, 2 and 3`, `1 or 2`, `3 \pm 1`."""
+    # Of ranges, `or` and `and` say different things: x < 1 or x > 2 and x < 3.
+    apart = [_CONNECTORS] if _RELATION.search(text) is None else [(c,) for c in _CONNECTORS]
+    for separators in apart:
+        separated = _without_thousands(text) if "," in separators else text
+        pieces = _pieces(separated, separators)
         if len(pieces) > 1:
-            parts = tuple(map(read, pieces[: MAX_PARTS + 1]))
-            return Answer("list", squeezed(text), parts, signs=(connector,))
-    if _PLUS_OR_MINUS.search(text) and not _tolerance(text):
-        both = (_PLUS_OR_MINUS.sub(sign, text) for sign in "+-")
-        return Answer("list", squeezed(text), tuple(read(t.strip().lstrip("+")) for t in both))
+            used = next(c for c in _CONNECTORS if len(split(separated, c)) > 1)
+            return Answer("list", squeezed(text), _read_all(pieces), signs=(used,))
+    if not _tolerance(text) and (written := _with_both_signs(text)):
+        parts = tuple(read(t.strip().lstrip("+")) for t in written)
+        return Answer("list", squeezed(text), parts, signs=(r"\pm",))
     return None
+
+
+def _pieces(text: str, separators: tuple[str, ...]) -> list[str]:
+    pieces = [text]
+    for separator in separators:
+        pieces = [p for piece in pieces for p in split(piece, separator)]
+    return [p for p in pieces if p] if len(separators) > 1 else pieces
+
+
+def _read_all(pieces: list[str]) -> tuple[Answer, ...]:
+    r"""Members; `\pm 1` among them is two."""
+    read_in_order = map(read, pieces[: MAX_PARTS + 1])
+    return tuple(
+        member
+        for part in read_in_order
+        for member in (part.parts if part.signs == (r"\pm",) else (part,))
+    )
+
+
+def _with_both_signs(text: str) -> list[str]:
+    r"""A text with each \pm as plus and as minus; all at once where \mp says that they go together.
+    Empty where there is none, or too many."""
+    together = r"\mp" in text
+    signs = 1 if together else len(_PLUS_OR_MINUS.findall(text))
+    if not 1 <= signs <= _MOST_SIGNS or not _PLUS_OR_MINUS.search(text):
+        return []
+    return [_with_signs(text, chosen) for chosen in product("+-", repeat=signs)]
+
+
+def _with_signs(text: str, chosen: tuple[str, ...]) -> str:
+    """The text with these signs, in turn."""
+    signs = cycle(chosen)
+    text = _PLUS_OR_MINUS.sub(lambda _: next(signs), text)
+    return _MINUS_OR_PLUS.sub("-" if chosen[0] == "+" else "+", text)
 
 
 def _matrix(text: str) -> Answer | None:
@@ -223,10 +283,10 @@ def _scaled(cell: str, scale: str) -> str:
 
 def _with_sign(text: str) -> Answer | None:
     """Relations, equations, and the name in front of a value."""
-    if _RELATION.search(text):
-        signs = tuple(_RELATION.findall(text))
-        parts = tuple(read(p.strip()) for p in _RELATION.split(text)[: MAX_PARTS + 1])
-        return Answer("relation", squeezed(text), parts, signs=signs)
+    if signs := _signs(text):
+        pieces = _between(text, signs)
+        parts = tuple(read(p) for p in pieces[: MAX_PARTS + 1])
+        return Answer("relation", squeezed(text), parts, signs=tuple(sign[0] for sign in signs))
     sides = [side.strip() for side in split(text, "=")]
     if len(sides) == 1:
         return None
@@ -235,9 +295,26 @@ def _with_sign(text: str) -> Answer | None:
     else:
         name = ""
     if len(sides) == 1:
-        return replace(read(sides[0]), name=squeezed(name))
+        return replace(read(sides[0]), name=_name(name))
     parts = tuple(read(side) for side in sides[: MAX_PARTS + 1])
-    return Answer("equation", squeezed(text), parts, name=squeezed(name))
+    return Answer("equation", squeezed(text), parts, name=_name(name))
+
+
+def _signs(text: str) -> list[re.Match[str]]:
+    """Of relations that stand outside of all brackets: P(X >= 2) = 1/4 is an equation."""
+    found = list(_RELATION.finditer(text))
+    depths = _depths(text, "([{", ")]}") if found else []
+    return [sign for sign in found if depths[sign.start()] == 0]
+
+
+def _between(text: str, signs: list[re.Match[str]]) -> list[str]:
+    starts, ends = [0, *(s.end() for s in signs)], [*(s.start() for s in signs), len(text)]
+    return [text[start:end].strip() for start, end in zip(starts, ends, strict=True)]
+
+
+def _name(text: str) -> str:
+    r"""One spelling: x_{1} is x_1, S_{\text{max}} is S_max."""
+    return _NAMED_INDEX.sub(lambda m: "_" + _MARKS.sub("", m[0][1:]), squeezed(text))
 
 
 def _single(text: str) -> Answer:
@@ -253,38 +330,54 @@ def _single(text: str) -> Answer:
 
 
 def _text_of(text: str) -> str | None:
+    """The words that a text is, None where it is mathematics."""
     if whole := _WHOLE_TEXT.fullmatch(text):
         text = whole[1].strip()
-        if any(c.isdigit() for c in text):
+        if any(c.isdigit() for c in text) or _UNKNOWNS_APART.fullmatch(text):
             return None
-        if not text:
-            return ""
-    elif text.lower() in _PLAIN_MATH or (len(text) == 2 and text.lower() != "no"):
+    elif _is_mathematics(text):
         return None
     if choice := _CHOICE.fullmatch(text):
-        return choice[1].casefold()
-    if not whole and (len(text) < 2 or not _WORDS.fullmatch(text)):
+        return (choice[1] or choice[2]).casefold()
+    if not whole and not _WORDS.fullmatch(text):
         return None
     words = re.sub(r"[^\w]+", " ", text.casefold()).strip()
     return "empty set" if words in _EMPTY else _SAME_WORDS.get(words, words)
 
 
+def _is_mathematics(text: str) -> bool:
+    """Whether letters without \\text are a function or unknowns: pi, ab, x y, but not NE or no."""
+    if text.lower() in _PLAIN_MATH or _UNKNOWNS_APART.fullmatch(text):
+        return True
+    return len(text) == _TWO and text.lower() != "no" and not text.isupper()
+
+
 def _product(text: str) -> Node | None:
-    """A short word may be a product of variables: abc is bca."""
+    """A short word may be a product of unknowns (abc), but for one of prose (cat)."""
     short = len(text) <= _LONGEST_PRODUCT and text.isalpha() and text.isascii()
-    return _tree(text) if short else None
+    return _tree(text) if short and (text.isupper() or not _PROSE.search(text)) else None
 
 
 def _value(text: str) -> Answer:
-    whole = _WHOLE_TEXT.fullmatch(text)
-    plain = _without_thousands(whole[1].strip() if whole else text)
-    amount, unit, multiplier = split_unit(plain)
-    if _SPACED_THOUSANDS.fullmatch(amount):
-        amount = squeezed(amount)
-    tree, within = _number(amount)
+    amount = split_unit(_without_thousands(text))
+    value, multiplier = amount.value, amount.multiplier
+    if whole := _WHOLE_TEXT.fullmatch(value):
+        value = _without_thousands(whole[1].strip())
+    if _SPACED_THOUSANDS.fullmatch(value):
+        value = squeezed(value)
+    tree, within = _number(value)
     if tree is not None and multiplier != 1:
         tree, within = ("multiply", tree, ("number", multiplier)), within and within * multiplier
-    return Answer("one", squeezed(text), (), tree, within, within is not None, unit)
+    return Answer(
+        kind="one",
+        text=squeezed(text),
+        tree=tree,
+        within=within,
+        rounded=within is not None,
+        unit=amount.unit,
+        may_be_letters=amount.may_be_letters,
+        formula=_tree(text) if amount.may_be_product else None,
+    )
 
 
 def _number(text: str) -> tuple[Node | None, Fraction | None]:
@@ -371,7 +464,7 @@ def _stated_step(stated: re.Match[str]) -> Fraction:
 
 def _last_place(value: str) -> Fraction:
     """Value of the last written digit of a plain number; 0 for anything else."""
-    plain = _without_thousands(split_unit(value)[0])
+    plain = _without_thousands(split_unit(value).value)
     if decimal := _DECIMAL.fullmatch(plain):
         return Fraction(1, 10 ** len(decimal[1]))
     return Fraction(1) if _INTEGER.fullmatch(plain) else Fraction(0)
@@ -380,10 +473,8 @@ def _last_place(value: str) -> Fraction:
 # --- splitting -----------------------------------------------------------------------------------
 
 
-def _parts(text: str) -> tuple[Answer, ...]:
-    if not text.strip():
-        return ()
-    return tuple(read(part) for part in split(text, ",")[: MAX_PARTS + 1])
+def _members(text: str, separators: tuple[str, ...]) -> list[str]:
+    return _pieces(text, separators) if text.strip() else []
 
 
 def _without_thousands(text: str) -> str:
@@ -404,6 +495,8 @@ def _separating_depths(text: str) -> list[int]:
 
 def split(text: str, separator: str) -> list[str]:
     """Pieces between separators that stand outside of all brackets."""
+    if separator not in text:
+        return [text.strip()]
     pieces, depth, start, position = [], 0, 0, 0
     command = separator.startswith("\\")
     while position < len(text):

@@ -3,7 +3,7 @@ r"""Reads the mathematics that stands in a box: a small subset of LaTeX and of p
     expression := term (("+" | "-") term)*
     term       := factor (("*" | "/" | nothing) factor)*
     factor     := "-" factor | power "!"?
-    power      := atom ("^" exponent)?
+    power      := atom ("^" exponent)? "°"?
     atom       := number | symbol | \frac{}{} | \sqrt[]{} | function atom | ( ) | | |
 
 The result is a tree of tuples. Nothing is evaluated here, and nothing of the text is ever executed;
@@ -12,6 +12,7 @@ length, digits and nesting are bounded before anything else looks at it, since o
 """
 
 import re
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -90,10 +91,19 @@ GREEK = {
     "Omega",
     "ell",
 }
+LEAVES = {"number", "symbol", "constant", "latex"}
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+(?:\.\d*)?|\.\d+)|\\(?P<command>[A-Za-z]+|[|{}])|(?P<word>[A-Za-z]+|[π∞√])"
-    r"|(?P<mark>\*\*|[-+*/^_!()\[\]{}|,=<>']))"
+    r"|(?P<mark>\*\*|[-+*/^_!°()\[\]{}|,=<>']))"
 )
+
+
+def nodes(tree: Node) -> Iterator[Node]:
+    """The tree and all below it; no unknowns of what only the larger parser reads."""
+    yield tree
+    if tree[0] not in LEAVES:
+        for child in tree[1:]:
+            yield from nodes(child)
 
 
 class Unreadable(ValueError):
@@ -232,6 +242,8 @@ class _Parser:
             base = ("power", base, self._exponent(depth))
             while self._take_if("!"):
                 base = ("factorial", base)
+        while self._take_if("°"):
+            base = ("multiply", base, _DEGREE)
         return base
 
     def _exponent(self, depth: int) -> Node:
@@ -347,7 +359,9 @@ class _Parser:
 
     def _arguments_of(self, name: str, depth: int) -> list[Node]:
         if self._peek() == ("mark", "("):
-            arguments = self._arguments(depth)
+            arguments = self._arguments(depth, ("mark", ")"))
+        elif self._peek() == ("command", "{"):
+            arguments = self._arguments(depth, ("command", "}"))
         elif self._peek() == ("mark", "{"):
             arguments = [self._group(depth)]
         else:
@@ -369,12 +383,14 @@ class _Parser:
             return value.lower() not in FUNCTIONS or len(value) == 1
         return kind == "command" and (value in GREEK or value in _CONSTANTS or value == "sqrt")
 
-    def _arguments(self, depth: int) -> list[Node]:
-        self._expect("(")
+    def _arguments(self, depth: int, closing: tuple[str, str]) -> list[Node]:
+        r"""Between brackets, or the braces of \max\{a, b\}."""
+        self._take()
         arguments = [self.expression(depth + 1)]
         while self._take_if(","):
             arguments.append(self.expression(depth + 1))
-        self._expect(")")
+        if self._take() != closing:
+            raise Unreadable("brackets of arguments that are not closed")
         return arguments
 
     def _subscript(self) -> str:
@@ -399,10 +415,13 @@ _OVER = {"over": "divide", "choose": "binomial"}
 _FRACTIONS = {"frac", "dfrac", "tfrac", "cfrac"}
 _BINOMIALS = {"binom", "dbinom", "tbinom"}
 _ROUNDED = {"lfloor": ("rfloor", "floor"), "lceil": ("rceil", "ceil")}
+_DEGREE: Node = ("divide", ("constant", "pi"), ("number", Fraction(180)))
 _MINUS_ONE = ("negate", ("number", Fraction(1)))
 _ATOM_COMMANDS = (
     _FRACTIONS | _BINOMIALS | set(_ROUNDED) | {"sqrt"} | set(_CONSTANTS) | FUNCTIONS | GREEK
 )
+COMMANDS = _ATOM_COMMANDS | {name for _, name in _TIMES} | set(_OVER) | {"div", "rfloor", "rceil"}
+"""What is read here; but for the commands of tasks, nothing that a solver would be asked for."""
 
 
 def _is_proper(fraction: Node) -> bool:

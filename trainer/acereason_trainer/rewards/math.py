@@ -17,7 +17,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from acereason_trainer.rewards.answer import MAX_PARTS, Answer, as_several, read
-from acereason_trainer.rewards.latex import Node, TooLarge, Unreadable
+from acereason_trainer.rewards.latex import COMMANDS, Node, TooLarge, Unreadable, nodes
 from acereason_trainer.rewards.normal_form import MAX_CHARACTERS, normal_form, squeezed
 from acereason_trainer.rewards.rational import infinite, rational
 from acereason_trainer.rewards.region import Piece, Region, is_empty, merged, region, variable
@@ -25,16 +25,17 @@ from acereason_trainer.rewards.region import Piece, Region, is_empty, merged, re
 Same = Callable[[Node, Node, Fraction | None], bool]
 """(answer, reference, how far the answer may be from a rounded reference): are they equal?"""
 
-_UNEVALUATED = re.compile(
-    r"\\(?P<command>int|intop|smallint|iint|iiint|oint|sum|prod|coprod|lim|limsup|liminf|bmod|mod|"
-    r"gcd|min|max|sup|inf|det|lfloor|lceil)(?![A-Za-z])"
-    r"|(?<![A-Za-z\\])(?P<name>gcd|lcm|min|max|floor|ceil|mod)(?=\s*(?:_|\(|\{|\\\{))"
-    r"|\\frac\s*(?:\{\s*d\s*\}|d|\{\s*d\s*\^|\{\s*\\partial)(?=.*?\}?\s*(?P<by>d|\\partial)\s*[a-z])"
-)
+_TASKS = {"floor", "ceil", "min", "max", "gcd", "lcm"}
 """A task in the place of its answer: letting a solver work it out would reward restating it.
 
-Sums, products, powers and factorials of plain numbers are not among them: they are how answers to
-problems of counting are written, and no pattern tells those from a task."""
+So is any command that only the larger parser knows (an integral, a sum, a limit), unless the
+reference has it too. Sums, products, powers and factorials of plain numbers are not among them:
+they are how answers to problems of counting are written, and no rule tells those from a task."""
+_DERIVATIVE = re.compile(
+    r"\\frac\s*(?:\{\s*d\s*\}|d|\{\s*d\s*\^|\{\s*\\partial)(?=.*?\}?\s*(?:d|\\partial)\s*[a-z])"
+)
+_COMMAND = re.compile(r"\\([A-Za-z]+)")
+_NO_TASKS = COMMANDS | {"to", "rightarrow", "ldots", "cdots", "dots", "quad", "mathbb", "text"}
 _TOO_LARGE = "too large"
 
 
@@ -49,16 +50,49 @@ def is_same_answer(answer: str, reference: str, same: Same) -> bool:
     got, want = normal_form(answer), normal_form(reference)
     if squeezed(got) == squeezed(want):
         return bool(got)
-    if _tasks(got) - _tasks(want):
+    if _DERIVATIVE.search(got) and not _DERIVATIVE.search(want):
         return False
     try:
-        return _same(read(got), read(want), same)
+        return _asked(read(got), read(want), same)
     except Unreadable:
         return False
 
 
-def _tasks(text: str) -> set[str]:
-    return {m["command"] or m["name"] or m["by"] for m in _UNEVALUATED.finditer(text)}
+def _asked(answer: Answer, reference: Answer, same: Same) -> bool:
+    """Whether they are the same, and the answer is the result of what the reference asks for."""
+    asserted = answer
+    if answer.kind == "equation" and not reference.name and _is_known(reference):
+        asserted = _last_side(answer)
+    if _tasks(asserted) - _tasks(reference):
+        return False
+    return _same(answer, reference, same)
+
+
+def _tasks(answer: Answer) -> set[str]:
+    found = set().union(*map(_tasks, answer.parts))
+    for tree in (answer.tree, answer.formula):
+        for node in nodes(tree) if tree else ():
+            if node[0] == "latex":
+                found |= set(_COMMAND.findall(node[1])) - _NO_TASKS
+            elif node[0] in _TASKS:
+                found.add(node[0])
+    return found
+
+
+def _is_known(answer: Answer) -> bool:
+    """Whether it is a value, or several, without unknowns."""
+    if answer.kind in ("text", "equation", "relation"):
+        return False
+    if answer.kind == "one":
+        return answer.tree is not None and not _has_unknowns(answer)
+    return all(map(_is_known, answer.parts))
+
+
+def _has_unknowns(side: Answer) -> bool:
+    """Whether one side of an equation is, or may be, more than numbers."""
+    if side.kind != "one" or side.tree is None:
+        return True
+    return any(node[0] in ("symbol", "latex") for node in nodes(side.tree))
 
 
 def exactly_same(answer: Node, reference: Node, within: Fraction | None) -> bool:
@@ -130,10 +164,18 @@ def _in_one_form(answer: Answer, reference: Answer) -> tuple[Answer, Answer]:  #
             return answer, replace(reference.parts[-1], name=reference.name)
         case _, "equation" if answer.name:
             return _as_equation(answer), reference
-        case "one", "list" | "set" | "tuple":
-            return as_several(answer) or answer, reference
-        case "list" | "set", "one":
-            return answer, as_several(reference) or reference
+        case "one", "list" | "set" | "tuple" if (several := as_several(answer)) is not None:
+            return several, reference
+        case "list" | "set", "one" if (several := as_several(reference)) is not None:
+            return answer, several
+        case "list" | "set", kind if kind not in ("list", "set") and (
+            member := _only_member(answer)
+        ):
+            return replace(member, name=answer.name or member.name), reference
+        case kind, "list" | "set" if kind not in ("list", "set") and (
+            member := _only_member(reference)
+        ):
+            return answer, replace(member, name=reference.name or member.name)
         case "list", "set":
             return replace(answer, kind="set"), reference
         case "set", "list":
@@ -145,7 +187,7 @@ def _in_one_form(answer: Answer, reference: Answer) -> tuple[Answer, Answer]:  #
         case "tuple", "list" if reference.signs != (r"\or",):
             return answer, replace(reference, kind="tuple", signs=())
         case "list", "list":
-            return _pairs_by_name(answer, reference), _pairs_by_name(reference, answer)
+            return _groups_by_name(answer, reference)
         case "tuple", "matrix" if _is_vector(reference):
             return answer, replace(reference, kind="tuple", signs=())
         case "matrix", "tuple" if _is_vector(answer):
@@ -157,10 +199,6 @@ def _in_one_form(answer: Answer, reference: Answer) -> tuple[Answer, Answer]:  #
     return answer, reference
 
 
-def _is_symbol(answer: Answer) -> bool:
-    return answer.tree is not None and answer.tree[0] == "symbol"
-
-
 def _by_name(listed: Answer) -> Answer:
     """`y = 3, x = 5` for a pair: in the order of the names."""
     parts = listed.parts
@@ -169,18 +207,41 @@ def _by_name(listed: Answer) -> Answer:
     return replace(listed, kind="tuple", parts=parts, signs=())
 
 
-def _pairs_by_name(listed: Answer, other: Answer) -> Answer:
-    """`p = 5, q = 2, p = 7, q = 2` where the other side lists pairs: as pairs (5, 2), (7, 2)."""
+def _groups_by_name(answer: Answer, reference: Answer) -> tuple[Answer, Answer]:
+    """`p = 5, q = 2, p = 7, q = 2` as pairs (5, 2), (7, 2), where the other side lists pairs or
+    names too."""
+    got, want = _groups(answer), _groups(reference)
+    if got and want:
+        in_order = [[tuple(sorted(g, key=lambda part: part.name)) for g in s] for s in (got, want)]
+        return _as_tuples(answer, in_order[0]), _as_tuples(reference, in_order[1])
+    if got and _are_tuples(reference):
+        return _as_tuples(answer, got), reference
+    if want and _are_tuples(answer):
+        return answer, _as_tuples(reference, want)
+    return answer, reference
+
+
+def _groups(listed: Answer) -> list[tuple[Answer, ...]]:
+    """Members under each round of names; empty where the names do not come in rounds."""
     names = [part.name for part in listed.parts]
     size = len(dict.fromkeys(names))
-    if size in (1, len(names)) or names != names[:size] * (len(names) // size):
-        return listed
-    if "" in names or any(part.kind != "tuple" or part.name for part in other.parts):
-        return listed
-    pairs = (listed.parts[i : i + size] for i in range(0, len(names), size))
-    return replace(
-        listed, parts=tuple(Answer("tuple", ",".join(p.text for p in ps), ps) for ps in pairs)
-    )
+    if "" in names or size in (1, len(names)) or names != names[:size] * (len(names) // size):
+        return []
+    return [listed.parts[i : i + size] for i in range(0, len(names), size)]
+
+
+def _as_tuples(listed: Answer, groups: list[tuple[Answer, ...]]) -> Answer:
+    tuples = (Answer("tuple", ",".join(p.text for p in parts), parts) for parts in groups)
+    return replace(listed, parts=tuple(tuples))
+
+
+def _are_tuples(listed: Answer) -> bool:
+    return all(part.kind == "tuple" and not part.name for part in listed.parts)
+
+
+def _only_member(of: Answer) -> Answer | None:
+    """Of a set or list that has no other."""
+    return of.parts[0] if len({(part.text, part.name) for part in of.parts}) == 1 else None
 
 
 def _is_vector(matrix: Answer) -> bool:
@@ -198,42 +259,75 @@ def _as_equation(assigned: Answer) -> Answer:
 
 
 def _same_chain(chain: Answer, reference: Answer, same: Same) -> bool:
-    """`2 + 3 = 5` for a reference that is one value: every side must be it."""
+    """`2 + 3 = 5` for a reference that is one value: every side must be it, but for what is called
+    by it: m + n = 5, or 5 = x."""
     sides = chain.parts
-    if not chain.name and _is_symbol(sides[-1]) and not _is_symbol(reference):
-        sides = sides[:-1]  # 5 = x
+    if not chain.name and _is_known(reference):
+        if _has_unknowns(sides[0]):
+            sides = sides[1:]
+        elif _has_unknowns(sides[-1]):
+            sides = sides[:-1]
     return len(sides) <= MAX_PARTS and all(_same(side, reference, same) for side in sides)
 
 
+def _last_side(chain: Answer) -> Answer:
+    """The side that a chain of equations ends in, which is what it says."""
+    return chain.parts[0 if _has_unknowns(chain.parts[-1]) else -1]
+
+
 def _same_value(answer: Answer, reference: Answer, same: Same) -> bool:
-    if answer.unit and reference.unit and answer.unit != reference.unit:
-        return False
     if answer.tree is None or reference.tree is None:
         return False
-    exact = reference.rounded and _is_finite_fraction(answer.tree)
-    return same(answer.tree, reference.tree, None if exact else reference.within)
+    if _same_unit(answer, reference):
+        exact = reference.rounded and _is_finite_fraction(answer.tree)
+        if same(answer.tree, reference.tree, None if exact else reference.within):
+            return True
+    return _same_formula(answer, reference, same)
+
+
+def _same_unit(answer: Answer, reference: Answer) -> bool:
+    """A unit may be left out, unless it may as well be an unknown of the reference."""
+    if (answer.unit and reference.unit) or reference.may_be_letters:
+        return answer.unit == reference.unit
+    return True
+
+
+def _same_formula(answer: Answer, reference: Answer, same: Same) -> bool:
+    r"""Whether they are equal with the letters of a unit read as unknowns: `2 h` is `h \cdot 2`."""
+    if answer.unit == reference.unit or not (answer.formula or reference.formula):
+        return False
+    got, want = answer.formula or answer.tree, reference.formula or reference.tree
+    if got is None or want is None or not (_unknowns(got) == _unknowns(want) != set()):
+        return False
+    return same(got, want, None)
+
+
+def _unknowns(tree: Node) -> set[str]:
+    return {node[1] for node in nodes(tree) if node[0] == "symbol"}
 
 
 def _is_finite_fraction(tree: Node) -> bool:
     """Whether it is a fraction such as 63/250: nobody would have rounded that to 0.25 (0.252)."""
-    if "divide" not in _operations(tree) or not isinstance(value := _exact(tree), Fraction):
+    value = _exact(tree) if any(node[0] == "divide" for node in nodes(tree)) else None
+    if not isinstance(value, Fraction):
         return False
     bottom = value.denominator
     return bool(10 ** bottom.bit_length() % bottom == 0)
 
 
-def _operations(tree: Node) -> set[str]:
-    if tree[0] in ("number", "symbol", "constant", "latex"):
-        return set()
-    return {tree[0]}.union(*map(_operations, tree[1:]))
-
-
 def _same_words(answer: Answer, reference: Answer, same: Same) -> bool:
+    """Letters may be a product in another order, but not capitals: BADC is an order of things."""
     if answer.text == reference.text:
         return True
     if answer.tree is None or reference.tree is None or len(answer.text) != len(reference.text):
         return False
+    if _are_capitals(answer.tree) or _are_capitals(reference.tree):
+        return False
     return same(answer.tree, reference.tree, None)
+
+
+def _are_capitals(tree: Node) -> bool:
+    return all(name.isupper() for name in _unknowns(tree))
 
 
 def _in_order(answer: Answer, reference: Answer, same: Same) -> bool:
@@ -245,20 +339,31 @@ def _in_order(answer: Answer, reference: Answer, same: Same) -> bool:
 
 
 def _in_any_order(answer: Answer, reference: Answer, same: Same) -> bool:
-    left, right = _different(answer), _different(reference)
-    if len(left) != len(right) or len(left) > MAX_PARTS:
+    """As often as on the other side, but the longer side may say one thing twice."""
+    got, want = list(answer.parts), list(reference.parts)
+    if max(len(got), len(want)) > MAX_PARTS:
         return False
-    for wanted in right:
-        found = next((a for a in left if _same(a, wanted, same)), None)
+    if len(got) > len(want):
+        got = _different(got, same)
+    elif len(want) > len(got):
+        want = _different(want, same)
+    if len(got) != len(want):
+        return False
+    for wanted in want:
+        found = next((n for n, a in enumerate(got) if _same(a, wanted, same)), None)
         if found is None:
             return False
-        left.remove(found)
+        del got[found]
     return True
 
 
-def _different(several: Answer) -> list[Answer]:
-    """Its members; one that is written twice in the same way counts once."""
-    return list({(part.text, part.name): part for part in several.parts}.values())
+def _different(members: list[Answer], same: Same) -> list[Answer]:
+    kept: list[Answer] = []
+    for member in members:
+        exactly = replace(member, within=None)
+        if not any(_same(other, exactly, same) for other in kept):
+            kept.append(member)
+    return kept
 
 
 _TURNED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}

@@ -1,7 +1,8 @@
 r"""One spelling for the many ways to set the same answer: `\dfrac 12 \,` and `\frac{1}{2}`.
 
-Only decoration is removed here (spacing, sizes, dollar signs, degrees, percent signs, synonyms of a
-command); nothing that carries a value or that separates one answer from another.
+Only decoration is removed here (spacing, sizes, dollar signs, percent signs, degrees outside of
+sines and the like, synonyms of a command); nothing that carries a value or that separates one
+answer from another.
 """
 
 import re
@@ -35,7 +36,11 @@ _REPLACED: list[tuple[re.Pattern[str], str]] = [
             r"\\(?:hspace|phantom)\s*\{[^{}]*\}",
             " ",
         ),
-        (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|°|\\degrees?(?![A-Za-z])", ""),
+        (r"\^\s*(?:\{\s*\\circ\s*\}|\\circ(?![A-Za-z]))|\\degrees?(?![A-Za-z])", "°"),
+        (
+            rf"°\s*(?:\\(?:{_FONT}|text)\s*\{{\s*([CF])\s*\}}|([CF])(?![A-Za-z]))",
+            r"\\text{ deg\1\2}",
+        ),
         (r"\\?%|\\percent(?![A-Za-z])", ""),
         (r"\\?[$£€]", ""),
         (r"(?<!\\)\\[()\[\]]|(?<=\\\\)\[[^\[\]&]*\]", ""),
@@ -52,6 +57,8 @@ _REPLACED: list[tuple[re.Pattern[str], str]] = [
         (r"∅|\\varnothing(?![A-Za-z])", r"\\emptyset "),
         (r"\u211d", r"\\mathbb{R}"),
         (r"±|\+/-", r"\\pm "),
+        (r"∓", r"\\mp "),
+        (r"[Ω\u2126]", r"\\Omega "),
         (r"≈|\\approx(?![A-Za-z])|\\simeq(?![A-Za-z])", r"\\approx "),
         (r"²", "^2"),
         (r"³", "^3"),
@@ -76,9 +83,13 @@ _REPLACED: list[tuple[re.Pattern[str], str]] = [
         (r"\\land(?![A-Za-z])|\\wedge(?![A-Za-z])", r"\\text{ and }"),
         (rf"\\(?:{_FONT})\s*\{{\s*({_FUNCTION_NAMES}|[ei])\s*\}}", r" \1 "),
         (rf"\\(?:{_FONT}|rm|bf|it)\s*\{{", r"\\text{"),
+        (r"\\bar(?![A-Za-z])", r"\\overline"),
+        (r"\^\s*(?:\{\s*\\prime\s*\}|\\prime(?![A-Za-z]))", "'"),
         (r"\\mathbb\s*(?:\{\s*([A-Z])\s*\}|\s([A-Z]))", r"\\mathbb{\1\2}"),
     )
 ]
+_OF_ANGLES = re.compile(r"(?<![A-Za-z])(?:sin|cos|tan|cot|sec|csc)(?![a-z])", re.I)
+"""Where one of these stands, 40 and 40° are two angles; elsewhere the degrees are the unit."""
 _SYSTEM = re.compile(
     r"\\begin\s*\{(?P<of>cases|aligned|align\*?|alignedat|gathered|gather\*?|split)\}"
     r"(?P<rows>.*?)\\end\s*\{(?P=of)\}",
@@ -89,17 +100,23 @@ _DOUBLED = re.compile(r"\\\\(?=[A-Za-z(){}\[\]])")
 """Backslashes that were escaped twice on their way through JSON; rows of a matrix end in two."""
 _RECURRING = re.compile(r"(?<![\d.])(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{(\d{1,12})\}")
 _JOINED = re.compile(
-    r"\s*,?\s*(?:\\text\s*\{\s*(?P<text>or|and)\s*\}|(?<![A-Za-z\\])(?P<word>or|and)(?![A-Za-z]))\s*"
+    r"\s*,?\s*(?:\\text\s*\{\s*,?\s*(?P<text>or|and)\s*,?\s*\}|"
+    r"(?<![A-Za-z\\])(?P<word>or|and)(?![A-Za-z]))\s*"
 )
+_NUMERAL = re.compile(r"-?\d+(?:\.\d+)?", re.A)
 _SPACES = re.compile(r"\s+")
 
 
 def normal_form(text: str) -> str:
     """The same answer without decoration."""
+    if _NUMERAL.fullmatch(text):  # most answers
+        return text
     if r"\begin" not in text:
         text = _DOUBLED.sub(r"\\", text)
     for pattern, replacement in _REPLACED:
         text = pattern.sub(replacement, text)
+    if "°" in text and not _OF_ANGLES.search(text):
+        text = text.replace("°", "")
     text = _SYSTEM.sub(_as_list, text)
     text = _SPACES.sub(" ", text)
     text = text.replace(";", ",")

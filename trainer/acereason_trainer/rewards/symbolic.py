@@ -22,7 +22,7 @@ from typing import Any
 from mpmath import mp, mpc, mpf  # type: ignore[import-untyped]
 
 from acereason_trainer.rewards import sympy_latex
-from acereason_trainer.rewards.latex import Node, TooLarge
+from acereason_trainer.rewards.latex import LEAVES, Node, TooLarge, nodes
 from acereason_trainer.rewards.math import Undecided, exactly_same
 from acereason_trainer.rewards.rational import rational
 
@@ -53,6 +53,15 @@ class NoValue(Exception):
 
 def symbolically_same(answer: Node, reference: Node, within: Fraction | None) -> bool:
     """`math.Same` for any trees. Raises Unreadable for what is beyond the bounds."""
+    if any(node[0] == "log" for tree in (answer, reference) for node in nodes(tree)):
+        return any(
+            _same(_to_base(base, answer), _to_base(base, reference), within)
+            for base in ("ln", "lg")
+        )
+    return _same(answer, reference, within)
+
+
+def _same(answer: Node, reference: Node, within: Fraction | None) -> bool:
     if answer[0] == "proportional":
         return _proportional(answer[1], reference[1])
     try:
@@ -70,12 +79,20 @@ def symbolically_same(answer: Node, reference: Node, within: Fraction | None) ->
     return _same_values(answer, reference, within)
 
 
+def _to_base(logarithm: str, tree: Node) -> Node:
+    r"""The tree with each bare \log as this logarithm: one text means the same base throughout."""
+    if tree[0] in LEAVES:
+        return tree
+    kind = logarithm if tree[0] == "log" else tree[0]
+    return (kind, *(_to_base(logarithm, child) for child in tree[1:]))
+
+
 def _same_values(answer: Node, reference: Node, within: Fraction | None) -> bool:
     unknown = sorted(_symbols(answer) | _symbols(reference))
     if not unknown:
         return bool(_agree(answer, reference, {})) or _rounds(answer, reference, within)
     found = 0
-    for point in _points(unknown):
+    for point in _points(unknown, _of_whole(answer) or _of_whole(reference)):
         agreed = _agree(answer, reference, point)
         if agreed is False:
             return False
@@ -166,7 +183,7 @@ def _proportional(left: Node, right: Node) -> bool:
     unknown = sorted(_symbols(left) | _symbols(right))
     ratios = []
     with mp.workdps(_DIGITS):
-        for point in _points(unknown):
+        for point in _points(unknown, _of_whole(left) or _of_whole(right)):
             pair = _values(left, right, point)
             if pair is None:
                 continue
@@ -185,9 +202,21 @@ def _drawn(number: int, place: int) -> Fraction:
     return 1 / drawn if number % 2 else drawn  # x^{2024} - 1 is x^{2024} where x is large
 
 
-def _points(unknown: list[str]) -> Iterator[dict[str, Fraction]]:
+@cache
+def _drawn_whole(number: int, place: int) -> Fraction:
+    draw = random.Random(f"{number} {place}")
+    return Fraction(draw.randint(2, 20) * draw.choice((2, 3, 4, 6)))
+
+
+def _of_whole(tree: Node) -> bool:
+    return any(node[0] in ("gcd", "lcm") for node in nodes(tree))
+
+
+def _points(unknown: list[str], whole: bool) -> Iterator[dict[str, Fraction]]:
+    """Values of the unknowns; with `whole`, positive integers that often have a common divisor."""
+    drawn = _drawn_whole if whole else _drawn
     for number in range(_POINTS):
-        yield {name: _drawn(number, place) for place, name in enumerate(unknown)}
+        yield {name: drawn(number, place) for place, name in enumerate(unknown)}
 
 
 def _values(a: Node, b: Node, point: Mapping[str, Fraction]) -> tuple[Value, Value] | None:
@@ -326,7 +355,6 @@ _FUNCTIONS: dict[str, Callable[..., Value]] = {
     "binomial": _binomial,
     "exp": _exponential,
     "ln": mp.log,
-    "log": mp.log,
     "lg": mp.log10,
     "floor": _of_reals(mp.floor),
     "ceil": _of_reals(mp.ceil),

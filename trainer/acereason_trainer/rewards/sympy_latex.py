@@ -27,7 +27,14 @@ _TOO_LARGE = re.compile(
     r"|(?:\d{4,}|[)}!])\s*!"
     r"|binom[^a-z]*\d{4,}"
 )
-_TASKS = (sympy.Integral, sympy.Sum, sympy.Product, sympy.Limit, sympy.Derivative)
+_TASKS = (
+    sympy.Integral,
+    sympy.Sum,
+    sympy.Product,
+    sympy.Limit,
+    sympy.Derivative,
+    sympy.conjugate,  # of real numbers, at which values are compared, nothing is seen of it
+)
 _REFUSED = (
     Exception  # its grammar's own errors, and whatever sympy's constructors raise on odd input
 )
