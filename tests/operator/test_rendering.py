@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from acereason_operator.api.load import load_run
 from acereason_operator.cluster import labels
 from acereason_operator.cluster.job import job_for
 from acereason_operator.cluster.protocol import Object
@@ -280,3 +281,16 @@ def test_storage_that_a_cluster_cannot_use_is_a_sentence(
 ) -> None:
     said = unsupported(a_run(storage=storage))
     assert said is None if sentence is None else sentence in (said or "")
+
+
+def test_the_example_for_a_cluster_is_one_that_a_cluster_carries_out() -> None:
+    file = Path(__file__).parents[2] / "examples/cluster.yaml"
+    written = load_run(file, [], []).run
+    assert written is not None
+    body = written.dump()
+    run = a_run(**body["spec"])
+    assert unsupported(run) is None
+    for stage in run.spec.stages:
+        for phase in ("Prepare", "Train"):
+            volumes = spec_of(rendered(run, stage=stage.name, phase=phase))["volumes"]
+            assert {"claimName": "acereason"} in [v.get("persistentVolumeClaim") for v in volumes]

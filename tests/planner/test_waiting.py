@@ -18,7 +18,6 @@ from planner_builders import (
     progress,
 )
 
-
 NO_ROOM = "0/4 nodes are available: 4 Insufficient nvidia.com/gpu."
 
 
