@@ -15,6 +15,8 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import kopf
@@ -115,6 +117,7 @@ class Watches:
         self._namespaces = namespaces
         self._registry = _registry(asyncio.get_running_loop(), hear, login)
         self._stop = threading.Event()
+        self._end_kopf: Callable[[], object] = lambda: None
         self._thread = threading.Thread(target=self._run, name="watches", daemon=True)
 
     def start(self) -> None:
@@ -126,6 +129,8 @@ class Watches:
         self._stop.set()
         if not self._thread.is_alive():
             return
+        with suppress(RuntimeError):  # its loop may have ended by itself
+            self._end_kopf()
         await asyncio.to_thread(self._thread.join, ENDING)
 
     def _run(self) -> None:
@@ -138,14 +143,28 @@ class Watches:
             self._stop.wait(AGAIN)
 
     async def _watch(self) -> None:
-        await kopf.operator(
-            registry=self._registry,
-            settings=watch_settings(),
-            standalone=True,
-            clusterwide=not self._namespaces,
-            namespaces=list(self._namespaces),
-            stop_flag=self._stop,
-        )
+        # Kopf waits for an event of another thread in a thread of its own, which would have to end
+        # before the loop can, also where Kopf ends by itself. So the event is the loop's.
+        loop, end = asyncio.get_running_loop(), asyncio.Event()
+        self._end_kopf = partial(loop.call_soon_threadsafe, end.set)
+        if self._stop.is_set():
+            return
+        try:
+            await kopf.operator(
+                registry=self._registry,
+                settings=watch_settings(),
+                standalone=True,
+                clusterwide=not self._namespaces,
+                namespaces=list(self._namespaces),
+                stop_flag=end,
+            )
+        finally:
+            loop.set_exception_handler(_what_kopf_leaves)
+
+
+def _what_kopf_leaves(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Kopf has ended, and its streams do not like to be closed: no news for anybody."""
+    _log.debug("%s", context.get("message"), exc_info=context.get("exception"))
 
 
 def _registry(
