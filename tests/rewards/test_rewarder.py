@@ -23,6 +23,9 @@ from acereason_trainer.rewards.pool import blame
 from acereason_trainer.rewards.rewarder import _Pooled
 from acereason_trainer.stage import StageFailure
 
+from tests.verifier.services import children_of
+from tests.waiting import is_alive, wait_for
+
 FAST = Verifier(workers=1, code=CodeLimits(seconds_per_test=1, memory_mib=256))
 
 
@@ -187,8 +190,10 @@ def test_a_worker_that_cannot_be_started_masks_the_sample_until_it_can(
         row = {"tests": [{"input": "", "output": "1"}]}
         assert rewarder.submit(row, program("print(1)")).result(60).reward == 1
         (worker,) = children_named("rewards.worker")
+        both = [worker, *children_of(worker)]
+        os.kill(worker, signal.SIGKILL)
+        wait_for(lambda: not any(map(is_alive, both)), "the end of what checks")
         with trouble():
-            os.kill(worker, signal.SIGKILL)
             grade = rewarder.submit(row, program("print(1) ")).result(60)
         assert (grade.verdict, grade.reward) == (Verdict.INFRA_ERROR, None)
         assert "cannot be started" in grade.detail
