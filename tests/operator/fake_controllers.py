@@ -101,6 +101,8 @@ class Controllers:
         """What a container does on SIGTERM; None while it goes on."""
         self.schedulable: Callable[[Object], bool] = lambda pod: True
         """Whether there is room for a pod."""
+        self.takes_a_node: Callable[[Object], bool] = lambda pod: False
+        """Whether a pod shares its node with no other such pod."""
         self.no_room = "0/4 nodes are available: 4 Insufficient nvidia.com/gpu."
         """What the scheduler says where there is none."""
         self.pod_ip = "10.0.0.1"
@@ -283,10 +285,12 @@ class Controllers:
         if pod["spec"].get("nodeName") or "deletionTimestamp" in pod["metadata"]:
             return
         job = pod["metadata"]["labels"][labels.JOB_NAME]
+        alone = self.takes_a_node(pod)
         taken = {
             p["spec"].get("nodeName")
             for p in self.cluster.all(POD)
             if p["metadata"]["labels"][labels.JOB_NAME] == job
+            or (alone and self.takes_a_node(p) and p["status"]["phase"] not in ENDED)
         }
         free = [n["metadata"]["name"] for n in self.cluster.all(NODE) if _is(n, "Ready")]
         free = [name for name in free if name not in taken]

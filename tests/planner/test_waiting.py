@@ -15,6 +15,7 @@ from planner_builders import (
     a_pod,
     a_run,
     done,
+    prepared,
     progress,
 )
 
@@ -245,3 +246,28 @@ def test_people_are_told_once() -> None:
     assert desk.events() == ["StageComplete", "RunComplete"]
     desk.round()
     assert desk.events() == []
+
+
+@pytest.mark.parametrize(
+    ("nodes", "deadlines", "given_back", "why"),
+    [
+        (2, {}, timedelta(minutes=30), "half a gang holds what another needs"),
+        (2, {"active": "9h"}, timedelta(minutes=30), "another deadline says nothing of this one"),
+        (2, {"pending": "5h"}, timedelta(hours=5), "the run says how long"),
+        (1, {}, None, "one pod that waits holds nothing"),
+    ],
+)
+def test_the_pods_of_several_nodes_do_not_wait_for_each_other_for_ever(
+    nodes: int, deadlines: dict[str, str], given_back: timedelta | None, why: str
+) -> None:
+    run = a_run(STAGES[:1], defaults={"nodes": nodes, "deadlines": deadlines})
+    desk = Desk(run, CLUSTER)
+    desk.rounds()
+    desk.change("prompts", finished=True, prepare=prepared("key"), pods=(a_dead_pod(0),))
+    desk.round()
+    stuck = a_pod("b", phase="Pending", waiting_reason="Unschedulable", waiting_message=NO_ROOM)
+    desk.change("prompts", pods_wanted=nodes, pods=(a_pod("a"), stuck)[-nodes:])
+    plan = desk.rounds()
+    assert plan.requeue_at == (NOON + given_back if given_back else None), why
+    desk.later(hours=6)
+    assert desk.job("prompts").stopping == bool(given_back)

@@ -140,11 +140,12 @@ class Retries(Model):
 
 
 class Deadlines(Model):
-    """When waiting ends. Unset members never end it."""
+    """When waiting ends. Unset members never end it, but for pods of several nodes."""
 
     pending: Duration | None = None
     """An attempt whose pods are not all running after so long gives them back and tries again
-    later: half a gang holds GPUs for nothing. Unset: it waits."""
+    later: half a gang holds GPUs for nothing, and two halves wait for each other. Unset: 30m with
+    several nodes, time to add some and to pull a large image; one node waits."""
     no_progress: Duration | None = None
     """The launcher ends an attempt whose step does not advance for so long. Set it to a few times
     the slowest step; unset: it never does."""
@@ -192,7 +193,7 @@ class Overrides(Model):
     retries: Retries | None = None
     """Retry budgets. Default: 2 for the user, 20 for the infrastructure."""
     deadlines: Deadlines | None = None
-    """When waiting ends. Default: never."""
+    """When waiting ends. Default: never, but for pods of several nodes after 30m."""
     grace_period: Duration | None = None
     """Time between SIGTERM and SIGKILL. Where it exceeds the measured publishing time, the last
     step is kept, else the last periodic state stands. Default: 30s, as for any pod."""

@@ -14,6 +14,12 @@ from acereason_operator.planner.scene import Scene
 from acereason_operator.planner.times import earliest, parse_duration, parse_time, rfc3339
 
 
+OF_A_GANG = "30m"
+"""Where nothing is said and an attempt has several pods: two runs that hold half of the nodes each
+would wait for each other for ever. Long enough to add nodes, and to pull an image of 20 GB; if it
+is not, the image is there for the next attempt."""
+
+
 def passed(status: StageStatus, claim: AttemptClaim, job: JobView, scene: Scene) -> (
     StopReason | None
 ):  # fmt: skip
@@ -68,6 +74,8 @@ def _all_run(job: JobView) -> bool:
 
 def _pending(claim: AttemptClaim, job: JobView, scene: Scene) -> datetime | None:
     limit = effective.deadlines(scene.run.spec, scene.stage).pending
+    if limit is None and job.pods_wanted > 1:
+        limit = OF_A_GANG
     if limit is None or job.queued or job.finished or claim.started_at or _all_run(job):
         return None
     return (job.admitted_at or job.created_at) + parse_duration(limit)
