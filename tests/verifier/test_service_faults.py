@@ -345,6 +345,11 @@ def test_a_job_that_comes_while_a_fault_ends_the_client_is_not_waited_for_in_vai
     assert all(future.done() for future in pending)
 
 
+def test_the_longest_patience_is_no_longer_than_a_request_may_take() -> None:
+    with a_false_service(answers) as url, a_client(url, patience=86400) as client:
+        assert client.submit(MathJob("1", "2")).result(LONG).verdict is Verdict.CORRECT
+
+
 def test_a_page_of_something_in_between_is_no_sign_of_life() -> None:
     page: Respond = lambda _: iter([b"<html>\n"])  # noqa: E731
     with a_false_service(page, "text/html") as url, a_client(url, patience=2) as client:

@@ -34,6 +34,7 @@ from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.rewards.wire import (
     ANSWERS_TYPE,
     HEARTBEAT_SECONDS,
+    MOST_SECONDS,
     SERVICE,
     About,
     Answer,
@@ -93,7 +94,7 @@ class RemotePool:
         self._setup = setup
         self._url = url.rstrip("/")
         self._patience = setup.verifier.patience_seconds
-        self._deadline = seconds + self._patience
+        self._deadline = min(seconds + self._patience, MOST_SECONDS)
         self._names = itertools.count(1)
         self._outstanding = Outstanding(self._patience)
         self._requests: set[asyncio.Task[None]] = set()

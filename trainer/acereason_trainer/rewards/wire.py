@@ -28,6 +28,8 @@ from acereason_trainer.rewards.protocol import Grade, Verdict
 SERVICE = "acereason-verifier"
 MOST_JOBS = 1024
 """Jobs of one request."""
+MOST_SECONDS = 86400.0
+"""Longest deadline of a request."""
 ANSWERS_TYPE = "application/x-ndjson"
 """Content type of a stream of answers: who sends it has accepted the request."""
 HEARTBEAT_SECONDS = 5.0
@@ -122,7 +124,7 @@ Jobs = Annotated[
 class _Request(Model):
     verifier: Verifier = Verifier()
     """Limits. With how many processes is the service's own affair."""
-    deadline_seconds: float = Field(default=600.0, gt=0, le=86400)
+    deadline_seconds: float = Field(default=600.0, gt=0, le=MOST_SECONDS)
     """What is not graded by then gets an infrastructure error."""
 
 
