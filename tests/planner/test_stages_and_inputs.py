@@ -6,6 +6,7 @@ import pytest
 from acereason_operator.api.run import AceReasonRun
 from acereason_operator.planner.actions import CreateJob
 from acereason_operator.planner.context import Context
+from acereason_operator.planner.inputs import stage_inputs
 from acereason_operator.planner.recipe import recipe_of
 from acereason_operator.planner.times import rfc3339
 from acereason_trainer.config.stage_file import (
@@ -18,6 +19,7 @@ from planner_builders import (
     CLUSTER,
     CURATE,
     LAPTOP,
+    STAGES,
     Desk,
     a_dead_pod,
     a_run,
@@ -241,3 +243,19 @@ def test_held_out_sets_are_resolved_in_order() -> None:
     found = PreparedInputs(data=ref("data-p"), held_out=[ref("data-a"), ref("data-b")])
     desk.prepares("prompts", prepared("k", inputs=found))
     assert desk.stage("prompts").state == "Running"
+
+
+def test_only_a_source_that_was_imported_before_costs_a_digest_and_only_one() -> None:
+    """A plan is made for every change of a run; digests of all its stages were half of its time."""
+    again = {"name": "again", "curate": CURATE, "inputs": {"data": {"path": "prompts.jsonl"}}}
+    new = {"name": "new", "curate": CURATE, "inputs": {"data": {"path": "other.jsonl"}}}
+    desk = Desk(a_run([*STAGES, again, new])).reaches("again")
+    recipe = recipe_of(desk.run.spec)
+    statuses = {s.name: s for s in desk.status.stages}
+    for stage in ("math", "new"):
+        assert stage_inputs(stage, recipe, statuses, LAPTOP) is not None
+    assert dict(recipe.digests) == {}
+    read = stage_inputs("again", recipe, statuses, LAPTOP)
+    assert read is not None and read.data is not None
+    assert read.data.artifact == ref("data-prompts")
+    assert set(dict(recipe.digests)) == {"prompts"}

@@ -13,7 +13,6 @@ from acereason_operator.planner.observed import JobView
 from acereason_operator.planner.scene import Scene
 from acereason_operator.planner.times import earliest, parse_duration, parse_time, rfc3339
 
-
 OF_A_GANG = "30m"
 """Where nothing is said and an attempt has several pods: two runs that hold half of the nodes each
 would wait for each other for ever. Long enough to add nodes, and to pull an image of 20 GB; if it

@@ -19,18 +19,14 @@ from acereason_trainer.config.stage_file import PreparedInputs, StageInputs
 from acereason_operator.api.status import StageStatus
 from acereason_operator.planner import stages
 from acereason_operator.planner.context import Context
-from acereason_operator.planner.digests import digest_of
-from acereason_operator.planner.named_inputs import NamedInputs
 from acereason_operator.planner.recipe import Recipe
-
-Pins = Mapping[str, ArtifactRef]
-"""By digest of a source from outside: what it was when it was imported."""
 
 
 def stage_inputs(
-    inputs: NamedInputs, statuses: Mapping[str, StageStatus], pins: Pins, context: Context
+    name: str, recipe: Recipe, statuses: Mapping[str, StageStatus], context: Context
 ) -> StageInputs | None:
     """A stage's inputs; None until every stage that it reads from is done."""
+    inputs = recipe.inputs[name]
     for _, source in inputs.by_name():
         if isinstance(source, Source) and source.stage and not _made(statuses[source.stage]):
             return None
@@ -38,7 +34,8 @@ def stage_inputs(
     def resolve(source: Source | ModelSource) -> ResolvedSource:
         if isinstance(source, Source) and source.stage:
             return ResolvedSource(artifact=_made(statuses[source.stage]))
-        return _from_outside(source, pins, context)
+        imported = source.artifact or _imported(source, recipe, statuses)
+        return ResolvedSource(artifact=imported) if imported else _to_import(source, context)
 
     return StageInputs(
         model=resolve(inputs.model) if inputs.model else None,
@@ -46,20 +43,6 @@ def stage_inputs(
         held_out=[resolve(source) for source in inputs.held_out],
         validation=resolve(inputs.validation) if inputs.validation else None,
     )
-
-
-def pinned(recipe: Recipe, statuses: Mapping[str, StageStatus]) -> Pins:
-    """What sources from outside were when a stage that is done read them."""
-    pins: dict[str, ArtifactRef] = {}
-    # The first stage that read a source has the last word.
-    for name in reversed(list(recipe.inputs)):
-        status = statuses[name]
-        if status.state not in stages.DONE or not status.prepare or not status.prepare.inputs:
-            continue
-        if status.settings_digest != recipe.digests[name]:
-            continue  # edited since: its inputs are no longer those of the spec
-        pins.update(_imported(recipe.inputs[name], status.prepare.inputs))
-    return pins
 
 
 def by_input_name(found: PreparedInputs) -> Iterator[tuple[str, ArtifactRef]]:
@@ -80,12 +63,24 @@ def _made(status: StageStatus) -> ArtifactRef | None:
     return ArtifactRef(uri=status.artifact.uri, digest=status.artifact.digest)
 
 
-def _from_outside(source: Source | ModelSource, pins: Pins, context: Context) -> ResolvedSource:
-    if source.artifact:
-        return ResolvedSource(artifact=source.artifact)
-    imported = pins.get(digest_of(source.dump()))
-    if imported:
-        return ResolvedSource(artifact=imported)
+def _imported(
+    source: Source | ModelSource, recipe: Recipe, statuses: Mapping[str, StageStatus]
+) -> ArtifactRef | None:
+    """What a source from outside was when the first stage that is done read it."""
+    wanted = source.dump()
+    for name, named in recipe.inputs.items():
+        status = statuses[name]
+        if status.state not in stages.DONE or not status.prepare or not status.prepare.inputs:
+            continue
+        refs = dict(by_input_name(status.prepare.inputs))
+        read = [key for key, other in named.by_name() if key in refs and other.dump() == wanted]
+        # Edited since: its inputs are no longer those of the spec.
+        if read and status.settings_digest == recipe.digests[name]:
+            return refs[read[0]]
+    return None
+
+
+def _to_import(source: Source | ModelSource, context: Context) -> ResolvedSource:
     if source.path:
         return ResolvedSource(path=context.resolve(source.path))
     if source.hub:
@@ -99,11 +94,3 @@ def _from_outside(source: Source | ModelSource, pins: Pins, context: Context) ->
             seed=made.seed,
         )
     )
-
-
-def _imported(named: NamedInputs, found: PreparedInputs) -> Iterator[tuple[str, ArtifactRef]]:
-    refs = dict(by_input_name(found))
-    for name, source in named.by_name():
-        ref = refs.get(name)
-        if ref is not None and not (isinstance(source, Source) and source.stage):
-            yield digest_of(source.dump()), ref

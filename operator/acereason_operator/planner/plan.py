@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from acereason_trainer.config.stage_file import StageInputs
+
 from acereason_operator.api.run import AceReasonRun
 from acereason_operator.api.status import RunStatus, StageStatus
 from acereason_operator.planner import (
@@ -27,7 +29,7 @@ from acereason_operator.planner import (
 )
 from acereason_operator.planner.actions import Action
 from acereason_operator.planner.context import Context
-from acereason_operator.planner.inputs import pinned, stage_inputs
+from acereason_operator.planner.inputs import stage_inputs
 from acereason_operator.planner.observed import Observed
 from acereason_operator.planner.recipe import Recipe, recipe_of
 from acereason_operator.planner.scene import Scene
@@ -100,7 +102,6 @@ class _View:
     def scenes(self, statuses: Mapping[str, StageStatus]) -> dict[str, Scene]:
         """Each stage's scene, given what was decided so far."""
         recipe = self.recipe
-        pins = pinned(recipe, statuses)
         return {
             stage.name: Scene(
                 run=self.run,
@@ -108,12 +109,18 @@ class _View:
                 recipe=recipe,
                 jobs=tuple(job for job in self.observed.jobs if job.stage == stage.name),
                 waits_for=stages.what_it_waits_for(stage.name, recipe.order, statuses),
-                inputs=stage_inputs(recipe.inputs[stage.name], statuses, pins, self.context),
+                inputs=self._inputs(stage.name, statuses),
                 now=self.now,
                 context=self.context,
             )
             for stage in self.run.spec.stages
         }
+
+    def _inputs(self, name: str, statuses: Mapping[str, StageStatus]) -> StageInputs | None:
+        """Inputs of a stage that may still run."""
+        if statuses[name].state in stages.FINAL:
+            return None
+        return stage_inputs(name, self.recipe, statuses, self.context)
 
 
 def _known(run: AceReasonRun, status: RunStatus) -> dict[str, StageStatus]:

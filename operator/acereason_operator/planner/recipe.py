@@ -21,10 +21,21 @@ class Recipe:
 
     @cached_property
     def digests(self) -> Mapping[str, str]:
-        """Settings digest, by stage. Half of a plan's time, and most plans never ask."""
-        return {
-            s.name: settings_digest(self.spec, s, self.inputs[s.name]) for s in self.spec.stages
-        }
+        """Settings digest, by stage; worked out for those that are asked for."""
+        return _Digests(self)
+
+
+class _Digests(dict[str, str]):
+    """A digest costs as much as deciding on its stage, and most plans need few."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+
+    def __missing__(self, name: str) -> str:
+        spec = self._recipe.spec
+        stage = next(s for s in spec.stages if s.name == name)
+        self[name] = settings_digest(spec, stage, self._recipe.inputs[name])
+        return self[name]
 
 
 def recipe_of(spec: AceReasonRunSpec) -> Recipe:

@@ -26,7 +26,7 @@ class Scene:
     waits_for: str
     """Sentence on what it needs and is not done; empty when it may start."""
     inputs: StageInputs | None
-    """None while a stage that it reads from is not done."""
+    """None while a stage that it reads from is not done, and for a stage that is itself final."""
     now: datetime
     context: Context
 
