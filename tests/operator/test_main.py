@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -68,3 +69,26 @@ def test_a_fault_in_the_background_ends_the_process_with_1(tmp_path: Path) -> No
     assert done.returncode == 1, done.stderr
     assert "a fault of the operator ended its election" in done.stderr
     assert "the Lease is given back" in done.stderr
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["a flag", "kubectl's own"])
+def test_a_kubeconfig_that_does_not_exist_is_named(given: bool, tmp_path: Path) -> None:
+    """And nothing else is said."""
+    file = tmp_path / "nowhere"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "acereason_operator.runtime"),
+            *("--trainer-image", "t", "--prepare-image", "p"),
+            *(("--kubeconfig", str(file)) if given else ()),
+        ],
+        env=os.environ | {"KUBECONFIG": str(file)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    (said,) = done.stderr.splitlines()
+    assert f"{file}" in said
+    assert "does not exist" in said
+    assert "--kubeconfig" in said

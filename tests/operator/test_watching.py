@@ -24,10 +24,12 @@ async def nobody() -> kopf.ConnectionInfo:
     return kopf.ConnectionInfo(server="http://127.0.0.1:9")
 
 
+@pytest.mark.slow
 def test_watches_that_ended_begin_anew_and_can_be_stopped_at_any_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Here the server takes no credentials, which ends Kopf each time."""
+    """Here the server takes no credentials, which ends Kopf each time. 10 s: twice the 5 s that
+    Kopf waits for its tasks."""
     monkeypatch.setattr(watching, "AGAIN", 0.05)
     logins = 0
 

@@ -16,7 +16,7 @@ from kubernetes.aio import client, config
 from acereason_operator.cluster.api_server import ApiServer
 from acereason_operator.runtime.metrics import Metrics
 from acereason_operator.runtime.operator import Operator
-from acereason_operator.runtime.settings import Settings, WrongSettings, read_settings
+from acereason_operator.runtime.settings import Settings, WrongSettings, flag, read_settings
 from acereason_operator.runtime.watching import Login, Watches
 
 _log = logging.getLogger(__name__)
@@ -32,6 +32,9 @@ def main(words: Sequence[str] | None = None) -> int:
         settings = read_settings(sys.argv[1:] if words is None else words, os.environ)
     except WrongSettings as wrong:
         print(f"acereason-operator: {wrong}", file=sys.stderr)
+        return MISUSED
+    if missing := _missing_kubeconfig(settings):
+        print(f"acereason-operator: {missing}", file=sys.stderr)
         return MISUSED
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -73,11 +76,32 @@ async def run(settings: Settings) -> int:
     return FAILED if operator.failed.is_set() else 0
 
 
+def _is_pod(settings: Settings) -> bool:
+    """Whether the pod's service account is to be used."""
+    return settings.kubeconfig is None and OWN_NAMESPACE.exists()
+
+
+def _missing_kubeconfig(settings: Settings) -> str:
+    """What is wrong where no kubeconfig file is there; empty where one is, or none is needed."""
+    if _is_pod(settings):
+        return ""
+    if settings.kubeconfig is not None:
+        there = settings.kubeconfig.is_file()
+        return "" if there else f"{flag('kubeconfig')}: {settings.kubeconfig} does not exist"
+    files = config.KUBE_CONFIG_DEFAULT_LOCATION.split(os.pathsep)
+    if any(Path(file).expanduser().is_file() for file in files):
+        return ""
+    return (
+        f"{flag('kubeconfig')} is not given, this is no pod, and {' or '.join(files)} does not"
+        " exist; say which file is to be used"
+    )
+
+
 async def _api_server(settings: Settings, metrics: Metrics) -> ApiServer:
     def counted(verb: str, code: str) -> None:
         metrics.requests.labels(verb, code).inc()
 
-    if settings.kubeconfig is None and OWN_NAMESPACE.exists():
+    if _is_pod(settings):
         return await ApiServer.from_cluster(counted)
     return await ApiServer.from_kubeconfig(settings.kubeconfig, counted)
 
@@ -96,7 +120,7 @@ def kopf_login(settings: Settings) -> Login:
 
     async def login() -> kopf.ConnectionInfo:
         configuration = client.Configuration()
-        if settings.kubeconfig is None and OWN_NAMESPACE.exists():
+        if _is_pod(settings):
             config.load_incluster_config(client_configuration=configuration)
         else:
             file = str(settings.kubeconfig) if settings.kubeconfig else None
