@@ -75,7 +75,9 @@ _LABELLED = re.compile(
 _BUILDER = re.compile(
     r"\\\{\s*([A-Za-z])\s*(?:\\in\s*\\mathbb\{R\})?\s*(?:\\mid|:|\|)\s*(.+)\\\}", re.S
 )
-_MEMBER = re.compile(r"(?:[A-Za-z]\s*\\in(?![A-Za-z])\s*)+(.+)", re.S)
+_MEMBER = re.compile(
+    r"(?:(?:[A-Za-z]|\([A-Za-z](?:\s*,\s*[A-Za-z])+\))\s*\\in(?![A-Za-z])\s*)+(.+)", re.S
+)
 _INDEX = r"_(?:\{(?:[^{}=]|\{[^{}=]*\}){1,40}\}|\\[A-Za-z]+(?:\s*\{[^{}=]*\})?|\w)"
 _NAME = re.compile(
     r"(?:m?\s*\\(?:angle|triangle|Delta)\s*)?"
@@ -175,6 +177,8 @@ def _reals(text: str) -> Answer | None:  # noqa: PLR0911 - one for each form
         return read(_REALS)
     if text in (r"\emptyset", r"\{\}", r"\{ \}"):
         return Answer("text", "empty set")
+    if len(split(text, "=")) > 1:
+        return None  # of A \cup B = [0, 1], what it says is on the right
     whole, *without = split(text, r"\setminus")
     if len(without) == 1:
         return Answer("without", squeezed(text), (read(whole), read(without[0])))

@@ -100,10 +100,12 @@ _TOKEN = re.compile(
 
 def nodes(tree: Node) -> Iterator[Node]:
     """The tree and all below it; no unknowns of what only the larger parser reads."""
-    yield tree
-    if tree[0] not in LEAVES:
-        for child in tree[1:]:
-            yield from nodes(child)
+    left = [tree]
+    while left:
+        node = left.pop()
+        yield node
+        if node[0] not in LEAVES:
+            left.extend(node[1:])
 
 
 class Unreadable(ValueError):

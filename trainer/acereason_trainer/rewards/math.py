@@ -37,6 +37,7 @@ _DERIVATIVE = re.compile(
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _NO_TASKS = COMMANDS | {"to", "rightarrow", "ldots", "cdots", "dots", "quad", "mathbb", "text"}
 _TOO_LARGE = "too large"
+_NOTHING = Answer("text", "empty set")
 
 
 class Undecided(Exception):
@@ -83,16 +84,10 @@ def _is_known(answer: Answer) -> bool:
     """Whether it is a value, or several, without unknowns."""
     if answer.kind in ("text", "equation", "relation"):
         return False
-    if answer.kind == "one":
-        return answer.tree is not None and not _has_unknowns(answer)
-    return all(map(_is_known, answer.parts))
-
-
-def _has_unknowns(side: Answer) -> bool:
-    """Whether one side of an equation is, or may be, more than numbers."""
-    if side.kind != "one" or side.tree is None:
-        return True
-    return any(node[0] in ("symbol", "latex") for node in nodes(side.tree))
+    if answer.kind != "one":
+        return all(map(_is_known, answer.parts))
+    tree = answer.tree
+    return tree is not None and all(node[0] not in ("symbol", "latex") for node in nodes(tree))
 
 
 def exactly_same(answer: Node, reference: Node, within: Fraction | None) -> bool:
@@ -126,7 +121,7 @@ def _as_written(tree: Node) -> str:
 def _same(answer: Answer, reference: Answer, same: Same) -> bool:
     if answer.label or reference.label or (_letter(reference) and reference.kind == "text"):
         return _same_choice(answer, reference, same)
-    answer, reference = _in_one_form(answer, reference)
+    answer, reference = _in_one_form(answer, reference, same)
     if answer.name and reference.name and answer.name != reference.name:
         return False
     if answer.kind == "equation" != reference.kind:
@@ -153,7 +148,7 @@ def _letter(answer: Answer) -> str:
 # --- the reference's form ------------------------------------------------------------------------
 
 
-def _in_one_form(answer: Answer, reference: Answer) -> tuple[Answer, Answer]:  # noqa: PLR0911, PLR0912
+def _in_one_form(answer: Answer, reference: Answer, same: Same) -> tuple[Answer, Answer]:  # noqa: PLR0911, PLR0912
     """Both, read as the same kind of thing where one text can be read in two ways."""
     match answer.kind, reference.kind:
         case "equation", "equation":
@@ -169,11 +164,11 @@ def _in_one_form(answer: Answer, reference: Answer) -> tuple[Answer, Answer]:  #
         case "list" | "set", "one" if (several := as_several(reference)) is not None:
             return answer, several
         case "list" | "set", kind if kind not in ("list", "set") and (
-            member := _only_member(answer)
+            member := _only_member(answer, same)
         ):
             return replace(member, name=answer.name or member.name), reference
         case kind, "list" | "set" if kind not in ("list", "set") and (
-            member := _only_member(reference)
+            member := _only_member(reference, same)
         ):
             return answer, replace(member, name=reference.name or member.name)
         case "list", "set":
@@ -236,12 +231,17 @@ def _as_tuples(listed: Answer, groups: list[tuple[Answer, ...]]) -> Answer:
 
 
 def _are_tuples(listed: Answer) -> bool:
-    return all(part.kind == "tuple" and not part.name for part in listed.parts)
+    """Pairs without names, or (x, y) = (1, 2)."""
+    return all(part.kind == "tuple" and part.name[:1] in ("", "(") for part in listed.parts)
 
 
-def _only_member(of: Answer) -> Answer | None:
-    """Of a set or list that has no other."""
-    return of.parts[0] if len({(part.text, part.name) for part in of.parts}) == 1 else None
+def _only_member(several: Answer, same: Same) -> Answer | None:
+    """Of a set or list that has no other: a single root, a double one, 1/4 or 0.25."""
+    first, *others = several.parts[: MAX_PARTS + 1] or [_NOTHING]
+    if first.text == _NOTHING.text or len(others) >= MAX_PARTS:
+        return None
+    exactly = replace(first, within=None)
+    return first if all(_same(other, exactly, same) for other in others) else None
 
 
 def _is_vector(matrix: Answer) -> bool:
@@ -263,16 +263,16 @@ def _same_chain(chain: Answer, reference: Answer, same: Same) -> bool:
     by it: m + n = 5, or 5 = x."""
     sides = chain.parts
     if not chain.name and _is_known(reference):
-        if _has_unknowns(sides[0]):
+        if not _is_known(sides[0]):
             sides = sides[1:]
-        elif _has_unknowns(sides[-1]):
+        elif not _is_known(sides[-1]):
             sides = sides[:-1]
     return len(sides) <= MAX_PARTS and all(_same(side, reference, same) for side in sides)
 
 
 def _last_side(chain: Answer) -> Answer:
     """The side that a chain of equations ends in, which is what it says."""
-    return chain.parts[0 if _has_unknowns(chain.parts[-1]) else -1]
+    return chain.parts[-1 if _is_known(chain.parts[-1]) else 0]
 
 
 def _same_value(answer: Answer, reference: Answer, same: Same) -> bool:

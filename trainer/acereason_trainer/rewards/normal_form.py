@@ -89,7 +89,7 @@ _REPLACED: list[tuple[re.Pattern[str], str]] = [
     )
 ]
 _OF_ANGLES = re.compile(r"(?<![A-Za-z])(?:sin|cos|tan|cot|sec|csc)(?![a-z])", re.I)
-"""Where one of these stands, 40 and 40° are two angles; elsewhere the degrees are the unit."""
+_SIDE = re.compile(r"[^,;=]+")
 _SYSTEM = re.compile(
     r"\\begin\s*\{(?P<of>cases|aligned|align\*?|alignedat|gathered|gather\*?|split)\}"
     r"(?P<rows>.*?)\\end\s*\{(?P=of)\}",
@@ -115,8 +115,8 @@ def normal_form(text: str) -> str:
         text = _DOUBLED.sub(r"\\", text)
     for pattern, replacement in _REPLACED:
         text = pattern.sub(replacement, text)
-    if "°" in text and not _OF_ANGLES.search(text):
-        text = text.replace("°", "")
+    if "°" in text:
+        text = _SIDE.sub(_without_degrees, text)
     text = _SYSTEM.sub(_as_list, text)
     text = _SPACES.sub(" ", text)
     text = text.replace(";", ",")
@@ -129,6 +129,11 @@ def normal_form(text: str) -> str:
 def squeezed(text: str) -> str:
     """A normal form without spaces."""
     return text.replace(" ", "")
+
+
+def _without_degrees(side: re.Match[str]) -> str:
+    """40 and 40° have two cosines; elsewhere degrees are the unit that an angle is asked for in."""
+    return side[0] if _OF_ANGLES.search(side[0]) else side[0].replace("°", "")
 
 
 def _as_fraction(match: re.Match[str]) -> str:

@@ -188,8 +188,8 @@ def _pieces(words: str) -> list[str]:
     words = re.sub(r"(?<![a-z])per(?![a-z])", "/", words)
     words = re.sub(r"(?:square|sq)\s+([a-z]+)", r"\1^2", words)
     words = re.sub(r"(?:cubic|cu)\s+([a-z]+)", r"\1^3", words)
-    words = re.sub(r"([a-z]+)\s+squared(?![a-z])", r"\1^2", words)
-    words = re.sub(r"([a-z]+)\s+cubed(?![a-z])", r"\1^3", words)
+    words = re.sub(r"(?<![a-z])([a-z]+)\s+squared(?![a-z])", r"\1^2", words)
+    words = re.sub(r"(?<![a-z])([a-z]+)\s+cubed(?![a-z])", r"\1^3", words)
     words = re.sub(r"[a-z]+", lambda m: _WRITTEN_OUT.get(m[0], m[0]), words)
     return _PIECE.findall(words)
 
