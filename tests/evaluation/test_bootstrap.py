@@ -5,9 +5,12 @@ import random
 from pathlib import Path
 
 import pytest
+from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.evaluation.__main__ import main
 from acereason_trainer.evaluation.bootstrap import paired_interval, per_problem_differences
 from acereason_trainer.evaluation.results import EvaluationResult, SetResult
+
+from tests.artifacts.artifact_builders import published
 
 
 def a_set(correct: dict[str, int], name: str = "math", samples: int = 4) -> SetResult:
@@ -81,10 +84,24 @@ def test_the_command_line_says_it_in_one_line_per_set(
     assert json.loads(capsys.readouterr().out)["math"]["low"] == 0.5
 
 
+def test_stages_of_a_store_are_named_by_run_and_stage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = DirectoryStore(tmp_path)
+    for number, (stage, correct) in enumerate({"sft-eval": 1, "rl-eval": 3}.items()):
+        result = EvaluationResult(sets=[a_set({"p": correct})])
+        files = {"results.json": json.dumps(result.dump()).encode()}
+        published(store, number, files, stage=stage, kind="evaluation")
+    assert main(["compare", "run/sft-eval", "run/rl-eval", "--store", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("math: 25.0% -> 75.0%")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["nowhere"], "nowhere/results.json does not exist"),
+        (["run/eval"], "run/eval does not exist, and no store is named"),
+        (["run/eval", "--store", "."], "run/eval is no file, and in the store .: "),
         (["b", "--set", "aime"], "no set aime is in both results; both have: math"),
         (["c"], "no set at all is in both results"),
         (["d"], "is not an evaluation's results.json"),

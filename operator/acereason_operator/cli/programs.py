@@ -5,10 +5,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from acereason_operator.cli.store import add_store, find_store
+from acereason_operator.cli.store import STORE_VARIABLE, NoStore, add_store, find_store
 from acereason_operator.cli.which_run import find_run
 
 FAILED = 1
@@ -44,7 +45,12 @@ def add_parsers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def hand_on(verb: str, rest: Sequence[str]) -> NoReturn:
-    """Become a verb's module with the rest of the command line."""
+    """Become a verb's module with the rest of the command line.
+
+    It finds the store that other verbs would take in the environment.
+    """
+    with suppress(NoStore):
+        os.environ[STORE_VARIABLE] = str(find_store(argparse.Namespace(store=None)))
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", *HANDED_ON[verb][0], *rest])
 

@@ -2,10 +2,14 @@
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from acereason_trainer.artifacts.errors import NotFound
+from acereason_trainer.artifacts.lineage import Ambiguous, find
+from acereason_trainer.artifacts.store import ARTIFACTS, DirectoryStore
 from acereason_trainer.evaluation.bootstrap import (
     Interval,
     paired_interval,
@@ -18,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code (0, or 2 for a wrong input)."""
     options = _parser().parse_args(arguments)
     try:
-        a, b = read_results(options.a), read_results(options.b)
+        a, b = (read_results(_place(name, options.store)) for name in (options.a, options.b))
         intervals = compare(a, b, options.set, options.confidence, options.resamples)
     except ValueError as e:
         print(f"compare: {e}", file=sys.stderr)
@@ -56,6 +60,18 @@ def compare(
     }
 
 
+def _place(name: str, store: str | None) -> Path:
+    """Where the results that a person means are. Raises ValueError with a sentence."""
+    if Path(name).exists():
+        return Path(name)
+    if store is None:
+        raise ValueError(f"{name} does not exist, and no store is named in which it could be")
+    try:
+        return Path(store, ARTIFACTS, find(DirectoryStore(Path(store)), name).key)
+    except (NotFound, Ambiguous) as error:
+        raise ValueError(f"{name} is no file, and in the store {store}: {error}") from error
+
+
 def _line(name: str, a: EvaluationResult, b: EvaluationResult, i: Interval) -> str:
     before, after = a.set_named(name).accuracy, b.set_named(name).accuracy
     return (
@@ -73,10 +89,19 @@ def _parser() -> argparse.ArgumentParser:
         help="difference of two evaluations, with a paired bootstrap interval",
         description="Accuracy of B minus accuracy of A on each set that both measured, with a "
         "paired bootstrap interval over problems.",
-        epilog="example: acereason compare store/artifacts/evaluate-1 store/artifacts/evaluate-2",
+        epilog="example: acereason compare quickstart/sft-eval quickstart/math-3-eval",
     )
-    compare_parser.add_argument("a", type=Path, help="artifact directory or results.json, before")
-    compare_parser.add_argument("b", type=Path, help="the same, after")
+    compare_parser.add_argument(
+        "a", metavar="A", help="before: RUN/STAGE or key of an evaluation in the store, or its "
+        "directory or results.json"
+    )  # fmt: skip
+    compare_parser.add_argument("b", metavar="B", help="after, named likewise")
+    compare_parser.add_argument(
+        "--store",
+        metavar="DIR",
+        default=os.environ.get("ACEREASON_STORE"),
+        help="the store (default: $ACEREASON_STORE, ./store, else that of the last run)",
+    )
     compare_parser.add_argument(
         "--set", action="append", default=[], metavar="NAME", help="only this set (repeatable)"
     )
