@@ -3,9 +3,11 @@
 import asyncio
 
 import pytest
+from acereason_operator.cluster import labels
 from acereason_operator.cluster.api_server import path_of
 from acereason_operator.cluster.protocol import CLAIM, NETWORK_POLICY, SERVICE, Object
 from fake_controllers import stage_file_of
+from scenarios.kubelets import Waits
 from scenarios.live_api import Refusal
 from scenarios.scene import TRAINS, TWO_NODES, Scene, attempt_of
 
@@ -138,6 +140,52 @@ async def test_a_failed_run_goes_on_when_its_retries_are_raised(on: Scene) -> No
     await on.holds("Complete")
 
 
+async def test_a_failed_run_is_tried_again_when_it_is_suspended_and_resumed(on: Scene) -> None:
+    """What was wrong is not in its file, so no edit shows that it was mended."""
+    on.hold = {"train"}
+    await on.apply(stages=[{**TRAINS, "retries": {"user": 0}}])
+    (pod,) = await on.seen_running()
+    await on.end(pod, 78, message="no such revision on the hub")
+    await on.holds("Failed")
+    assert "remove it, then suspend the run and resume it" in await on.described()
+    on.release("train")
+    patch = ("patch", "arr", "r", "--type", "merge", "-p")
+    await on.kubectl(*patch, '{"spec": {"suspend": true}}')
+    await on.holds("Suspended")
+    assert not on.is_("Failed")
+    await on.kubectl(*patch, '{"spec": {"suspend": false}}')
+    await on.holds("Complete")
+
+
+async def test_a_queue_whose_name_was_wrong_is_corrected(on: Scene) -> None:
+    await on.apply(queue={"name": "gpsu"})
+    await on.until(lambda: on.stage().message == "waits in the queue")
+    await on.edit(lambda spec: spec.update(queue={"name": "gpus"}))
+    await on.until(lambda: _queues(on) == {"gpus"})
+    assert on.stage().attempts == 2
+    await on.edit(lambda spec: spec.update(queue=None))
+    await on.holds("Complete")
+
+
+async def test_a_claim_whose_name_was_wrong_is_corrected(on: Scene) -> None:
+    missing = Waits("Unschedulable", 'persistentvolumeclaim "typo" not found')
+
+    def starts(pod: Object) -> Waits | None:
+        claims = [volume.get("persistentVolumeClaim") for volume in pod["spec"]["volumes"]]
+        return missing if {"claimName": "typo"} in claims else None
+
+    on.part.starts = starts
+    await on.apply(storage={"claim": "typo"}, stages=[TRAINS, SECOND])
+    await on.until(lambda: "try: correct what it names" in on.status().message)
+    on.hold = {"second"}
+    await on.edit(lambda spec: spec.update(storage={"claim": "runs"}))
+    await on.reaches("Complete")
+    with pytest.raises(Refusal, match=r"spec\.storage: stages have finished"):
+        await on.edit(lambda spec: spec.update(storage={"claim": "other"}))
+    on.release("second")
+    await on.holds("Complete")
+
+
 async def test_a_finished_runs_jobs_go_after_its_time_to_live(on: Scene) -> None:
     await on.apply(ttlAfterFinished="3s")
     await on.holds("Complete")
@@ -195,6 +243,12 @@ async def test_a_run_that_this_cluster_cannot_serve_says_so(on: Scene) -> None:
     assert "use spec.storage.claim" in text
     assert not on.jobs()
     await on.costs_nothing()
+
+
+def _queues(on: Scene) -> set[str]:
+    """Queues in which Jobs of the run wait."""
+    waiting = (job for job in on.jobs(phase="train") if job["spec"].get("suspend"))
+    return {job["metadata"]["labels"][labels.QUEUE] for job in waiting}
 
 
 async def _gone(on: Scene, path: str) -> None:
