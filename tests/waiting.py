@@ -9,11 +9,13 @@ PATIENCE = 120.0
 busy machine is no fault."""
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    """Wait until a condition holds; fails by name."""
+def wait_for(
+    condition: Callable[[], bool], what: str, told: Callable[[], object] = lambda: ""
+) -> None:
+    """Wait until a condition holds; fails by name, with what `told` has to say then."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s for {what}"
+        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s for {what}; {told()}"
         time.sleep(0.02)
 
 

@@ -10,25 +10,22 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.error
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fake_controllers import FakeStore
-from operators import FOUR_STAGES
+from operator_process import Installation
 from players import Player
-from rendering_builders import run_body
 
 from tests.controlplane.control_plane import ControlPlane
 from tests.controlplane.lifetimes import private_control_plane
+from tests.waiting import wait_for
 
-PATIENCE = 120.0
 KILLS = 3
 
 
@@ -103,79 +100,50 @@ class World:
     """A control plane with one run, its operator, and what was seen of the Jobs."""
 
     def __init__(self, control_plane: ControlPlane, relay: Relay, folder: Path) -> None:
+        self.installed = Installation.on(control_plane)
         self.control_plane = control_plane
-        self.relay = relay
-        self.namespace = control_plane.new_namespace()
         self.store = FakeStore()
         self.uids: dict[str, set[str]] = {}
         """Of the Jobs of each name."""
         self.kubeconfig = folder / "kubeconfig"
-        text = control_plane.kubeconfig.read_text()
+        text = self.installed.account.kubeconfig.read_text()
         self.kubeconfig.write_text(
             text.replace(control_plane.url, f"https://127.0.0.1:{relay.port}")
         )
         self.log = folder / "operator.log"
-        group = f"/apis/acereason.dev/v1alpha1/namespaces/{self.namespace}"
-        self.runs = f"{group}/acereasonruns"
-
-    def apply(self) -> None:
-        """A person makes the run."""
-        body = run_body("r", stages=FOUR_STAGES)
-        body["metadata"]["namespace"] = self.namespace
-        self.control_plane.request("POST", self.runs, body)
-
-    def status(self) -> Any:
-        """Status of the run."""
-        return self.control_plane.request("GET", f"{self.runs}/r").get("status", {})
-
-    def is_complete(self) -> bool:
-        """Whether the run is."""
-        conditions = self.status().get("conditions", [])
-        return any(c["type"] == "Complete" and c["status"] == "True" for c in conditions)
 
     def jobs(self) -> int:
         """How many Jobs there have been; notes who they are."""
-        path = f"/apis/batch/v1/namespaces/{self.namespace}/jobs"
+        path = f"/apis/batch/v1/namespaces/{self.installed.namespace}/jobs"
         for job in self.control_plane.request("GET", path)["items"]:
             meta = job["metadata"]
             self.uids.setdefault(meta["name"], set()).add(meta["uid"])
         return len(self.uids)
 
-    def until(self, holds: Callable[[], object]) -> None:
+    def until(self, holds: Callable[[], bool], what: str) -> None:
         """Let the kubelets play until something holds."""
-        end = time.monotonic() + PATIENCE
-        with Player(self.control_plane, self.namespace) as player:
+
+        def does_hold() -> bool:
+            self.jobs()
+            return holds()
+
+        with Player(self.control_plane, self.installed.namespace) as player:
             player.store = self.store
-            while not holds():
-                said = f"it did not happen; {self.status()} {self.log.read_text()[-3000:]}"
-                assert time.monotonic() < end, said
-                self.jobs()
-                time.sleep(0.1)
+            wait_for(
+                does_hold,
+                what,
+                lambda: f"{self.installed.status()} {self.log.read_text()[-3000:]}",
+            )
 
     @contextmanager
     def an_operator(self) -> Iterator["subprocess.Popen[bytes]"]:
         """One replica, which may take the Lease at once."""
-        path = f"/apis/coordination.k8s.io/v1/namespaces/{self.namespace}/leases"
         try:
-            self.control_plane.request("DELETE", f"{path}/acereason-operator")
+            self.control_plane.request("DELETE", self.installed.lease)
         except urllib.error.HTTPError as error:
             assert error.code == 404
-        words = [
-            *("--kubeconfig", str(self.kubeconfig), "--namespace", self.namespace),
-            *("--trainer-image", "trainer:1", "--prepare-image", "operator:1"),
-            *("--probe-host", "127.0.0.1", "--probe-port", "0"),
-        ]
-        with self.log.open("ab") as out:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "acereason_operator.runtime", *words],
-                stdout=out,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
+        with self.installed.an_operator(self.log, self.kubeconfig) as operator:
+            yield operator.process
 
 
 @pytest.mark.slow
@@ -190,29 +158,30 @@ def test_a_run_goes_through_kills_and_through_a_server_that_is_stopped_and_pause
         Relay(control_plane.ports["kube-apiserver"]) as relay,
     ):
         world = World(control_plane, relay, tmp_path)
-        world.apply()
+        is_complete = world.installed.is_complete
+        world.installed.apply()
         for number in range(KILLS):
             with world.an_operator() as operator:
                 side = ("before", "after")[number % 2]
                 relay.arm(draw.randrange(20, 35), side, operator.kill)
-                world.until(lambda process=operator: process.poll() is not None)
+                world.until(lambda process=operator: process.poll() is not None, "the kill")
                 assert operator.returncode == -signal.SIGKILL, world.log.read_text()
         with world.an_operator() as operator:
             before = world.jobs()
-            assert not world.is_complete(), "there is nothing left to be disturbed"
+            assert not is_complete(), "there is nothing left to be disturbed"
             control_plane.stop("kube-apiserver")
             time.sleep(2)
             control_plane.start("kube-apiserver")
-            world.until(lambda: world.jobs() > before or world.is_complete())
+            world.until(lambda: world.jobs() > before or is_complete(), "another Job")
             control_plane.pause("kube-apiserver")
             time.sleep(12)  # longer than a leader may write without a renewal
             control_plane.go_on("kube-apiserver")
-            world.until(world.is_complete)
+            world.until(is_complete, "the run")
             assert operator.poll() is None, world.log.read_text()
             operator.send_signal(signal.SIGTERM)
             assert operator.wait(60) == 0
         world.jobs()
-        status = world.status()
+        status = world.installed.status()
         assert "Traceback" not in world.log.read_text()
     assert len(world.uids) == 8
     assert {name: len(uids) for name, uids in world.uids.items() if len(uids) > 1} == {}
