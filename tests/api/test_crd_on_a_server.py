@@ -141,12 +141,13 @@ def a_run(stages: list[dict[str, Any]]) -> dict[str, Any]:
 
 Edit = Callable[[dict[str, Any]], Any]
 
+MADE = "settings and inputs of a stage that has finished cannot be edited"
 EDITS: list[tuple[str, Edit, str]] = [
-    ("another row", lambda s: s["stages"][0]["curate"].update(maxRows=8), "inputs of a stage that"),
-    ("a new key", lambda s: s["stages"][1]["sft"].update(rowsPerStep=8), "inputs of a stage that"),
-    ("a block gone", lambda s: s["stages"][1]["sft"].pop("budget"), "inputs of a stage that"),
-    ("another kind", lambda s: s["stages"].__setitem__(1, {"name": "sft", "mathRL": {}}), "inputs of a stage that"),
-    ("another input", lambda s: s["stages"][0]["inputs"]["data"].update(path="/e"), "inputs of a stage that"),
+    ("another row", lambda s: s["stages"][0]["curate"].update(maxRows=8), MADE),
+    ("a new key", lambda s: s["stages"][1]["sft"].update(rowsPerStep=8), MADE),
+    ("a block gone", lambda s: s["stages"][1]["sft"].pop("budget"), MADE),
+    ("another kind", lambda s: s["stages"].__setitem__(1, {"name": "sft", "mathRL": {}}), MADE),
+    ("another input", lambda s: s["stages"][0]["inputs"]["data"].update(path="/e"), MADE),
     ("another seed", lambda s: s.update(seed=1), "spec.seed: stages have finished"),
     ("another volume", lambda s: s.update(storage={"claim": "d"}), "spec.storage: stages have"),
     ("a new volume", lambda s: s.update(storage={"claimTemplate": {"name": "d", "storage": "1"}}),
@@ -159,7 +160,7 @@ EDITS: list[tuple[str, Edit, str]] = [
     ("what it runs on", lambda s: s["stages"][1].update(nodes=2, image="other"), ""),
     ("a default written out", lambda s: s["stages"][1]["sft"].update(loading={}, mix=[]), ""),
     ("more checkers", lambda s: s["stages"][0]["curate"].update(telemetry={"metricsPort": 1}), ""),
-    ("a filter more", lambda s: s["stages"][0]["curate"].update(passRate={}), "inputs of a stage that"),
+    ("a filter more", lambda s: s["stages"][0]["curate"].update(passRate={}), MADE),
     ("a later stage", lambda s: s["stages"][2]["mathRL"].update(promptsPerStep=8), ""),
     ("a stage more", lambda s: s["stages"].append({"name": "more", "needs": ["math", "prompts"],
                                                   "codeRL": {}}), ""),
