@@ -61,7 +61,9 @@ def test_what_the_launcher_killed_is_not_the_ranks_fault() -> None:
 @given(
     st.text(max_size=4000),
     st.text(max_size=4000),
-    st.dictionaries(st.text(max_size=30), st.floats(allow_nan=False), max_size=80),
+    st.dictionaries(
+        st.text(max_size=30), st.floats(allow_nan=False, allow_infinity=False), max_size=64
+    ),
 )
 def test_a_record_always_fits_and_reads_back(message: str, log: str, metrics: dict) -> None:
     record = ResultRecord(exit_code=1, message=message, log_tail=log, metrics=metrics)
