@@ -219,7 +219,8 @@ class Stage(Overrides, StageSettings):
     inputs: Inputs = Inputs()
     """What it reads; whatever is left out is the newest of its kind along `needs`."""
     suspend: bool = False
-    """Hold this stage back (and stop it where it runs)."""
+    """Hold this stage back (and stop it where it runs). If it has failed, it is tried again once it
+    is let go."""
 
 
 class Retention(Model):
@@ -256,7 +257,8 @@ class AceReasonRunSpec(Model):
     stages: list[Stage] = Field(min_length=1, max_length=64)
     """The recipe. A stage needs the one above it unless it says otherwise."""
     suspend: bool = False
-    """Stop the run; artifacts and states stay, and it goes on from them."""
+    """Stop the run; artifacts and states stay, and it goes on from them. Stages that have failed
+    are tried again then, with new budgets."""
     ttl_after_finished: Duration | None = None
     """Remove the run's Jobs so long after it finished; unset: keep them."""
     retention: Retention = Retention()
