@@ -207,13 +207,18 @@ def _groups_by_name(answer: Answer, reference: Answer) -> tuple[Answer, Answer]:
     names too."""
     got, want = _groups(answer), _groups(reference)
     if got and want:
-        in_order = [[tuple(sorted(g, key=lambda part: part.name)) for g in s] for s in (got, want)]
-        return _as_tuples(answer, in_order[0]), _as_tuples(reference, in_order[1])
+        return _as_tuples(answer, _in_order_of_names(got)), _as_tuples(
+            reference, _in_order_of_names(want)
+        )
     if got and _are_tuples(reference):
-        return _as_tuples(answer, got), reference
+        return _as_tuples(answer, _in_order_of_names(got)), reference
     if want and _are_tuples(answer):
         return answer, _as_tuples(reference, want)
     return answer, reference
+
+
+def _in_order_of_names(groups: list[tuple[Answer, ...]]) -> list[tuple[Answer, ...]]:
+    return [tuple(sorted(parts, key=lambda part: part.name)) for parts in groups]
 
 
 def _groups(listed: Answer) -> list[tuple[Answer, ...]]:
@@ -410,7 +415,11 @@ def _can_be_region(answer: Answer) -> bool:
 
 def _is_region(answer: Answer) -> bool:
     if answer.kind == "list":
-        return all(part.kind == "relation" for part in answer.parts)
+        unknown = variable(answer)
+        return unknown is not None and all(
+            part.kind == "relation" or (part.kind == "one" and part.name == unknown)
+            for part in answer.parts
+        )
     return answer.kind in ("interval", "union", "relation", "without")
 
 

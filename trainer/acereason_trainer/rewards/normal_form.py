@@ -84,6 +84,7 @@ _REPLACED: list[tuple[re.Pattern[str], str]] = [
         (rf"\\(?:{_FONT})\s*\{{\s*({_FUNCTION_NAMES}|[ei])\s*\}}", r" \1 "),
         (rf"\\(?:{_FONT}|rm|bf|it)\s*\{{", r"\\text{"),
         (r"\\bar(?![A-Za-z])", r"\\overline"),
+        (r"\\overline\s*\{\s*([A-Z]{2})\s*\}", r" \1 "),
         (r"\^\s*(?:\{\s*\\prime\s*\}|\\prime(?![A-Za-z]))", "'"),
         (r"\\mathbb\s*(?:\{\s*([A-Z])\s*\}|\s([A-Z]))", r"\\mathbb{\1\2}"),
     )
@@ -103,6 +104,8 @@ _JOINED = re.compile(
     r"\s*,?\s*(?:\\text\s*\{\s*,?\s*(?P<text>or|and)\s*,?\s*\}|"
     r"(?<![A-Za-z\\])(?P<word>or|and)(?![A-Za-z]))\s*"
 )
+_JOINED_BEHIND_WORDS = re.compile(r"\\text\s*\{([^{}]*[A-Za-z.]),? (or|and) ?\}")
+"""3 \\text{ cm and } 4 \\text{ cm}"""
 _NUMERAL = re.compile(r"-?\d+(?:\.\d+)?", re.A)
 _SPACES = re.compile(r"\s+")
 
@@ -121,6 +124,7 @@ def normal_form(text: str) -> str:
     text = _SPACES.sub(" ", text)
     text = text.replace(";", ",")
     text = _RECURRING.sub(_as_fraction, text)
+    text = _JOINED_BEHIND_WORDS.sub(r"\\text{\1}\\text{\2}", text)
     text = _JOINED.sub(lambda m: f" \\{m['text'] or m['word']} ", text)
     text = _SPACES.sub(" ", text).strip()
     return text.rstrip(".,; ")

@@ -42,6 +42,8 @@ def region(answer: Answer) -> Region | None:  # noqa: PLR0911 - one for each for
         return _between(answer)
     if answer.kind == "relation":
         return _of_relation(answer)
+    if answer.kind == "one" and answer.name and answer.tree:  # x = 0, or x > 1
+        return (_at(answer.tree),)
     if answer.kind == "set":
         trees = [part.tree for part in answer.parts]
         return tuple(_at(t) for t in trees if t) if all(trees) else None

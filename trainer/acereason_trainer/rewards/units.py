@@ -10,7 +10,7 @@ formula writes is a unit there (km, m/s, a plural), and a single letter may be o
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from acereason_trainer.rewards.latex import FUNCTIONS, GREEK
@@ -64,8 +64,8 @@ _SHORT = set(_SHORT_ONES.split())
 """Of two letters, that are units without \\text too; others are two unknowns there."""
 _LETTERS = {"m", "m^2", "m^3", "g", "s", "h", "L", "l", "N", "J", "W", "V", r"\Omega"}
 """Single letters that may be units without \\text; others are unknowns there."""
-_SPEEDS = {("m", "/", "s"), ("m", "/", "s^2"), ("N", "/", "m"), ("m", "/", "h")}
-"""Of single letters, and still no formula that anybody would leave like that."""
+_SPEEDS = {("m", "/", "s"), ("m", "/", "s^2")}
+"""Of single letters, and still hardly a formula."""
 _WRITTEN_OUT = {"mph": "mi / h", "kph": "km / h", "kmh": "km / h"}
 _MULTIPLIERS = {
     "dozen": 12,
@@ -98,7 +98,7 @@ _POWER = re.compile(r"\s*\^\s*(?:\{\s*(-?\d)\s*\}|(-?\d))")
 _BASE_NAMES = "two three four five six seven eight nine ten eleven twelve"
 _BASES = {name: number for number, name in enumerate(_BASE_NAMES.split(), 2)} | {"sixteen": 16}
 _BASE = re.compile(
-    r"(?P<digits>[0-9A-F]*[0-9][0-9A-F]*) ?_\s*(?:\{\s*(?:\\text\s*\{\s*)?"
+    r"-?(?=[A-F]*[0-9])(?P<digits>[0-9A-F]+) ?_\s*(?:\{\s*(?:\\text\s*\{\s*)?"
     r"(?P<base>\d{1,2}|[a-z]+)\s*\}?\s*\}|\\text\s*\{\s*(?P<name>[a-z]+)\s*\}|(?P<digit>\d{1,2}))"
 )
 _MODULUS = re.compile(r"\s*\\pmod\s*(?:\{\s*(\w+)\s*\}|(\w))$")
@@ -108,6 +108,7 @@ _BESIDE_TEXT = re.compile(r"(?:[\s^*/(){}\d.-]|\\(?:frac|cdot|times|Omega|mu)(?!
 _PLAIN = re.compile(
     r"(?:(?<=[\d)}])|(?<=\\pi) )( ?)((?:[A-Za-z]|\\Omega$)[A-Za-z\s./*^()0-9-]{0,60})$"
 )
+_NUMERAL = re.compile(r"-?[\d., ]+(?:/\d+)?|-?\\frac\s*\{\d+\}\s*\{\d+\}")
 _SYMBOL = 2
 """Letters of a symbol, at most."""
 _PIECE = re.compile(r"[/*()]|[^\s/*()]+")
@@ -132,7 +133,7 @@ class Amount:
 def split_unit(text: str) -> Amount:
     """What a text says of how much of what."""
     if (base := _BASE.fullmatch(text)) and (number := _base(base)):
-        return Amount(base["digits"], f"base {number}")
+        return Amount(text[: base.end("digits")], f"base {number}")
     if modulus := _MODULUS.search(text):
         return Amount(text[: modulus.start()], f"mod {modulus[1] or modulus[2]}")
     if written := _NUMBER_IN_TEXT.match(text):
@@ -169,17 +170,17 @@ def _in_plain(text: str) -> Amount | None:
     match = _PLAIN.search(text)
     if match is None:
         return None
-    value, apart = text[: match.start()], bool(match[1]) or text[: match.start()].endswith("pi")
-    pieces = tuple(_pieces(match[2].rstrip(". ")))
-    if len(pieces) == 1 and pieces[0] in _LETTERS:
-        unit = pieces[0].replace(r"\Omega", "ohm").casefold()
-        return Amount(value, unit, may_be_letters=True, may_be_product=True) if apart else None
-    if pieces in _SPEEDS:
-        found = _read(value, [piece.casefold() for piece in pieces], _in_words)
-        return None if found is None else Amount(value, found.unit, may_be_product=True)
-    read = _read(value, list(pieces), _in_words_apart if apart else _in_symbols)
+    value, pieces = text[: match.start()], tuple(_pieces(match[2].rstrip(". ")))
+    apart = bool(match[1]) or value.endswith("pi")
+    if is_letter := len(pieces) == 1 and pieces[0] in _LETTERS:
+        if not match[1] or not _NUMERAL.fullmatch(value):
+            return None
+        pieces = (pieces[0].replace(r"\Omega", "ohm"),)
+    known = is_letter or pieces in _SPEEDS
+    is_unit = _in_words if known else _in_words_apart if apart else _in_symbols
+    read = _read(value, [piece.casefold() for piece in pieces] if known else pieces, is_unit)
     short = all(len(piece.partition("^")[0]) <= _SYMBOL for piece in pieces)
-    return read and Amount(read.value, read.unit, read.multiplier, may_be_product=short)
+    return read and replace(read, may_be_letters=is_letter, may_be_product=is_letter or short)
 
 
 def _pieces(words: str) -> list[str]:
@@ -224,7 +225,7 @@ def _changes_value(word: str, pieces: Sequence[str]) -> bool:
         return pieces[-1] != word
     singular = word.removesuffix("s")
     return word in _NO_UNITS or not _NUMBER_WORDS.isdisjoint(
-        (word, singular, singular.removesuffix("th"), singular.replace("ve", "f"))
+        (word, singular, singular.removesuffix("th"))
     )
 
 
