@@ -6,10 +6,12 @@ import logging
 import pytest
 from acereason_operator.cluster.protocol import (
     LEASE,
+    POD,
     RUN,
     ClusterError,
     NotFound,
     Refused,
+    Throttled,
     Unreachable,
 )
 from acereason_operator.planner.status import is_true
@@ -213,3 +215,22 @@ def test_nothing_is_listed_sooner_where_the_watches_tell_of_everything() -> None
             return sum(call.verb == "list" for call in world.cluster.calls)
 
     assert in_jumping_time(story()) == 0
+
+
+def test_of_two_who_want_a_list_the_second_waits_for_what_the_server_asked_of_the_first() -> None:
+    async def story() -> list[float]:
+        async with a_world() as world:
+            loop, asked = asyncio.get_running_loop(), list[float]()
+
+            def throttles(call: Call) -> None:
+                if (call.verb, call.kind) == ("list", POD):
+                    asked.append(loop.time())
+                    raise Throttled("too many requests", 20)
+
+            world.cluster.before = throttles
+            lists = (world.operator.relist.one(POD) for _ in range(2))
+            await asyncio.gather(*lists, return_exceptions=True)
+            return asked
+
+    first, second = in_jumping_time(story())
+    assert second >= first + 20

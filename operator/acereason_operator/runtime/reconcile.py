@@ -62,7 +62,7 @@ _log = logging.getLogger(__name__)
 LOOK_AFTER_CREATING = timedelta(seconds=5)
 """A new Job has deadlines that the plan which made it did not know. Its first change brings the run
 back anyway; this is for a Job that nobody touches."""
-PUT_OFF = timedelta(seconds=10)
+PUT_OFF = timedelta(seconds=15)
 """A note of progress that gives way to decisions is tried again after 0.5 to 1.5 times that."""
 LEFT_ALONE = "Jobs of it that run are left alone"
 ROUNDS = 10

@@ -58,7 +58,10 @@ class Relist:
     _soon: dict[Kind, asyncio.Event] = field(
         default_factory=lambda: {kind: asyncio.Event() for kind in KINDS}
     )
-
+    _turns: dict[Kind, asyncio.Lock] = field(
+        default_factory=lambda: {kind: asyncio.Lock() for kind in KINDS}
+    )
+    """Who waits for a list that is under way also waits for what the server asks for then."""
     _not_before: dict[Kind, float] = field(default_factory=dict)
     """By the event loop's time: until when the server wants to be left alone with a list."""
 
@@ -79,6 +82,10 @@ class Relist:
         A namespace that is refused (it was deleted, or our role in it was) is left out, and what is
         known of it stands: the others are served. Raises ClusterError where none can be listed.
         """
+        async with self._turns[kind]:
+            await self._one(kind)
+
+    async def _one(self, kind: Kind) -> None:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(self._not_before.get(kind, 0.0) - loop.time())
         self._soon[kind].clear()
