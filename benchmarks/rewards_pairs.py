@@ -347,6 +347,61 @@ def _line(rng: random.Random) -> Ways:
     )
 
 
+def _list_in_words(rng: random.Random) -> Ways:
+    a, b, c = sorted(rng.sample(range(-40, 60), 3))
+    return Ways(
+        f"{a}, {b}, {c}",
+        (f"{a}, {b}, \\text{{ and }} {c}", f"x = {c}, {a} \\text{{ or }} {b}"),
+        (f"{a}, {b} \\text{{ and }} {c + 1}", f"{a} \\text{{ and }} {b}"),
+    )
+
+
+def _plus_minus_and_zero(rng: random.Random) -> Ways:
+    n = rng.randint(2, 90)
+    return Ways(
+        f"-{n}, 0, {n}",
+        (f"0, \\pm {n}", f"\\{{0, \\pm {n}\\}}"),
+        (f"\\pm {n}", f"0, \\pm {n + 1}"),
+    )
+
+
+def _named_term(rng: random.Random) -> Ways:
+    n, k = rng.randint(1, 12), rng.randint(2, 400)
+    return Ways(f"a_{{{n}}} = {k}", (f"a_{{{n}}}={k}", str(k)), (f"a_{{{n}}} = {k + 1}", f"-{k}"))
+
+
+def _sum_asked_for(rng: random.Random) -> Ways:
+    n = rng.randint(10, 999)
+    return Ways(str(n), (f"m+n = {n}", f"m + n + p = {n}"), (f"m+n = {n + 1}", f"m-n = -{n}"))
+
+
+def _monomial(rng: random.Random) -> Ways:
+    k, p = rng.randint(2, 30), rng.randint(2, 6)
+    return Ways(
+        f"{k}n^{{{p}}}",
+        (f"\\frac{{{2 * k}n^{{{p}}}}}{{2}}", f"n^{{{p}}} \\cdot {k}"),
+        (str(k), f"{k}n^{{{p + 1}}}", f"{k}m^{{{p}}}"),
+    )
+
+
+def _product_of_letters(rng: random.Random) -> Ways:
+    k, letters = rng.choice((1, 3, 5, 7, 9, 11, 13)), rng.choice(("mv^2", "gh", "s^2 h", "a b"))
+    return Ways(
+        f"\\frac{{{k}}}{{2}} {letters}",
+        (f"\\frac{{{k} {letters}}}{{2}}", f"\\frac{{{3 * k}}}{{6}} {letters}"),
+        (f"\\frac{{{k}}}{{2}}", f"\\frac{{{k + 2}}}{{2}} {letters}"),
+    )
+
+
+def _sine_of_degrees(rng: random.Random) -> Ways:
+    d, k = rng.randint(1, 44), rng.randint(2, 9)
+    return Ways(
+        f"{k}\\sin {d}^\\circ",
+        (f"{k}\\cos {90 - d}^\\circ", f"{k}\\sin {180 - d}^{{\\circ}}"),
+        (f"{k}\\sin {d}", f"{k}\\sin {d + 1}^\\circ"),
+    )
+
+
 def _proper(rng: random.Random, bottoms: tuple[int, ...] = (3, 7, 9, 11, 13, 17)) -> Fraction:
     while True:
         b = rng.choice(bottoms)
@@ -380,6 +435,10 @@ KINDS: dict[str, tuple[Lane, Callable[[random.Random], Ways]]] = {
     "inequality": ("exact", _inequality),
     "choice": ("exact", _choice),
     "words": ("exact", _words),
+    "list in words": ("exact", _list_in_words),
+    "plus, minus and zero": ("exact", _plus_minus_and_zero),
+    "named term": ("exact", _named_term),
+    "sum asked for": ("exact", _sum_asked_for),
     "radical": ("symbolic", _radical),
     "rationalised": ("symbolic", _rationalised),
     "root and number": ("symbolic", _root_and_number),
@@ -393,4 +452,7 @@ KINDS: dict[str, tuple[Lane, Callable[[random.Random], Ways]]] = {
     "complex": ("symbolic", _complex),
     "two roots": ("symbolic", _two_roots),
     "line": ("symbolic", _line),
+    "monomial": ("symbolic", _monomial),
+    "product of letters": ("symbolic", _product_of_letters),
+    "sine of degrees": ("symbolic", _sine_of_degrees),
 }
