@@ -188,6 +188,25 @@ async def test_a_running_stage_shows_its_step_and_reward(on: Scene) -> None:
     await on.holds("Complete")
 
 
+async def test_a_stage_whose_progress_cannot_be_read_goes_on_and_says_so(on: Scene) -> None:
+    on.hold = {"train"}
+    on.part.progress["train"] = Progress(step=5, total=100)
+    await on.apply(stages=[TRAINS])
+    await on.until(lambda: on.stage().step == 5)
+    said = on.part.progress.pop("train")
+    await on.holds("ProgressUnknown")
+    text = await on.described()
+    (pod,) = on.pods()
+    assert "stage train goes on; its progress is not known" in text
+    assert f"pod {pod['metadata']['name']} at {pod['status']['podIP']}:" in text
+    assert "try: let the operator reach that port" in text
+    assert (on.status().state, on.stage().step) == ("Running", 5)
+    on.part.progress["train"] = said
+    await on.until(lambda: not on.is_("ProgressUnknown"))
+    on.release("train")
+    assert (await on.holds("Complete")).stages[0].attempts == 1
+
+
 async def test_a_queue_admits_takes_back_and_admits_again(on: Scene) -> None:
     """Only who admits a Job lets it start. A suspension that is not ours is preemption by the
     queue: the same Job goes on later, and nobody pays."""
