@@ -35,7 +35,7 @@ _DERIVATIVE = re.compile(
     r"\\frac\s*(?:\{\s*d\s*\}|d|\{\s*d\s*\^|\{\s*\\partial)(?=.*?\}?\s*(?:d|\\partial)\s*[a-z])"
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
-_NO_TASKS = COMMANDS | {"to", "rightarrow", "ldots", "cdots", "dots", "quad", "mathbb", "text"}
+_NO_TASKS = COMMANDS - _TASKS - {"lfloor", "lceil"} | {"to", "rightarrow", "ldots", "cdots", "dots"}
 _TOO_LARGE = "too large"
 _NOTHING = Answer("text", "empty set")
 

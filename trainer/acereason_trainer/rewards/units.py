@@ -57,7 +57,10 @@ _SPELLINGS = {
     "kpa": "kilopascal kilopascals",
     "mol": "mole moles",
     "cent": "cents ¢",
-    "": "dollar dollars usd degree degrees deg percent pct percents unit units rad radian radians",
+    "yuan": "rmb",
+    "yen": "",
+    "": "dollar dollars usd degree degrees deg percent pct percents percentage unit units rad "
+    "radian radians",
 }
 _KNOWN = {word: unit for unit, words in _SPELLINGS.items() for word in (unit, *words.split())}
 _SHORT = set(_SHORT_ONES.split())
@@ -157,7 +160,7 @@ def _in_text(text: str) -> Amount | None:
     words = text[start.start() :]
     if not _BESIDE_TEXT.fullmatch(_TEXT.sub("", _POWER.sub("", words))):
         return None
-    words = _POWER.sub(lambda m: f"^{m[1] or m[2]}", words)
+    words = _POWER.sub(lambda m: f"^{m[1] or m[2]} ", words)
     words = re.sub(r"\\mu\s*(?:\\text\s*\{\s*)?", lambda m: m[0].removeprefix(r"\mu") + "u", words)
     words = words.replace(r"\Omega", "ohm")
     words = _FRACTION.sub(r"(\1)/(\2)", _TEXT.sub(lambda m: f" {m[1]} ", words))
@@ -246,10 +249,10 @@ def _in_words(word: str, pieces: Sequence[str]) -> bool:
 def _in_symbols(word: str, pieces: Sequence[str]) -> bool:
     """Close behind a number: a symbol or name that is known."""
     if len(word) == 1:
-        return word in _LETTERS and any(piece.partition("^")[0] in _SHORT for piece in pieces)
+        return word in _LETTERS and any(_is_known(piece.partition("^")[0]) for piece in pieces)
     if word == "in":  # an inch, unless words of prose stand beside it
         return all(map(_is_symbol, pieces))
-    return word in _SHORT if len(word) == _SYMBOL else word.casefold() in _KNOWN
+    return _is_known(word)
 
 
 def _in_words_apart(word: str, pieces: Sequence[str]) -> bool:
@@ -258,6 +261,10 @@ def _in_words_apart(word: str, pieces: Sequence[str]) -> bool:
         return True
     is_plural = len(word) > _SYMBOL + 1 and word.islower() and word.endswith("s")
     return is_plural and not _changes_value(word, pieces)
+
+
+def _is_known(word: str) -> bool:
+    return word in _SHORT or (len(word) > _SYMBOL and word.casefold() in _KNOWN)
 
 
 def _is_symbol(piece: str) -> bool:
