@@ -265,13 +265,14 @@ def _as_equation(assigned: Answer) -> Answer:
 
 def _same_chain(chain: Answer, reference: Answer, same: Same) -> bool:
     """`2 + 3 = 5` for a reference that is one value: every side must be it, but for what is called
-    by it: m + n = 5, or 5 = x."""
+    by it (m + n = 5, or 5 = x) and for tasks whose result follows."""
     sides = chain.parts
-    if not chain.name and _is_known(reference):
-        if not _is_known(sides[0]):
+    if _is_known(reference):
+        if not chain.name and not _is_known(sides[0]):
             sides = sides[1:]
-        elif not _is_known(sides[-1]):
+        elif not chain.name and not _is_known(sides[-1]):
             sides = sides[:-1]
+        sides = (*(side for side in sides[:-1] if not _tasks(side)), sides[-1])
     return len(sides) <= MAX_PARTS and all(_same(side, reference, same) for side in sides)
 
 

@@ -89,7 +89,7 @@ _OTHER_WORDS = """
 squared cubed factorial minus plus point over divided multiplied mod modulo remainder
 negative sqrt pi infinity less than more fewer not about around approximately if when
 where for with without except but else otherwise unless between and or of by to at on is
-as no so x y z i
+as no so x y z i e
 """
 _NUMBER_WORDS = set(_NUMBERS.split())
 _NO_UNITS = set(_OTHER_WORDS.split()) | {name.casefold() for name in GREEK | FUNCTIONS}
