@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+RESULTS = "benchmarks/results"
 PACKAGES = ("acereason", "torch", "transformers", "numpy", "sympy", "pydantic", "kopf")
 
 
@@ -33,7 +34,13 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit that was measured, marked where the tree differs from it."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    found = subprocess.run(command, check=False, capture_output=True, text=True)
-    return found.stdout.strip() or "unknown"
+    """The commit that was measured, marked where the tree differs from it in more than results."""
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    differs = _git("status", "--porcelain", "--untracked-files=no", "--", ".", f":!{RESULTS}")
+    return (commit or "unknown") + ("-dirty" if differs else "")
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(
+        ["git", *words], check=False, capture_output=True, text=True
+    ).stdout.strip()

@@ -226,6 +226,8 @@ class Bench:
         while self.player.jobs_made == jobs:
             await asyncio.sleep(0.01)
             self.player.check()
+            if pace.done():
+                raise RuntimeError("no Job was made after the failover; try: more --active runs")
         first_job = time.monotonic() - killed
         await pace
         await self._end(second)
