@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from acereason_operator.api.annotations import model_in
 from acereason_operator.api.crd import crd, crd_text
 from acereason_operator.api.crd_rules import LISTS, RULES
 from acereason_operator.api.run import AceReasonRunSpec
+from acereason_trainer.config.annotations import model_in
 from pydantic import BaseModel
 
 SCHEMA = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from acereason_operator.api.annotations import model_in
 from acereason_operator.api.run import AceReasonRun
 from acereason_operator.api.schema import json_schema
+from acereason_trainer.config.annotations import model_in
 from acereason_trainer.config.forms import EXPLANATIONS
 from acereason_trainer.config.model import Model
 from acereason_trainer.config.rl import CodeRL, MathRL, RLStop, Temperature

@@ -115,8 +115,8 @@ def test_a_dry_look_can_be_read_by_a_program_and_keep_its_rows(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ("rules: {minTests: -1}", "rules.minTests"),
-        ("domian: math", "domian"),
+        ("rules: {minTests: -1}", "rules.minTests: -1 is below 0; use 0 or more"),
+        ("domian: math", "domian: there is no such field; did you mean"),
         ("columns: {problem: text}", 'train.parquet row 1 has no "text"'),
         ("- a\n- list", "curate.yaml"),
         ("a: [", "curate.yaml is not YAML"),

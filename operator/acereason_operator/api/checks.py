@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
+from acereason_trainer.config.problems import Path
 from acereason_trainer.config.stage_file import OUTPUT_KIND, ArtifactKind
 
 from acereason_operator.api.facts import RunFacts, StageFacts
-from acereason_operator.api.problems import Path
 
 WANTED: dict[str, ArtifactKind] = {
     "model": "model",

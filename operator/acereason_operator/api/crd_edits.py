@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from types import NoneType
 from typing import Any, get_args
 
+from acereason_trainer.config.annotations import model_in
 from acereason_trainer.config.stage_file import StageSettings
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from acereason_operator.api.annotations import model_in
 from acereason_operator.api.crd_schema import Rule
 
 _DONE = "d.state in ['Complete', 'Reused']"

@@ -8,11 +8,10 @@ told here.
 from collections.abc import Iterator
 from typing import Any
 
+from acereason_trainer.config.annotations import model_in
+from acereason_trainer.config.problems import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-
-from acereason_operator.api.annotations import model_in
-from acereason_operator.api.problems import Path
 
 EMPTY = "is empty; give it a value, or leave the key out"
 

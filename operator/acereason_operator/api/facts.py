@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from acereason_trainer.config.problems import Path
 from acereason_trainer.config.sources import Source
 from acereason_trainer.config.stage_file import OUTPUT_KIND
 from pydantic import ValidationError
-
-from acereason_operator.api.problems import Path
 
 
 @dataclass(frozen=True)

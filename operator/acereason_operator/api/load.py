@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from acereason_trainer.config.faults import faults_of
+from acereason_trainer.config.problems import Problem
+
 from acereason_operator.api.checks import findings
 from acereason_operator.api.empty_keys import EMPTY, empty_keys
 from acereason_operator.api.facts import facts_of
-from acereason_operator.api.faults import faults_of
 from acereason_operator.api.overrides import apply_overrides
-from acereason_operator.api.problems import Problem
 from acereason_operator.api.run import (
     GROUP,
     KIND,

@@ -4,8 +4,9 @@ from collections.abc import Collection
 from os.path import normpath
 from pathlib import Path as FilePath
 
+from acereason_trainer.config.problems import Path, Problem
+
 from acereason_operator.api.facts import facts_of
-from acereason_operator.api.problems import Path, Problem
 from acereason_operator.api.yaml_loader import Document
 
 

@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
-from acereason_operator.api.problems import Path, Problem, path_text
+from acereason_trainer.config.problems import Path, Problem, path_text
+
 from acereason_operator.api.yaml_loader import Document, Origin, load_documents, read_scalar
 
 _TOP_KEYS = {"apiVersion", "kind", "metadata", "spec"}

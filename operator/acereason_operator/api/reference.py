@@ -6,13 +6,13 @@ import typing
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from acereason_trainer.config.annotations import model_in
 from acereason_trainer.config.forms import DIGEST, DURATION, QUANTITY
 from acereason_trainer.config.model import Model
 from acereason_trainer.config.stage_file import OUTPUT_KIND, StageSettings
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from acereason_operator.api.annotations import model_in
 from acereason_operator.api.run import GROUP, KIND, VERSION, AceReasonRun, AceReasonRunSpec, Stage
 
 _FORMS = {DURATION: "duration", QUANTITY: "amount", DIGEST: "digest"}

@@ -12,6 +12,7 @@ from acereason_trainer.config.forms import (
 )
 from acereason_trainer.config.model import Combination, Model
 from acereason_trainer.config.one_of import OneOf
+from acereason_trainer.config.problems import path_text
 from acereason_trainer.config.sources import Inputs, ModelSource, StageName
 from acereason_trainer.config.stage_file import StageSettings
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
@@ -19,7 +20,6 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from acereason_operator.api.checks import Finding, findings
 from acereason_operator.api.durations import seconds
 from acereason_operator.api.facts import facts_of
-from acereason_operator.api.problems import path_text
 from acereason_operator.api.quantities import amount, cpu_count
 
 GROUP = "acereason.dev"

@@ -19,6 +19,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import yaml
+from acereason_trainer.config.problems import Path, Problem, path_text
 from acereason_trainer.config.yaml_numbers import FLOAT
 from yaml.composer import Composer
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -26,8 +27,6 @@ from yaml.parser import Parser
 from yaml.reader import Reader
 from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
-
-from acereason_operator.api.problems import Path, Problem, path_text
 
 # A document of a few lines can stand for billions of values through aliases of aliases.
 LARGEST_DOCUMENT = 50_000

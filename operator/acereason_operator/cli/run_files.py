@@ -4,11 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from acereason_trainer.config.problems import Problem
 from acereason_trainer.config.sources import ModelSource, Source
 
 from acereason_operator.api.load import load_run
 from acereason_operator.api.local_paths import missing_paths
-from acereason_operator.api.problems import Problem
 from acereason_operator.cli.store import STORE_VARIABLE, named_store
 from acereason_operator.cli.which_run import near
 from acereason_operator.local.not_here import NoStoreHere, store_of

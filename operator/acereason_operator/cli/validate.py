@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from acereason_trainer.config.problems import Problem
+
 from acereason_operator.api.load import read_documents, read_run
 from acereason_operator.api.local_paths import missing_paths
-from acereason_operator.api.problems import Problem
 
 OK = 0
 BAD_FILE = 2

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
 from acereason_trainer.config import yaml_numbers
 from acereason_trainer.config.curate import Curate
+from acereason_trainer.config.faults import faults_of
+from acereason_trainer.config.problems import Problem, path_text
 from acereason_trainer.curation.funnel import Funnel
 from acereason_trainer.curation.selection import select
 from acereason_trainer.dataset import read_rows, write_rows
@@ -50,10 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
             f"curate: {options.settings} is not YAML: {' '.join(str(e).split())}", file=sys.stderr
         )
         return 2
-    except ValidationError as e:
-        for error in e.errors():
-            where = ".".join(str(part) for part in error["loc"])
-            print(f"curate: {options.settings}: {where}: {error['msg']}", file=sys.stderr)
+    except _WrongSettings as e:
+        print("\n".join(f"curate: {problem}" for problem in e.problems), file=sys.stderr)
         return 2
     if options.output == "json":
         print(json.dumps(funnel.dump(), indent=1, ensure_ascii=False))
@@ -79,11 +78,25 @@ def funnel_lines(funnel: Funnel, *, examples: bool) -> Iterator[str]:
     yield f"{funnel.rows_out:>12,}  rows out"
 
 
+class _WrongSettings(Exception):
+    """Settings that are none, with all that is wrong with them."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+
 def _settings(path: Path | None) -> Curate:
     if path is None:
         return Curate()
     data: Any = yaml_numbers.load(path.read_bytes()) or {}
-    return Curate.parse(data.get("curate", data) if isinstance(data, dict) else data)
+    inner = data.get("curate", data) if isinstance(data, dict) else data
+    faults = faults_of(Curate, inner)
+    if faults:
+        raise _WrongSettings(
+            [Problem(str(path), None, path_text(where), told) for where, told in faults]
+        )
+    return Curate.parse(inner)
 
 
 def _inputs(options: argparse.Namespace) -> list[Path]:

@@ -9,12 +9,12 @@ import copy
 import re
 from typing import Any, NamedTuple
 
-from acereason_trainer.config.model import Combination, Model, SeveralMembers
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from acereason_operator.api.problems import Path
-from acereason_operator.api.sentences import sentence, suggestion
+from acereason_trainer.config.model import Combination, Model, SeveralMembers
+from acereason_trainer.config.problems import Path
+from acereason_trainer.config.sentences import sentence, suggestion
 
 
 class Fault(NamedTuple):
@@ -26,7 +26,11 @@ class Fault(NamedTuple):
     """What is wrong and what would be right."""
 
 
-def faults_of(model: type[Model], data: Any, left_out: type[ValueError]) -> list[Fault]:
+class _Nothing(ValueError):
+    """No validator raises it."""
+
+
+def faults_of(model: type[Model], data: Any, left_out: type[ValueError] = _Nothing) -> list[Fault]:
     """Every fault of `data` as a `model`, but for a validator's errors of type `left_out`."""
     rest = _Rest(data)
     faults: list[Fault] = []

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
-from acereason_trainer.config.forms import EXPLANATIONS
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from acereason_operator.api.annotations import model_in
-from acereason_operator.api.problems import Path
+from acereason_trainer.config.annotations import model_in
+from acereason_trainer.config.forms import EXPLANATIONS
+from acereason_trainer.config.problems import Path
 
 _BOUNDS = {
     "greater_than_equal": ("ge", "is below {0}; use {0} or more"),
