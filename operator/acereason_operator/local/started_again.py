@@ -20,6 +20,7 @@ from acereason_operator.api.run import AceReasonRun
 from acereason_operator.api.status import RunStatus, StageStatus
 from acereason_operator.local.source_files import SourceFiles, source_paths
 from acereason_operator.planner.context import Context
+from acereason_operator.planner.digests import has_this_form
 from acereason_operator.planner.edits import edited_in_flight, tried_again
 from acereason_operator.planner.inputs import by_input_name
 from acereason_operator.planner.recipe import Recipe, recipe_of
@@ -82,7 +83,12 @@ def _changed(status: StageStatus, recipe: Recipe, context: Context, sources: Sou
     inputs = recipe.inputs.get(status.name)
     if inputs is None:
         return False
-    if status.settings_digest != recipe.digests[status.name]:
+    stage = next(s for s in recipe.spec.stages if s.name == status.name)
+    before = status.settings_digest or ""
+    # Of another version of this code, it tells nothing: what is done costs little to look at again,
+    # and what runs goes on.
+    tells = status.attempt is None or has_this_form(before, stage)
+    if tells and before != recipe.digests[status.name]:
         return True
     return any(sources.changed(path) for path in source_paths(inputs, context))
 

@@ -1,7 +1,8 @@
 """Fingerprints of what a stage is told, so that an edit shows.
 
-They are compared only when the run's generation has changed: a newer version of this code may
-compute others for the same file, and that alone must stop nothing.
+A newer version of this code may make others from the same file, and that alone must stop nothing.
+So each says which form it has, one of another form is compared with nothing, and the run takes over
+those of this form (`edits.adopted`).
 """
 
 import json
@@ -13,20 +14,21 @@ from acereason_trainer.config.stage_file import SEMANTICS, settings_for_key
 from acereason_operator.api.run import AceReasonRunSpec, Stage, Storage
 from acereason_operator.planner.named_inputs import NamedInputs
 
+FORM = 1
+"""Raised with every change of what these digests are made from, a new default of a field too."""
+
 
 def settings_digest(spec: AceReasonRunSpec, stage: Stage, inputs: NamedInputs) -> str:
     """Of all in the spec that the stage key depends on: settings, seed, and which inputs; and of
     the volume, since what another one holds is not there."""
-    return digest_of(
-        {
-            "kind": stage.kind,
-            "semantics": SEMANTICS[stage.kind],
-            "seed": spec.seed,
-            "settings": settings_for_key(stage.settings),
-            "inputs": {name: source.dump() for name, source in inputs.by_name()},
-            "volume": _volume(spec.storage),
-        }
-    )
+    data = {
+        "kind": stage.kind,
+        "seed": spec.seed,
+        "settings": settings_for_key(stage.settings),
+        "inputs": {name: source.dump() for name, source in inputs.by_name()},
+        "volume": _volume(spec.storage),
+    }
+    return _form(stage) + digest_of(data)
 
 
 def spec_digest(spec: AceReasonRunSpec, stage: Stage, settings: str) -> str:
@@ -36,21 +38,30 @@ def spec_digest(spec: AceReasonRunSpec, stage: Stage, settings: str) -> str:
     settings: its settings digest.
     """
     aside = {"name", "retries", "suspend", "needs"}
-    return digest_of(
-        {
-            "settings": settings,
-            "stage": _without(stage.dump(), aside),
-            "defaults": _without(spec.defaults.dump(), aside),
-            "storage": spec.storage.dump(),
-            "queue": spec.queue.dump() if spec.queue else None,
-        }
-    )
+    data = {
+        "settings": settings,
+        "stage": _without(stage.dump(), aside),
+        "defaults": _without(spec.defaults.dump(), aside),
+        "storage": spec.storage.dump(),
+        "queue": spec.queue.dump() if spec.queue else None,
+    }
+    return _form(stage) + digest_of(data)
+
+
+def has_this_form(digest: str, stage: Stage) -> bool:
+    """Whether the digest of a stage can be compared with those that are made here."""
+    return digest.startswith(_form(stage))
 
 
 def digest_of(data: Any) -> str:
     """sha256 of plain data, whatever the order of its keys."""
     text = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return f"sha256:{sha256(text.encode()).hexdigest()}"
+
+
+def _form(stage: Stage) -> str:
+    """`1.4:`. What the trainer makes of the same settings belongs to it (`SEMANTICS`)."""
+    return f"{FORM}.{SEMANTICS[stage.kind]}:"
 
 
 def _volume(storage: Storage) -> str | None:

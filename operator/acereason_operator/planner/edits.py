@@ -13,8 +13,10 @@
 - not begun: nothing to do, the future is read from the spec.
 """
 
+from acereason_operator.api.run import Stage
 from acereason_operator.api.status import AttemptClaim, RunStatus, Spent, StageStatus
-from acereason_operator.planner import effective, retries
+from acereason_operator.planner import digests, effective, retries
+from acereason_operator.planner.recipe import Recipe
 from acereason_operator.planner.scene import Scene
 from acereason_operator.planner.stages import DONE
 
@@ -22,6 +24,17 @@ RESULT_STANDS = (
     "was edited after it finished; its result stands. Undo the edit, or give the changed stage"
     " another name to run it"
 )
+
+
+def adopted(status: StageStatus, stage: Stage, recipe: Recipe) -> StageStatus:
+    """The stage with digests of this form, of the spec as it is: another version of this code wrote
+    them, and nobody can tell from them what was edited."""
+    old = status.settings_digest
+    if old is None or digests.has_this_form(old, stage):
+        return status
+    settings = recipe.digests[stage.name]
+    whole = digests.spec_digest(recipe.spec, stage, settings)
+    return status.model_copy(update={"settings_digest": settings, "spec_digest": whole})
 
 
 def applied(status: StageStatus, scene: Scene) -> StageStatus:

@@ -66,7 +66,7 @@ def plan(
         now=now,
         context=context,
     )
-    statuses = _known(run, status)
+    statuses = _known(view.recipe, status)
     if status.observed_generation != run.metadata.generation:
         scenes = view.scenes(statuses)
         statuses = {name: edits.applied(s, scenes[name]) for name, s in statuses.items()}
@@ -123,10 +123,13 @@ class _View:
         return stage_inputs(name, self.recipe, statuses, self.context)
 
 
-def _known(run: AceReasonRun, status: RunStatus) -> dict[str, StageStatus]:
+def _known(recipe: Recipe, status: RunStatus) -> dict[str, StageStatus]:
     """An entry for each stage of the spec, in its order; stages no longer in it are forgotten."""
     old = {s.name: s for s in status.stages}
-    return {s.name: old.get(s.name, StageStatus(name=s.name)) for s in run.spec.stages}
+    return {
+        stage.name: edits.adopted(old.get(stage.name, StageStatus(name=stage.name)), stage, recipe)
+        for stage in recipe.spec.stages
+    }
 
 
 def _settled(statuses: dict[str, StageStatus], view: _View) -> dict[str, StageStatus]:
