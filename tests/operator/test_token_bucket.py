@@ -44,13 +44,17 @@ def test_who_comes_first_goes_first() -> None:
 
 def test_half_of_the_burst_is_no_spare() -> None:
     bucket = TokenBucket(rate=1.0, burst=4)
-    seen = []
-    for _ in range(4):
-        seen.append(bucket.has_spare(0.0))
+    for _ in range(3):
         bucket.take(0.0)
-    assert seen == [True, True, True, False]
-    assert not bucket.has_spare(1.9)
-    assert bucket.has_spare(2.0)
+    assert not bucket.spares_one(0.9)
+    assert bucket.spares_one(1.0)
+
+
+def test_what_can_wait_goes_out_one_by_one_at_half_of_the_rate() -> None:
+    bucket = TokenBucket(rate=10.0, burst=100)
+    assert [bucket.spares_one(n / 20) for n in range(9)] == [
+        True, False, False, False, True, False, False, False, True,
+    ]  # fmt: skip
 
 
 @given(

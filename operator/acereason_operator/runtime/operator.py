@@ -85,7 +85,7 @@ class Operator:
             options=rendering(settings),
             context=context(settings),
             metrics=metrics,
-            may_write_more=lambda: bucket.has_spare(_time()),
+            may_write_more=lambda: bucket.spares_one(_time()),
             now=now,
             instance=identity,
         )

@@ -17,6 +17,7 @@ class TokenBucket:
     burst: int
     _tokens: float = field(init=False)
     _at: float | None = field(default=None, init=False)
+    _spared_at: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._tokens = float(self.burst)
@@ -28,11 +29,16 @@ class TokenBucket:
         self._tokens = min(self._tokens + passed * self.rate, float(self.burst)) - 1.0
         return max(-self._tokens / self.rate, 0.0)
 
-    def has_spare(self, now: float) -> bool:
-        """Whether at least half of the burst is saved up: what can wait leaves the rest to what
-        cannot."""
+    def spares_one(self, now: float) -> bool:
+        """Whether a write that can wait may go out now: half of the burst is saved up, and such
+        writes come at half of the rate and one by one, so that what cannot wait is never behind a
+        crowd of them at the server either. A yes is for one write."""
         passed = now - self._at if self._at is not None else 0.0
-        return self._tokens + passed * self.rate >= self.burst / 2
+        saved = self._tokens + passed * self.rate >= self.burst / 2
+        apart = self._spared_at is None or now - self._spared_at >= 2 / self.rate
+        if saved and apart:
+            self._spared_at = now
+        return saved and apart
 
     async def wait(self) -> None:
         """Return when the next write may go out."""
