@@ -679,12 +679,12 @@ def test_a_decision_does_not_wait_behind_notes_of_progress() -> None:
             await world.until(all_run, within=3600)
             written, before = writes(world)["write_status AceReasonRun"], steps()
             order = random.Random(1)
-            for _ in range(60):
+            for _ in range(120):
                 for name in order.sample(names, len(names)):
                     world.operator.queue.add(("default", name))
                 await asyncio.sleep(5)
             notes = writes(world)["write_status AceReasonRun"] - written
-            assert 0.7 < notes / (300 * 0.15 / 2) <= 1.05, "half of the rate is used for notes"
+            assert 0.7 < notes / (600 * 0.15 / 2) <= 1.05, "half of the rate is used for notes"
             assert all(now > then for now, then in zip(steps(), before, strict=True))
             applied = loop.time()
             world.apply("new", seed=1000, stages=FOUR_STAGES[:1])
