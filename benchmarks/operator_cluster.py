@@ -64,16 +64,20 @@ class Cluster:
             query["continue"] = more
 
     async def watch(self, kind: Kind, path: str) -> AsyncIterator[tuple[str, Object]]:
-        """(type, object) of everything of ours, from now on and for an hour at most."""
+        """(type, object) of everything of ours, from now on. A watch that the server ends, as it
+        does within the hour, goes on where it was."""
         selector = ",".join(f"{name}={value}" for name, value in MANAGED.items())
-        query = urlencode({"watch": "true", "timeoutSeconds": 3600, "labelSelector": selector})
-        async with self.watches.get(f"{self.url}{path}?{query}") as answer:
-            answer.raise_for_status()
-            async for line in answer.content:
-                event = json.loads(line)
-                if event["type"] == "ERROR":
-                    raise Refusal(event["object"].get("code", 0), f"watch of {kind.plural}")
-                yield event["type"], event["object"]
+        query = {"watch": "true", "labelSelector": selector, "allowWatchBookmarks": "true"}
+        while True:
+            async with self.watches.get(f"{self.url}{path}?{urlencode(query)}") as answer:
+                answer.raise_for_status()
+                async for line in answer.content:
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        raise Refusal(event["object"].get("code", 0), f"watch of {kind.plural}")
+                    query["resourceVersion"] = event["object"]["metadata"]["resourceVersion"]
+                    if event["type"] != "BOOKMARK":
+                        yield event["type"], event["object"]
 
 
 @asynccontextmanager
