@@ -53,10 +53,11 @@ lock: | $(UV)  ## Compile requirements.lock from pyproject.toml
 	$(UV) pip compile pyproject.toml --extra trainer --extra dev --universal --python-version 3.11 \
 	  --no-header --no-emit-index-url --quiet --upgrade --output-file requirements.lock
 
-generate: setup  ## Write what is derived: JSON Schema, reference, CRD, figures in the README
+generate: setup  ## Write what is derived: JSON Schema, reference, CRD, the chart's table, figures
 	$(BIN)/python -m acereason_operator.api.schema
 	$(BIN)/python -m acereason_operator.runtime.metrics_page
 	$(BIN)/python -m benchmarks.readme
+	$(BIN)/python -m charts.values_table
 
 kubectl-yaml:  ## Ask kubectl's YAML package again what the corpus means (needs Go 1.26)
 	cd tests/api/kubectl_yaml && go run . corpus.json > expected.json

@@ -21,7 +21,7 @@ from tests.controlplane.lifetimes import (
     remove_abandoned,
     shared_control_plane,
 )
-from tests.controlplane.programs import PACKAGES, programs
+from tests.controlplane.programs import CONTROL_PLANE, programs
 from tests.waiting import wait_for
 
 A_JOB = {
@@ -147,7 +147,7 @@ def test_programs_that_are_given_are_used_and_only_the_others_built(
         "etcd", "kube-apiserver", "kubectl",
     }  # fmt: skip
     assert found["kube-controller-manager"].is_relative_to(cache())
-    assert set(found) == set(PACKAGES)
+    assert set(found) == set(CONTROL_PLANE.packages)
 
 
 @pytest.mark.parametrize(
