@@ -9,6 +9,10 @@ Kopf runs in a thread and an event loop of its own. It ends as a whole where a w
 that it does not expect (a 500 of a server that is being restarted), and cancels whatever was
 started in its loop meanwhile, also inside other people's connections. Here that ends nothing else:
 it is started again, and the lists keep the cache right until then.
+
+It asks only once, as it starts, which kinds the server has. A CRD that is put in its place again
+(an uninstall and an install, a server whose discovery is not complete yet) would never be watched,
+so a start that finds a kind missing is given up for another one.
 """
 
 import asyncio
@@ -20,6 +24,7 @@ from functools import partial
 from typing import Any
 
 import kopf
+from kopf._cogs.structs.references import Insights  # of a parameter of kopf.operator
 
 from acereason_operator.api.run import GROUP
 from acereason_operator.cluster.labels import MANAGED
@@ -45,6 +50,8 @@ taken."""
 BACKOFFS = (1, 1, 2, 3, 5, 8, 13, *[20] * 10_000)
 """Seconds between the tries of a list or a watch that is refused or not answered. For days: when
 Kopf gives one up, it ends all of them, also those of the other namespaces."""
+
+_KINDS = (RUN, JOB, POD)
 
 Login = Callable[[], Awaitable[kopf.ConnectionInfo]]
 
@@ -138,8 +145,9 @@ class Watches:
         while not self._stop.is_set():
             try:
                 asyncio.run(self._watch())
-            except Exception as error:  # noqa: BLE001 whatever ends Kopf, watching goes on
-                _log.warning("the watches ended and begin anew: %s", error)
+            # Whatever ends Kopf, watching goes on; Kopf cancels more tasks than its own.
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001
+                _log.warning("the watches ended and begin anew: %s", str(error) or repr(error))
             self._stop.wait(AGAIN)
 
     async def _watch(self) -> None:
@@ -149,6 +157,8 @@ class Watches:
         self._end_kopf = partial(loop.call_soon_threadsafe, end.set)
         if self._stop.is_set():
             return
+        insights = Insights()
+        asking = asyncio.create_task(_unserved(insights, end))
         try:
             await kopf.operator(
                 registry=self._registry,
@@ -156,10 +166,28 @@ class Watches:
                 standalone=True,
                 clusterwide=not self._namespaces,
                 namespaces=list(self._namespaces),
+                insights=insights,
                 stop_flag=end,
             )
         finally:
+            asking.cancel()
             loop.set_exception_handler(_what_kopf_leaves)
+        if asking.done() and (unserved := asking.result()):
+            raise _NotServed(f"the API server does not have {', '.join(unserved)}")
+
+
+class _NotServed(Exception):
+    """Nothing can be watched that the API server does not have."""
+
+
+async def _unserved(insights: Insights, end: asyncio.Event) -> list[str]:
+    """The kinds that the API server did not have when Kopf asked, which is then ended."""
+    await insights.ready_resources.wait()
+    watched = {(found.group, found.plural) for found in insights.watched_resources}
+    missing = [kind.plural for kind in _KINDS if (kind.group, kind.plural) not in watched]
+    if missing:
+        end.set()
+    return missing
 
 
 def _what_kopf_leaves(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -176,7 +204,7 @@ def _registry(
         return await login()
 
     kopf.on.login(registry=registry, id="login")(on_login)
-    for kind in (RUN, JOB, POD):
+    for kind in _KINDS:
         listen = kopf.on.event(
             kind.group, kind.version, kind.plural, registry=registry, id=kind.plural
         )
