@@ -30,6 +30,7 @@ from tests.controlplane.lifetimes import private_control_plane
 from tests.operator.scenarios.roles import operator_account
 
 RESULT = Path("benchmarks/results/operator.json")
+MEASUREMENTS = ("idle", "wholeRuns", "active", "finished", "churn")
 FLAGS = {
     "kube-controller-manager": ["--concurrent-job-syncs=10", "--concurrent-gc-syncs=20"],
 }
@@ -43,7 +44,10 @@ def main() -> int:
     sizes = Sizes(
         args.whole, tuple(args.active), args.finished, args.rate, args.seconds, args.churn
     )
-    result = asyncio.run(_measured(sizes, args.logs))
+    result = asyncio.run(_measured(sizes, args.logs, args.only))
+    if args.only:
+        print("some of the measurements only: no table, no goals")
+        return 0
     result["goals"] = goals_of(result)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
@@ -56,7 +60,7 @@ def main() -> int:
     return 1 if sentences else 0
 
 
-async def _measured(sizes: Sizes, logs: Path) -> dict[str, Any]:
+async def _measured(sizes: Sizes, logs: Path, only: list[str]) -> dict[str, Any]:
     result: dict[str, Any] = {"machine": machine()}
     async with _bench(sizes, logs) as bench:
         result["controlPlane"] = bench.described()
@@ -66,13 +70,10 @@ async def _measured(sizes: Sizes, logs: Path) -> dict[str, Any]:
             "progressReads": "every 30 s of each training stage, as the operator does by default",
             "secondsOfAStep": STEP_SECONDS,
         }
-        for name, measure in (
-            ("idle", bench.idle),
-            ("wholeRuns", bench.whole_runs),
-            ("active", bench.active),
-            ("finished", bench.finished),
-            ("churn", bench.churned),
-        ):
+        measures = (bench.idle, bench.whole_runs, bench.active, bench.finished, bench.churned)
+        for name, measure in zip(MEASUREMENTS, measures, strict=True):
+            if only and name not in only:
+                continue
             print(f"{name} ...", flush=True)
             result[name] = await measure()
             print(json.dumps(result[name]), flush=True)
@@ -145,6 +146,14 @@ def _arguments() -> argparse.Namespace:
         default=sizes.churn,
         metavar="SECONDS",
         help="of creating, finishing and deleting runs (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=MEASUREMENTS,
+        default=[],
+        metavar="MEASUREMENT",
+        help=f"some of {', '.join(MEASUREMENTS)}: prints what was measured, writes nothing",
     )
     parser.add_argument("--out", type=Path, default=RESULT, metavar="FILE")
     parser.add_argument(

@@ -291,7 +291,11 @@ class Bench:
     async def _replace_finished(self) -> int:
         """Delete the runs that are done, and make as many; how many."""
         listed = await self.cluster.everything(self._runs)
-        done = [r["metadata"]["name"] for r in listed if r["status"].get("state") == "Complete"]
+        done = [
+            run["metadata"]["name"]
+            for run in listed
+            if run.get("status", {}).get("state") == "Complete"
+        ]
         for name in done:
             await self.cluster.call("DELETE", f"{self._runs}/{name}?propagationPolicy=Background")
         await self._create(len(done))
