@@ -81,7 +81,7 @@ def test_a_failed_run_is_tried_again_when_it_is_suspended_and_resumed() -> None:
             world.controllers.script = script
             world.apply(stages=ONE_STAGE)
             await world.until(lambda: is_true(world.status(), "Failed"))
-            assert "suspend the run and resume it" in world.status().message
+            assert "suspend the run, kubectl wait" in world.status().message
             absent[0] = False
             world.edit(lambda run: run["spec"].update(suspend=True))
             await world.until(lambda: is_true(world.status(), "Suspended"))

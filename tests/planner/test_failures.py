@@ -172,7 +172,8 @@ def test_a_failure_says_which_stage_what_where_how_often_and_what_to_do() -> Non
         "stage math: rank 3 ran out of memory on node gpu-7 (attempt 1, exit 1, 1 of 1 attempts"
         " used). log: kubectl logs -n default r-math-1-train-0-x."
         " try: correct what the log shows and edit the stage, or raise retries.user; where the"
-        " cause is not in the run, remove it, then suspend the run and resume it"
+        " cause is not in the run, remove it, then suspend the run, kubectl wait -n default"
+        " --for=condition=Suspended arr/r, and resume it"
     )
     assert stage.last_failure is not None
     assert (stage.last_failure.reason, stage.last_failure.log_tail) == ("OutOfMemory", "Traceback")
@@ -202,7 +203,7 @@ def test_the_advice_fits_what_is_wrong_and_where_the_run_is(
     desk.ends("math", a_dead_pod(78, result=record))
     desk.later(minutes=1)
     assert advice.format(verb) in desk.stage("math").message
-    again = "remove it, then suspend the run and resume it"
+    again = "remove it, then suspend the run, kubectl wait -n default --for=condition=Suspended"
     assert (again in desk.stage("math").message) == further
 
 

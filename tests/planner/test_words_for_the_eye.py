@@ -42,6 +42,7 @@ def test_a_run_that_nothing_can_be_planned_for_says_why() -> None:
     sentence = "spec.storage.directory is a directory of one machine; use spec.storage.claim"
     status = refused(a_desk().reaches("math").status, 2, "Unsupported", sentence, NOON)
     assert (status.state, status.message) == ("Failed", sentence)
+    assert status.finished_at is not None, "whoever waits for its end need not wait longer"
 
 
 def test_a_suspended_run_says_how_to_go_on() -> None:

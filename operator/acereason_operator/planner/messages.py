@@ -18,9 +18,11 @@ WHAT_TO_DO: dict[Verdict, str] = {
 """apply: how an edit reaches the run."""
 
 NOT_IN_THE_RUN = (
-    "; where the cause is not in the run, remove it, then suspend the run and resume it"
+    "; where the cause is not in the run, remove it, then suspend the run, kubectl wait -n"
+    " {namespace} --for=condition=Suspended arr/{run}, and resume it"
 )
-"""To apply the same file once more changes nothing on a cluster (`edits.py`)."""
+"""To apply the same file once more changes nothing on a cluster (`edits.py`), nor do two patches
+that are seen as one."""
 
 BAD_DATA = "BadData"
 """Reason of a stage whose settings are right and whose data is not."""
@@ -61,7 +63,8 @@ def _here(advice: str, scene: Scene) -> str:
     """The advice for where the run is. (On a laptop, whoever starts a run again has it tried.)"""
     if scene.context.one_process:
         return advice.format(apply="start")
-    return advice.format(apply="apply") + NOT_IN_THE_RUN
+    where = {"namespace": scene.namespace, "run": scene.run.metadata.name}
+    return advice.format(apply="apply") + NOT_IN_THE_RUN.format_map(where)
 
 
 def of_bad_end(bad: BadEnd, attempt: int, phase: Phase, budget: str, scene: Scene) -> str:

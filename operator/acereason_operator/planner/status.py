@@ -101,6 +101,7 @@ def refused(before: RunStatus, generation: int, reason: str, sentence: str, now:
                 for type_, holds in found.items()
             ],
             "started_at": before.started_at or rfc3339(now),
+            "finished_at": before.finished_at or rfc3339(now),
         }
     )
 

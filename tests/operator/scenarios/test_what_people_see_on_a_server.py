@@ -27,6 +27,7 @@ VOLATILE = {
 """What differs from one time to the next, and what is compared instead."""
 
 WAIT = "wait --for=condition=Complete --timeout=1h arr/acereason-7b"
+ENDS = "wait --for=jsonpath={.status.finishedAt} --timeout=1m arr/acereason-7b"
 
 RECIPE: list[dict[str, Any]] = [
     {"name": "prompts", "curate": {}, "inputs": {"data": {"path": "prompts.jsonl"}}},
@@ -51,7 +52,8 @@ async def test_a_run_that_runs_and_one_that_fails(on: Scene) -> None:
         pods[1], 1, reason="OutOfMemory", rank=11, step=214, log_tail=LOG,
         message="rank 11 ran out of GPU memory",
     )  # fmt: skip
-    await on.holds("Failed", "acereason-7b")
+    await on.kubectl(*ENDS.split())
+    assert on.is_("Failed", "acereason-7b")
     await on.until_told("RunFailed", "acereason-7b")
     await show(on, "describe", "describe", "arr", "acereason-7b")
     await show(on, "wide", "get", "arr", "-o", "wide")
