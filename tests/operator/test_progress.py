@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -147,10 +147,12 @@ def test_a_rank_that_stops_answering_is_told_of_after_three_reads_and_until_it_a
             await until(lambda: seen.changed)
             rank.status = 500
             await until(lambda: len(seen.changed) == 2)
-            assert seen.reads("unreachable") == progress.FAILURES
+            assert seen.reads("unreadable") == progress.FAILURES
             told = seen.reader.unknown("uid-1")
-            assert f"pod r-sft-1-train-0 at 127.0.0.1:{rank.port}: 500" in told
-            await until(lambda: seen.reads("unreachable") > 2 * progress.FAILURES)
+            assert told == (
+                f"pod r-sft-1-train-0 at 127.0.0.1:{rank.port}: it answers 500 to GET /progress"
+            )
+            await until(lambda: seen.reads("unreadable") > 2 * progress.FAILURES)
             assert len(seen.changed) == 2, "the same trouble is no news"
             assert seen.reader.last("uid-1") == SAID
             rank.status = 200
@@ -166,15 +168,47 @@ def test_a_rank_that_never_answered_may_be_loading_its_model(
     """But not for ever."""
     rank = Rank(status=404)
 
-    async def story(reads: int) -> str:
+    async def story(reads: int) -> str | None:
         async with serving(rank), reading() as seen:
             seen.reader.follow(RUN, of(rank))
-            await until(lambda: seen.reads("unreachable") >= reads)
+            await until(lambda: seen.reads("unreadable") >= reads)
             return seen.reader.unknown("uid-1")
 
-    assert asyncio.run(story(2 * progress.FAILURES)) == ""
+    assert asyncio.run(story(2 * progress.FAILURES)) is None
     monkeypatch.setattr(progress, "LOADING", 0.0)
-    assert "404" in asyncio.run(story(progress.FAILURES + 1))
+    assert "404" in (asyncio.run(story(progress.FAILURES + 1)) or "")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (None, "; try: let the operator reach that port; a NetworkPolicy may be in its way"),
+        (b"<html>Hello</html>", "it answers with something else than its progress: b'<html>Hello"),
+        (b" " * 20_000, "it answers with more than 16384 bytes"),
+    ],
+    ids=["nothing listens", "another server", "a flood"],
+)
+def test_only_where_nothing_answers_a_network_policy_is_suspected(
+    body: bytes | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LOADING", 0.0)
+
+    async def story() -> None:
+        async with reading() as seen:
+            rank = Rank()
+            async with AsyncExitStack() as stack:
+                await stack.enter_async_context(serving(rank))
+                if body is None:
+                    await stack.aclose()
+                else:
+                    rank.body = body
+                seen.reader.follow(RUN, of(rank))
+                await until(lambda: seen.reader.unknown("uid-1"))
+            told = seen.reader.unknown("uid-1") or ""
+            assert said in told
+            assert ("NetworkPolicy" in told) == (body is None)
+
+    asyncio.run(story())
 
 
 def test_a_job_that_is_no_longer_followed_is_not_told_of() -> None:
@@ -186,7 +220,7 @@ def test_a_job_that_is_no_longer_followed_is_not_told_of() -> None:
             rank.status = 500
             await until(lambda: seen.reader.unknown("uid-1"))
             seen.reader.follow(RUN, frozenset())
-            assert seen.reader.unknown("uid-1") == ""
+            assert seen.reader.unknown("uid-1") is None
 
     asyncio.run(story())
 

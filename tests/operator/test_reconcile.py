@@ -700,7 +700,7 @@ def test_progress_that_cannot_be_read_is_a_condition_while_it_lasts_and_no_error
 
     async def story() -> None:
         async with a_world() as world:
-            unknown = {"why": ""}
+            unknown: dict[str, str | None] = {"why": None}
             world.operator.reconciler.look.progress_unknown = lambda job: unknown["why"]
             world.controllers.script = lambda pod: (
                 None if is_phase(pod, "sft", "train") else world.store.work(pod)
@@ -710,17 +710,18 @@ def test_progress_that_cannot_be_read_is_a_condition_while_it_lasts_and_no_error
             await world.pass_(60)
             world.cluster.calls.clear()
 
-            async def told(why: str) -> list[Condition]:
+            async def told(why: str | None) -> list[Condition]:
                 unknown["why"] = why
                 world.operator.queue.add(("default", "r"))
                 await world.pass_(600)
                 return [c for c in world.status().conditions if c.type == "ProgressUnknown"]
 
             (condition,) = await told("pod r-sft-1-train-0 at 10.0.0.1:9400: refused")
-            assert (condition.status, condition.reason) == ("True", "Unreachable")
+            assert (condition.status, condition.reason) == ("True", "NotTold")
             assert "stage sft goes on" in condition.message
             assert "pod r-sft-1-train-0 at 10.0.0.1:9400: refused" in condition.message
             assert world.status().state == "Running"
+            assert await told(None) == [condition], "another leader has not asked yet"
             assert await told("") == []
             assert writes(world) == {"write_status AceReasonRun": 2}
 

@@ -67,8 +67,9 @@ class JobView:
     pods_wanted: int = 1
     pods: tuple[PodView, ...] = ()
     progress: Progress | None = None
-    progress_unknown: str = ""
-    """Why nothing newer is known, for a while already: which pod does not answer, and how."""
+    progress_unknown: str | None = None
+    """Why nothing newer is known, for a while already: which pod does not tell it, and what to do;
+    empty where it does, None where that is not certain (yet)."""
     prepare: PrepareRecord | None = None
     """Phase Prepare: the answer, once there is one."""
 

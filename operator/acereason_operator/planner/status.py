@@ -41,9 +41,9 @@ def run_status(
         "Suspended": _suspended(entries, run),
         "Stalled": _stalled(entries, scenes),
     }
-    if unknown := _progress_unknown(entries, scenes):
-        found["ProgressUnknown"] = True, "Unreachable", unknown
     old = {c.type: c for c in before.conditions}
+    if unknown := _progress_unknown(entries, scenes, old.get("ProgressUnknown")):
+        found["ProgressUnknown"] = True, "NotTold", unknown
     finished = found["Complete"][0] or found["Failed"][0]
     return RunStatus(
         observed_generation=run.metadata.generation,
@@ -190,16 +190,24 @@ def _stalled(entries: list[StageStatus], scenes: Mapping[str, Scene]) -> Holds:
     return False, "NotStalled", ""
 
 
-def _progress_unknown(entries: list[StageStatus], scenes: Mapping[str, Scene]) -> str:
-    """Which stages go on without telling how far they are; empty where none does."""
-    told = [
-        f"stage {entry.name} goes on; its progress is not known ({job.progress_unknown})"
+def _progress_unknown(
+    entries: list[StageStatus], scenes: Mapping[str, Scene], old: Condition | None
+) -> str:
+    """Which stages go on without telling how far they are; empty where none does. What an earlier
+    operator found stands until this one has asked."""
+    jobs = [
+        (entry.name, scenes[entry.name].job(entry.attempt.job))
         for entry in entries
         if entry.state == "Running" and entry.attempt is not None
-        if (job := scenes[entry.name].job(entry.attempt.job)) and job.progress_unknown
     ]
-    advice = ". try: let the operator reach that port; a NetworkPolicy may be in its way"
-    return "; ".join(told) + advice if told else ""
+    told = [
+        f"stage {name} goes on; its progress is not known ({job.progress_unknown})"
+        for name, job in jobs
+        if job and job.progress_unknown
+    ]
+    if not told and old and any(job and job.progress_unknown is None for _, job in jobs):
+        return old.message
+    return "; ".join(told)
 
 
 def _condition(

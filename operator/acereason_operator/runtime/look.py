@@ -47,8 +47,9 @@ class Look:
     seen: Seen
     progress: Callable[[str], Progress | None]
     """What rank 0 of a Job, by its uid, last said."""
-    progress_unknown: Callable[[str], str]
-    """Why rank 0 of a Job, by its uid, says nothing; empty where it does."""
+    progress_unknown: Callable[[str], str | None]
+    """Why rank 0 of a Job, by its uid, says nothing; empty where it does, None where that is not
+    certain yet."""
     nodes: Nodes = field(init=False)
     _pods_read: "OrderedDict[str, str]" = field(default_factory=OrderedDict)
     """By uid: the version of a Job at which its pods were read live."""

@@ -8,7 +8,6 @@ reads in a row the run's status says so.
 """
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,10 +18,12 @@ from acereason_trainer.config.stage_file import Progress
 from acereason_operator.runtime.metrics import Metrics
 from acereason_operator.runtime.seen import RunKey
 
-_log = logging.getLogger(__name__)
-
 LARGEST = 16 * 1024
 """Bytes of an answer: a Progress has few metrics."""
+SHOWN = 40
+"""Bytes that are shown of an answer that is no progress."""
+IN_THE_WAY = "try: let the operator reach that port; a NetworkPolicy may be in its way"
+"""Where there is no answer at all."""
 TIMEOUT = aiohttp.ClientTimeout(total=5.0, connect=2.0)
 AT_ONCE = 32
 """Reads under way: more runs than that wait for their turn."""
@@ -65,10 +66,10 @@ class ProgressReader:
         """What rank 0 of a Job, by its uid, last said."""
         return self._last.get(job)
 
-    def unknown(self, job: str) -> str:
-        """Which pod of a Job, by its uid, cannot be asked for its progress, and why; empty where it
-        answers, or may not serve yet."""
-        return self._unknown.get(job, "")
+    def unknown(self, job: str) -> str | None:
+        """Which pod of a Job, by its uid, does not tell its progress, and why; empty where it does,
+        None where that is not certain yet: it was not asked, or may not serve yet."""
+        return self._unknown.get(job, "" if job in self._last else None)
 
     def follow(self, run: RunKey, sources: frozenset[Source]) -> None:
         """From now on read these Jobs of a run, and no other ones of it."""
@@ -121,15 +122,18 @@ class ProgressReader:
     async def _read(self, run: RunKey, source: Source) -> str:
         """Returns what went wrong; empty where nothing did."""
         try:
-            said = Progress.parse_json(await self._ask(source))
+            answer = await self._ask(source)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self.metrics.progress_reads.labels("unreachable").inc()
-            _log.debug("progress of %s/%s cannot be reached: %r", *run, error)
-            return str(error) or "no answer in time"
-        except Exception as error:  # noqa: BLE001 whatever a pod says, the reading goes on
+            return f"{str(error) or 'no answer in time'}; {IN_THE_WAY}"
+        except _NoProgress as no:
             self.metrics.progress_reads.labels("unreadable").inc()
-            _log.debug("progress of %s/%s cannot be read: %s", *run, error)
-            return "what answers there does not tell of a stage's progress"
+            return str(no)
+        try:
+            said = Progress.parse_json(answer)
+        except Exception:  # noqa: BLE001 whatever a pod says, the reading goes on
+            self.metrics.progress_reads.labels("unreadable").inc()
+            return f"it answers with something else than its progress: {answer[:SHOWN]!r}"
         self.metrics.progress_reads.labels("read").inc()
         before = self._last.get(source.job)
         self._last[source.job] = said
@@ -146,16 +150,14 @@ class ProgressReader:
         url = f"http://{host}:{source.port}/progress"
         async with self._session.get(url, allow_redirects=False) as answer:
             if answer.status != 200:
-                raise aiohttp.ClientResponseError(
-                    answer.request_info, (), status=answer.status, message="no progress"
-                )
+                raise _NoProgress(f"it answers {answer.status} to GET /progress")
             body = bytearray()
             async for part in answer.content.iter_chunked(LARGEST):
                 body += part
                 if len(body) > LARGEST:
-                    raise _TooLarge(f"more than {LARGEST} bytes")
+                    raise _NoProgress(f"it answers with more than {LARGEST} bytes")
             return bytes(body)
 
 
-class _TooLarge(Exception):
-    """An answer that is no progress."""
+class _NoProgress(Exception):
+    """An answer that is no progress: a sentence on it."""

@@ -199,7 +199,7 @@ async def test_a_stage_whose_progress_cannot_be_read_goes_on_and_says_so(on: Sce
     (pod,) = on.pods()
     assert "stage train goes on; its progress is not known" in text
     assert f"pod {pod['metadata']['name']} at {pod['status']['podIP']}:" in text
-    assert "try: let the operator reach that port" in text
+    assert "it answers 404 to GET /progress" in text
     assert (on.status().state, on.stage().step) == ("Running", 5)
     on.part.progress["train"] = said
     await on.until(lambda: not on.is_("ProgressUnknown"))
