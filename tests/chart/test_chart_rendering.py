@@ -206,7 +206,7 @@ def test_pod_monitors_are_made_where_the_cluster_has_them_or_when_asked_for() ->
     api = ("--api-versions", "monitoring.coreos.com/v1/PodMonitor")
     made = {
         (create, known): "kind: PodMonitor" in template(
-            {"monitoring": {"create": create}}, CHART, "ace", *(api if known else ())
+            {"monitoring": {"create": create}}, *(api if known else ())
         ).stdout
         for create, known in product(("auto", "always", "never"), (True, False))
     }  # fmt: skip

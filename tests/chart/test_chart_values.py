@@ -236,5 +236,5 @@ def test_a_wrong_value_is_refused_with_a_sentence(values: Values, said: str) -> 
 
 
 def test_an_old_cluster_is_refused() -> None:
-    done = template({}, CHART, "ace", "--kube-version", "1.30.9")
+    done = template({}, "--kube-version", "1.30.9")
     assert "chart requires kubeVersion: >=1.31.0-0" in done.stderr

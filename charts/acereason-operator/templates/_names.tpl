@@ -32,6 +32,11 @@ helm.sh/chart: {{ printf "%s-%s" $.Chart.Name $.Chart.Version | replace "+" "_" 
 {{- end }}
 {{- end }}
 
+{{/* Name of the run that `helm test` makes, and of its volume; a run's has 40 characters at most. */}}
+{{- define "acereason.testRun" -}}
+{{- printf "test-%s" .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- end }}
+
 {{/* Namespace of the run that `helm test` makes. */}}
 {{- define "acereason.testNamespace" -}}
 {{- first (append .Values.namespaces .Release.Namespace) }}

@@ -12,7 +12,6 @@ import os
 import sys
 import time
 from pathlib import Path
-from secrets import token_hex
 
 import yaml
 from acereason_operator.cluster.api_server import ApiServer
@@ -25,53 +24,54 @@ EVERY = 1.0
 async def main(file: Path, patience: float) -> int:
     """The exit code."""
     run = yaml.safe_load(file.read_text(encoding="utf-8"))
-    name = f"{run['metadata']['name']}-{token_hex(3)}"
-    run["metadata"]["name"] = run["spec"]["storage"]["claimTemplate"]["name"] = name
+    deadline = time.monotonic() + patience
     async with await _api_server() as api:
         try:
-            await api.create(RUN, run)
-            end = await _ended(api, run, patience)
-            if end == "Complete":
-                await _remove(api, run)
+            if wrong := await _tried(api, run, deadline):
+                print(f"{wrong}. {_advice(run)}", flush=True)
+                return 1
+            await _remove(api, run, deadline)
         except ClusterError as error:
-            print(f"the API server: {error}", flush=True)
+            print(f"the API server: {error}. {_advice(run)}", flush=True)
             return 1
-    if end == "Complete":
-        print("the run is complete: the operator works, and so do the images")
-        return 0
-    where = f"-n {run['metadata']['namespace']}"
-    print(
-        f"the run {end}. Look at it: kubectl describe {where} arr/{name}\n"
-        f"Then remove it: kubectl delete {where} arr/{name} pvc/{name}",
-        flush=True,
+    print("the run is complete: the operator works, and so do the images", flush=True)
+    return 0
+
+
+async def _tried(api: ApiServer, run: Object, deadline: float) -> str:
+    """What is wrong, as a sentence without its point; empty where the run is complete."""
+    namespace, name = run["metadata"]["namespace"], run["metadata"]["name"]
+    if await api.get(RUN, namespace, name) is not None:
+        return "the run of an earlier test is still there"
+    await api.create(RUN, run)
+    told = ""
+    while time.monotonic() < deadline:
+        seen = await api.get(RUN, namespace, name)
+        if seen is None:
+            return "somebody deleted the run"
+        status = seen.get("status") or {}
+        if (line := f"{namespace}/{name}: {_line(status)}") != told:
+            print(line, flush=True)
+            told = line
+        for condition in status.get("conditions") or ():
+            if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
+                complete = condition["type"] == "Complete"
+                return "" if complete else f"the run failed: {condition.get('message', '')}"
+        await asyncio.sleep(EVERY)
+    return "the run takes longer than this test may"
+
+
+def _advice(run: Object) -> str:
+    name, where = run["metadata"]["name"], f"-n {run['metadata']['namespace']}"
+    return (
+        f"Look at it: kubectl describe {where} acereasonrun/{name}\n"
+        f"Then remove it: kubectl delete {where} acereasonrun/{name} pvc/{name}"
     )
-    return 1
 
 
 async def _api_server() -> ApiServer:
     file = os.environ.get("KUBECONFIG")
     return await (ApiServer.from_kubeconfig(Path(file)) if file else ApiServer.from_cluster())
-
-
-async def _ended(api: ApiServer, run: Object, patience: float) -> str:
-    """`Complete`, or the rest of the sentence "the run ..."; tells what it sees meanwhile."""
-    place = run["metadata"]["namespace"], run["metadata"]["name"]
-    deadline, told = time.monotonic() + patience, ""
-    while time.monotonic() < deadline:
-        seen = await api.get(RUN, *place)
-        if seen is None:
-            return "is gone: somebody deleted it"
-        status = seen.get("status") or {}
-        line = f"{'/'.join(place)}: {_line(status)}"
-        if line != told:
-            print(line, flush=True)
-            told = line
-        for condition in status.get("conditions") or ():
-            if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
-                failed = f"failed: {condition.get('message', '')}"
-                return "Complete" if condition["type"] == "Complete" else failed
-        await asyncio.sleep(EVERY)
-    return f"was not complete after {patience:g} s"
 
 
 def _line(status: Object) -> str:
@@ -81,13 +81,16 @@ def _line(status: Object) -> str:
     return ", ".join(str(part) for part in parts if part)
 
 
-async def _remove(api: ApiServer, run: Object) -> None:
-    """The run, which takes its Jobs along, and its volume, which has no owner."""
+async def _remove(api: ApiServer, run: Object, deadline: float) -> None:
+    """The run, which takes its Jobs along, and its volume, which has no owner. Returns when both
+    are gone, so that the next test can make them anew."""
     namespace, name = run["metadata"]["namespace"], run["metadata"]["name"]
     for kind in (RUN, CLAIM):
         found = await api.get(kind, namespace, name)
         if found is not None:
             await api.delete(kind, namespace, name, found["metadata"]["uid"], "Background")
+        while await api.get(kind, namespace, name) is not None and time.monotonic() < deadline:
+            await asyncio.sleep(EVERY)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,69 @@
+"""A real API server takes what the chart makes.
+
+A dry run on the server instead of a list of schemas: it refuses unknown fields as a schema would,
+and also applies defaults, validation, CEL and admission, of the version that the project is tested
+with, our own resource included, and needs no files of somebody else's.
+"""
+
+import json
+import subprocess
+
+import pytest
+
+from tests.chart.rendered_chart import Object, Values, one, rendered
+from tests.chart.value_sets import VALUE_SETS
+from tests.controlplane.control_plane import ControlPlane
+
+NOT_BUILT_IN = ("PodMonitor", "PrometheusRule")
+
+
+def dry_run(control_plane: ControlPlane, objects: list[Object]) -> None:
+    """Raises CalledProcessError, with the server's sentences, where it refuses one of them."""
+    listed = {"apiVersion": "v1", "kind": "List", "items": objects}
+    control_plane.kubectl(
+        *("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict"),
+        *("-f", "-"),
+        stdin=json.dumps(listed),
+    )
+
+
+@pytest.mark.parametrize("name", VALUE_SETS)
+def test_the_server_takes_everything(name: str, control_plane: ControlPlane) -> None:
+    values, namespace = dict(VALUE_SETS[name]), control_plane.new_namespace()
+    if "namespaces" in values:
+        values["namespaces"] = [control_plane.new_namespace() for _ in values["namespaces"]]
+    objects = [o for o in rendered(values, namespace=namespace) if o["kind"] not in NOT_BUILT_IN]
+    for account in (o["metadata"] for o in objects if o["kind"] == "ServiceAccount"):
+        control_plane.service_account(namespace, account["name"])  # no pod is made without its own
+    dry_run(control_plane, objects)
+
+
+def test_a_field_that_does_not_exist_would_be_seen(control_plane: ControlPlane) -> None:
+    deployment = one(rendered({}, namespace=control_plane.new_namespace()), "Deployment")
+    deployment["spec"]["template"]["spec"]["enableServiceLink"] = False
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        dry_run(control_plane, [deployment])
+    assert 'unknown field "enableServiceLink"' in refused.value.stderr
+
+
+@pytest.mark.parametrize(
+    "values", [{"verifier": {"enabled": True}}, VALUE_SETS["openshift"]], ids=["least", "openshift"]
+)
+def test_pods_meet_the_restricted_standard(values: Values, control_plane: ControlPlane) -> None:
+    namespace = control_plane.new_namespace()
+    control_plane.kubectl(
+        "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"
+    )
+    objects = rendered(values, namespace=namespace)
+    pods = [body for body in objects if body["kind"] == "Pod"]
+    for deployment in (body for body in objects if body["kind"] == "Deployment"):
+        meta = {"name": deployment["metadata"]["name"], "namespace": namespace}
+        spec = deployment["spec"]["template"]["spec"]
+        pods.append({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+    for pod in pods:
+        control_plane.service_account(namespace, pod["spec"]["serviceAccountName"])
+    dry_run(control_plane, pods)
+    pods[0]["spec"]["containers"][0]["securityContext"]["capabilities"] = {}
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        dry_run(control_plane, pods[:1])
+    assert 'violates PodSecurity "restricted:latest"' in refused.value.stderr
