@@ -155,6 +155,8 @@ EDITS: list[tuple[str, Edit, str]] = [
     ("the volume's template", lambda s: s.update(storage={"claimTemplate": {"name": "c",
                                                                             "storage": "1"}}), ""),
     ("another model", lambda s: s.update(model={"path": "/n"}), "spec.model: stages have finished"),
+    ("a finished stage gone, and the seed", lambda s: (s.update(seed=1), s["stages"].pop(1)),
+     "spec.seed: stages have finished"),
     ("what is in no key", lambda s: s["stages"][1]["sft"].update(tokensPerMicroBatch=4096), ""),
     ("saving", lambda s: s["stages"][1]["sft"].update(saving={"keep": 3}), ""),
     ("what it runs on", lambda s: s["stages"][1].update(nodes=2, image="other"), ""),
@@ -173,6 +175,35 @@ def test_what_a_finished_stage_was_made_from_cannot_be_edited(
     why: str, edit: Edit, refusal: str, control_plane: ControlPlane, finished: str
 ) -> None:
     run = control_plane.request("GET", f"{runs(finished)}/r")
+    edit(run["spec"])
+    done = kubectl(control_plane, "replace", "--dry-run=server", "-f", "-", stdin=json.dumps(run))
+    assert (done.returncode == 0) == (refusal == ""), done.stderr
+    assert refusal in done.stderr
+    assert "<nil>" not in done.stderr
+
+
+def curation_and_model(spec: dict[str, Any]) -> None:
+    """The model may be edited where only a curation has finished, and its rows may not."""
+    spec.update(model={"path": "/n"})
+    spec["stages"][0]["curate"].update(maxRows=8)
+
+
+@pytest.mark.parametrize(
+    ("finished", "edit", "refusal"),
+    [
+        ("prompts", curation_and_model, MADE),
+        ("prompts", lambda s: s.update(model={"path": "/n"}), ""),
+        ("prompts", lambda s: s.update(seed=1), "spec.seed: stages have finished"),
+        ("no longer there", lambda s: s.update(seed=1), ""),
+    ],
+)
+def test_only_what_a_finished_stage_of_the_run_read_cannot_be_edited(
+    finished: str, edit: Edit, refusal: str, control_plane: ControlPlane
+) -> None:
+    namespace = control_plane.new_namespace("finished")
+    run = control_plane.request("POST", runs(namespace), a_run(STAGES))
+    run["status"] = {"stages": [{"name": finished, "state": "Complete"}]}
+    run = control_plane.request("PUT", f"{runs(namespace)}/r/status", run)
     edit(run["spec"])
     done = kubectl(control_plane, "replace", "--dry-run=server", "-f", "-", stdin=json.dumps(run))
     assert (done.returncode == 0) == (refusal == ""), done.stderr

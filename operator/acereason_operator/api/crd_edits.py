@@ -21,7 +21,8 @@ from pydantic.fields import FieldInfo
 
 from acereason_operator.api.crd_schema import Rule
 
-_DONE = "d.state in ['Complete', 'Reused']"
+_DONE = "oldSelf.status.stages.exists(d, d.name == o.name && d.state in ['Complete', 'Reused'])"
+"""The stage `o` of the old spec has finished. (One that the spec no longer has binds nobody.)"""
 _OF_THE_RUN = {
     "storage": "stages have finished whose results are on the old volume",
     "seed": "stages have finished with the old one",
@@ -32,11 +33,10 @@ _OF_A_STAGE = (
     "spec.stages: settings and inputs of a stage that has finished cannot be edited; undo the edit,"
     " or give the changed stage another name to run it"
 )
-_SAME_MODEL = (
-    "(self.spec.model == oldSelf.spec.model || (has(o.inputs) && has(o.inputs.model)) || "
-    "(has(o.curate) && !has(o.curate.passRate)))"
+_OTHER_MODEL = (
+    "((has(o.inputs) && has(o.inputs.model)) || (has(o.curate) && !has(o.curate.passRate)))"
 )
-"""Or a finished stage `o` of the old spec read another one, or none."""
+"""The stage `o` reads a model of its own, or none."""
 
 
 def edit_rule() -> Rule:
@@ -44,33 +44,37 @@ def edit_rule() -> Rule:
 
     One rule, and it ends where the spec is the same: every write of a status pays for it.
     """
-    same = " && ".join(f"({holds})" for holds in _same_stage())
+    run = f"self.spec.seed == oldSelf.spec.seed && !({_OTHER_VOLUME})"
+    model = f"(self.spec.model == oldSelf.spec.model || {_OTHER_MODEL})"
     return Rule(
         "self.spec == oldSelf.spec || !has(oldSelf.status) || !has(oldSelf.status.stages) || "
-        f"!oldSelf.status.stages.exists(d, {_DONE}) || "
-        "(self.spec.seed == oldSelf.spec.seed && "
-        f"{_volume('self.spec.storage')} == {_volume('oldSelf.spec.storage')} && "
-        f"oldSelf.spec.stages.all(o, "
-        f"!oldSelf.status.stages.exists(d, d.name == o.name && {_DONE}) || ({_SAME_MODEL} && "
-        f"self.spec.stages.all(n, n.name != o.name || ({same})))))",
+        f"oldSelf.spec.stages.all(o, !{_DONE} || ({run} && {model} && {_same_stages()}))",
         _OF_A_STAGE,
+        field=".spec",
         worked_out=_message(),
     )
 
 
 def _message() -> str:
-    """The same for a field of the run, where that is what was edited."""
+    """The field that may not be edited, where several may have been. (The stage cannot be named: a
+    text out of a list that was filtered counts a hundred times what a message may cost.)"""
     edited = {
-        name: f"{_volume('self.spec.storage')} != {_volume('oldSelf.spec.storage')}"
-        if name == "storage"
-        else f"self.spec.{name} != oldSelf.spec.{name}"
-        for name in _OF_THE_RUN
+        "storage": _OTHER_VOLUME,
+        "seed": "self.spec.seed != oldSelf.spec.seed",
+        "model": "self.spec.model != oldSelf.spec.model && "
+        f"oldSelf.spec.stages.exists(o, {_DONE} && !{_OTHER_MODEL})",
     }
     choices = (
         f"{edited[name]} ? 'spec.{name}: {why}; undo the edit, or start another run' : "
         for name, why in _OF_THE_RUN.items()
     )
     return f"{''.join(choices)}'{_OF_A_STAGE}'"
+
+
+def _same_stages() -> str:
+    """What `o` was made from is what the stage of its name says, if there still is one."""
+    same = " && ".join(f"({holds})" for holds in _same_stage())
+    return f"self.spec.stages.all(n, n.name != o.name || ({same}))"
 
 
 def _same_stage() -> Iterator[str]:
@@ -90,6 +94,9 @@ def _volume(storage: str) -> str:
         f"has({storage}.claim) ? {storage}.claim : "
         f"has({storage}.objectStore) ? {storage}.objectStore : '')"
     )
+
+
+_OTHER_VOLUME = f"{_volume('self.spec.storage')} != {_volume('oldSelf.spec.storage')}"
 
 
 def _same_object(model: type[BaseModel], one: str, other: str) -> str:
