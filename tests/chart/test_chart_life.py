@@ -3,6 +3,7 @@ would start is started here, with the account and the variables that the chart g
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,6 +111,11 @@ class Cluster:
         """The operator's."""
         return self.get("deployment", f"{RELEASE}-acereason-operator")
 
+    def columns(self) -> list[str]:
+        """What `kubectl get` shows of runs: a part of their definition."""
+        (version,) = self.get("crd", CRD)["spec"]["versions"]
+        return [column["name"] for column in version["additionalPrinterColumns"]]
+
     def wait_for_definition(self) -> None:
         """Until runs can be made."""
         self.control_plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}")
@@ -129,12 +135,13 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 @pytest.mark.slow
 def test_an_installation_from_first_to_last(cluster: Cluster, tmp_path: Path) -> None:
     """25 s: a control plane of its own, because definitions and their removal are everybody's."""
-    notes = cluster.helm("install", RELEASE, CHART, values={})
+    notes = cluster.helm("install", RELEASE, an_older_chart(tmp_path / "older"), values={})
     assert f"helm test -n {cluster.namespace} {RELEASE} --logs" in notes
     assert "serves runs in every namespace" in notes
     assert "PodMonitors are there" in notes
     cluster.wait_for_definition()
     first = cluster.names()
+    assert "Gain" in cluster.columns()
 
     the_operator_works_in_its_pod(cluster, tmp_path / "operator.log")
     run = cluster.get("acereasonrun", MINE)["metadata"]
@@ -150,10 +157,12 @@ def test_an_installation_from_first_to_last(cluster: Cluster, tmp_path: Path) ->
     verifier = {f"{kind}/{RELEASE}-acereason-operator-verifier" for kind in OF_THE_VERIFIER}
     assert second - first == {f"Role/{role}", f"RoleBinding/{role}"} | verifier
     assert cluster.deployment()["spec"]["replicas"] == 3
+    assert "Reward" in cluster.columns()
 
     cluster.helm("rollback", RELEASE, "1")
     assert cluster.names() == first
     assert cluster.deployment()["spec"]["replicas"] == 2
+    assert "Gain" in cluster.columns()
 
     helm_test_makes_a_run_and_waits_for_it(cluster)
 
@@ -167,6 +176,14 @@ def test_an_installation_from_first_to_last(cluster: Cluster, tmp_path: Path) ->
     assert cluster.get("acereasonrun", MINE)["metadata"]["uid"] == run["uid"]
 
 
+def an_older_chart(folder: Path) -> Path:
+    """A chart in which a column of runs had another name."""
+    shutil.copytree(CHART, folder)
+    crd = folder / "files/crds/acereasonruns.yaml"
+    crd.write_text(crd.read_text().replace("- name: Reward\n", "- name: Gain\n"))
+    return folder
+
+
 def what_the_test_runs(cluster: Cluster) -> Any:
     """The run that `helm test` would make, and the file of its pod's program."""
     hooks = [body for body in yaml.safe_load_all(cluster.helm("get", "hooks", RELEASE)) if body]
@@ -176,8 +193,7 @@ def what_the_test_runs(cluster: Cluster) -> Any:
 def the_operator_works_in_its_pod(cluster: Cluster, log: Path) -> None:
     """With the account, the rights and the variables that the chart gives it, it leads and makes
     the first Job of a run."""
-    deployment = cluster.deployment()
-    with operator(cluster, environment(deployment), log):
+    with operator(cluster, environment(cluster.deployment()), log):
         run = yaml.safe_load(what_the_test_runs(cluster)["run.yaml"])
         run["metadata"]["name"] = run["spec"]["storage"]["claimTemplate"]["name"] = MINE
         cluster.control_plane.kubectl("create", "-f", "-", stdin=json.dumps(run))
@@ -190,7 +206,7 @@ def the_operator_works_in_its_pod(cluster: Cluster, log: Path) -> None:
         assert container["image"] == "registry.example/team/acereason-operator:0.1.0"
         lease = cluster.get("lease", f"{RELEASE}-acereason-operator")
         assert lease["spec"]["holderIdentity"]
-    assert "403" not in log.read_text(), log.read_text()
+    assert "forbidden" not in log.read_text(), log.read_text()
 
 
 @contextmanager
@@ -220,7 +236,7 @@ def helm_test_makes_a_run_and_waits_for_it(cluster: Cluster) -> None:
     namespace, name = cluster.namespace, f"{RELEASE}-acereason-operator-test"
     before = cluster.names()
     testing = subprocess.Popen(
-        cluster.command("test", RELEASE, "--timeout", "100s"),
+        cluster.command("test", RELEASE, "--timeout", "250s"),
         env=cluster.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:
@@ -237,15 +253,21 @@ def helm_test_makes_a_run_and_waits_for_it(cluster: Cluster) -> None:
         assert (code, said.split(". ")[0]) == (1, "the run of an earlier test is still there")
         cluster.control_plane.kubectl("delete", "-n", namespace, *run)
 
+        claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+                 "metadata": {"name": TESTED, "namespace": namespace},
+                 "spec": {"accessModes": ["ReadWriteOnce"],
+                          "resources": {"requests": {"storage": "1Gi"}}}}  # fmt: skip
+        cluster.control_plane.kubectl("create", "-f", "-", stdin=json.dumps(claim))
         code, said = played(cluster, name, "Complete", "")
         assert (code, said.splitlines()[-1]) == (0, COMPLETE), said
         assert not cluster.get(*run)
+        assert not cluster.get("persistentvolumeclaim", TESTED)
 
         status = json.dumps({"status": {"phase": "Succeeded"}})
         cluster.control_plane.kubectl(
             "patch", "pod", name, "-n", namespace, "--subresource=status", "-p", status
         )
-        told, _ = testing.communicate(timeout=100)
+        told, _ = testing.communicate(timeout=200)
         assert "Phase:          Succeeded" in told
         assert testing.returncode == 0
     finally:
@@ -269,14 +291,14 @@ def played(cluster: Cluster, account: str, condition: str, message: str) -> tupl
             *("--subresource=status", "--type=merge"),
             *("-p", json.dumps({"status": {"conditions": [ended]}})),
         )
-        said, _ = program.communicate(timeout=100)
+        said, _ = program.communicate(timeout=200)
         return program.returncode, said
 
 
 def run_by_hand(cluster: Cluster, account: str) -> tuple[int, str]:
     """The test's program: exit code, and what it said."""
     with the_program(cluster, account) as program:
-        said, _ = program.communicate(timeout=100)
+        said, _ = program.communicate(timeout=200)
         return program.returncode, said
 
 
@@ -285,7 +307,7 @@ def the_program(cluster: Cluster, account: str) -> Iterator["subprocess.Popen[st
     """The test's program under the rights of its pod."""
     who = cluster.control_plane.service_account(cluster.namespace, account)
     program = subprocess.Popen(
-        [sys.executable, cluster.home / "tiny_run.py", cluster.home / "run.yaml", "100"],
+        [sys.executable, cluster.home / "tiny_run.py", cluster.home / "run.yaml", "200"],
         env=os.environ | {"KUBECONFIG": str(who.kubeconfig)},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
