@@ -166,14 +166,27 @@ def test_an_image_that_cannot_be_pulled_is_shown_at_once() -> None:
 SCHEDULER = "0/4 nodes are available: {}. preemption: 0/4 nodes are available"
 SERVER = 'Error creating: pods "r-0-" is forbidden: {}'
 CORRECT = "try: correct what it names and apply the run again"
-MAKE_ROOM = "try: make room, or ask for less"
+MAKE_ROOM = "try: make room, or ask for less; it starts by itself then"
+OTHERS = f"{MAKE_ROOM}; or, if the other nodes are meant, add their toleration or selector"
 
 
 @pytest.mark.parametrize(
     ("unplaced", "refused", "advice"),
     [
         ("4 Insufficient nvidia.com/gpu", "", MAKE_ROOM),
-        ("2 Insufficient cpu, 2 node(s) had untolerated taint {gpu: true}", "", MAKE_ROOM),
+        ("4 Insufficient nvidia.com/gpu, 8 node(s) had untolerated taint {gpu: true}", "", OTHERS),
+        ("2 Insufficient cpu, 2 node(s) didn't match Pod's node affinity/selector", "", OTHERS),
+        (
+            "2 Insufficient cpu, 1 node(s) had untolerated taint"
+            " {node-role.kubernetes.io/control-plane: }",
+            "",
+            MAKE_ROOM,
+        ),
+        (
+            "2 Insufficient cpu, 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }",
+            "",
+            MAKE_ROOM,
+        ),
         ("4 node(s) didn't match pod anti-affinity rules", "", MAKE_ROOM),
         ("4 Too many pods", "", MAKE_ROOM),
         ("", "exceeded quota: small, requested: pods=1, used: pods=0", MAKE_ROOM),
@@ -199,12 +212,15 @@ def test_room_is_waited_for_and_whatever_else_keeps_pods_away_a_person_has_to_co
     assert advice in desk.stage("prompts").message
     assert desk.condition("Stalled") == "False NotStalled", "it may pass"
     if advice == MAKE_ROOM:
+        assert "podTemplate" not in desk.stage("prompts").message
         assert plan.requeue_at is None
         desk.later(hours=1)
         assert desk.condition("Stalled") == "False NotStalled"
         return
-    assert plan.requeue_at == NOON + timedelta(minutes=1)
-    desk.later(minutes=1)
+    told_at = NOON + timedelta(minutes=10 if unplaced else 1)
+    assert plan.requeue_at == told_at
+    desk.now = told_at
+    desk.rounds()
     assert desk.condition("Stalled") == f"True {'Unschedulable' if unplaced else 'PodsRefused'}"
     assert (unplaced or refused) in desk.status.message
     assert advice in desk.status.message

@@ -6,6 +6,7 @@ start, and after a while where a pod cannot be made or placed, since a volume th
 a node that is being added looks the same at first.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,8 +26,16 @@ FOR_ROOM = ("Insufficient ", "exceeded quota", "Too many pods", "anti-affinity")
 """Words of the scheduler and of quotas. (Pods of one attempt keep off each other's nodes: that the
 rule has no node left means that there are too few.)"""
 
-MAY_PASS = timedelta(minutes=1)
-"""Before a pod that cannot be made or placed makes a run Stalled."""
+NOT_ALLOWED_ON = re.compile(
+    r"untolerated taint(?! \{node(-role)?\.kubernetes\.io/)|node affinity/selector"
+)
+"""Words of the scheduler on nodes that a pod keeps off, where a person may have meant them: not the
+taints of a control plane and of nodes in trouble."""
+
+UNPLACED = timedelta(minutes=10)
+"""Before a pod that is not placed makes a run Stalled: a node that is added takes minutes."""
+REFUSED = timedelta(minutes=1)
+"""Before a pod that cannot be made does: a service account or a webhook that comes up with it."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Hindrance:
     told: str
     """Sentence without a full stop: which pod, and what the cluster says."""
     for_room: bool
-    """Whether room alone is missing."""
+    """Whether room is missing; with `stalls_at`: unless nodes that the pods keep off are meant."""
     stalls_at: datetime | None
     """When a person should look; None where waiting is all there is to it."""
 
@@ -46,7 +55,9 @@ class Hindrance:
     def advised(self) -> str:
         """The sentence with what to do."""
         if self.for_room:
-            return f"{self.told}. try: make room, or ask for less; it starts by itself then"
+            others = "; or, if the other nodes are meant, add their toleration or selector to podTemplate"
+            advice = "make room, or ask for less; it starts by itself then"
+            return f"{self.told}. try: {advice}{others if self.stalls_at else ''}"
         if self.stalls_at is None:
             return self.told
         return (
@@ -69,13 +80,14 @@ def hindrance(job: JobView) -> Hindrance | None:
             return Hindrance(pod.waiting_reason, told, for_room=False, stalls_at=begun)
         told = f"pod {pod.name}: {pod.waiting_reason}" + (f": {said}" if said else "")
         if pod.waiting_reason == "Unschedulable":
-            return _not_there("Unschedulable", told, begun)
+            return _not_there("Unschedulable", told, begun + UNPLACED)
         return Hindrance(pod.waiting_reason, told, for_room=False, stalls_at=None)
     if job.message and not (job.pods or job.finished or job.stopping):
-        return _not_there("PodsRefused", job.message.rstrip("."), begun)
+        return _not_there("PodsRefused", job.message.rstrip("."), begun + REFUSED)
     return None
 
 
-def _not_there(reason: str, told: str, begun: datetime) -> Hindrance:
+def _not_there(reason: str, told: str, at: datetime) -> Hindrance:
     for_room = any(words in told for words in FOR_ROOM)
-    return Hindrance(reason, told, for_room, None if for_room else begun + MAY_PASS)
+    passes = for_room and not NOT_ALLOWED_ON.search(told)
+    return Hindrance(reason, told, for_room, None if passes else at)
