@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from acereason_operator.api.run import AceReasonRun
@@ -151,6 +152,27 @@ def test_a_step_that_stands_still_is_told_and_left_to_the_launcher() -> None:
     desk.change("prompts", progress=progress(4))
     desk.rounds()
     assert desk.condition("Stalled") == "False NotStalled"
+
+
+def test_stages_in_parallel_note_their_steps_together_and_no_more_often_than_one() -> None:
+    side_by_side = [{**STAGES[0], "name": name, "needs": []} for name in "abcd"]
+    desk = Desk(a_run(side_by_side), CLUSTER)
+    desk.rounds()
+    for name in "abcd":
+        desk.prepares(name)
+    desk.later(minutes=1)
+    every, notes = CLUSTER.progress_every, []
+    for second in range(120):
+        for i, name in enumerate("abcd"):
+            desk.change(name, progress=progress((second + 7 * i) // 28))
+        before = [stage.step for stage in desk.status.stages]
+        desk.later(seconds=1)
+        if [stage.step for stage in desk.status.stages] != before:
+            notes.append(desk.now)
+    assert all(later - earlier >= every for earlier, later in pairwise(notes))
+    assert len(notes) >= 120 / every.total_seconds() / 2
+    desk.later(seconds=every.total_seconds())
+    assert [stage.step for stage in desk.status.stages] == [4, 4, 4, 5]
 
 
 def test_an_image_that_cannot_be_pulled_is_shown_at_once() -> None:

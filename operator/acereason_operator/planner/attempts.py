@@ -12,7 +12,6 @@ from acereason_operator.planner import (
     deadlines,
     failures,
     messages,
-    progress,
     retries,
     reuse,
     suspend,
@@ -44,7 +43,7 @@ def _in_flight(status: StageStatus, claim: AttemptClaim, scene: Scene) -> StageS
     if not claim.seen:
         claim = claim.model_copy(update={"seen": True})
         status = status.model_copy(update={"attempt": claim})
-    status = deadlines.with_clock(progress.noted(status, job, scene), claim, job, scene)
+    status = deadlines.with_clock(status, claim, job, scene)
     claim = status.attempt or claim
     done = _ended(status, claim, job, scene)
     if done is not None:

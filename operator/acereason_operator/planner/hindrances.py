@@ -55,9 +55,11 @@ class Hindrance:
     def advised(self) -> str:
         """The sentence with what to do."""
         if self.for_room:
-            others = "; or, if the other nodes are meant, add their toleration or selector to podTemplate"
             advice = "make room, or ask for less; it starts by itself then"
-            return f"{self.told}. try: {advice}{others if self.stalls_at else ''}"
+            if self.stalls_at is not None:
+                advice += "; or, if the other nodes are meant, add their toleration or selector to"
+                advice += " podTemplate"
+            return f"{self.told}. try: {advice}"
         if self.stalls_at is None:
             return self.told
         return (

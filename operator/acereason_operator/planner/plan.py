@@ -72,6 +72,7 @@ def plan(
         statuses = {name: edits.applied(s, scenes[name]) for name, s in statuses.items()}
     statuses = _settled(statuses, view)
     scenes = view.scenes(statuses)
+    statuses = progress.noted(statuses, scenes, now)
     after = run_status(status, statuses, scenes, run, view.recipe.order, now)
     return Plan(
         status=after,
@@ -84,6 +85,7 @@ def plan(
         requeue_at=_later(
             now,
             *(_due(statuses[name], scene) for name, scene in scenes.items()),
+            progress.next_note(statuses, scenes),
             ttl.due(run.spec, after, observed),
         ),
     )

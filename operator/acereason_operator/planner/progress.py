@@ -1,10 +1,11 @@
 """Where a running stage is, as far as status tells: step, total and few metrics.
 
-Noted at most every `Context.progress_every`, since each note is a write. Whether the step stands
-still is only told (condition Stalled); the watchdog that ends such an attempt is the launcher's,
-so that an operator that was away harms nothing.
+Noted at most every `Context.progress_every`, and for all stages of a run at once, since each note
+is a write. Whether the step stands still is only told (condition Stalled); the watchdog that ends
+such an attempt is the launcher's, so that an operator that was away harms nothing.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from acereason_operator.api.status import StageStatus
@@ -15,13 +16,31 @@ from acereason_operator.planner.scene import Scene
 from acereason_operator.planner.times import earliest, parse_duration, parse_time, rfc3339
 
 
-def noted(status: StageStatus, job: JobView, scene: Scene) -> StageStatus:
-    """The stage with its step as seen, if the last note is old enough."""
-    seen = job.progress
-    if seen is None or (seen.step, seen.total) == (status.step, status.total_steps):
-        return _first_sight(status, scene) if seen else status
-    last = _last_note(status)
-    if last is not None and scene.now < last + scene.context.progress_every:
+def noted(
+    statuses: Mapping[str, StageStatus], scenes: Mapping[str, Scene], now: datetime
+) -> dict[str, StageStatus]:
+    """The run's stages with their steps as seen, if its last note is old enough."""
+    at = next_note(statuses, scenes)
+    if at is None or now < at:
+        return dict(statuses)
+    return {name: _with_step(status, scenes[name]) for name, status in statuses.items()}
+
+
+def next_note(statuses: Mapping[str, StageStatus], scenes: Mapping[str, Scene]) -> datetime | None:
+    """When steps that are seen may be noted; None where they all are."""
+    news = [s for name, s in scenes.items() if _with_step(statuses[name], s) != statuses[name]]
+    if not news:
+        return None
+    notes = [at for status in statuses.values() if (at := _last_note(status))]
+    return max(notes) + news[0].context.progress_every if notes else news[0].now
+
+
+def _with_step(status: StageStatus, scene: Scene) -> StageStatus:
+    job = scene.job(status.attempt.job) if status.attempt else None
+    seen = job.progress if job else None
+    if seen is None:
+        return status
+    if (seen.step, seen.total) == (status.step, status.total_steps) and status.step_seen_at:
         return status
     return status.model_copy(
         update={
@@ -56,22 +75,9 @@ def stalled(status: StageStatus, job: JobView | None, scene: Scene) -> tuple[str
 
 
 def due(status: StageStatus, job: JobView, scene: Scene) -> datetime | None:
-    """When a newer step may be noted, or the step has stood still for too long, or nothing was
-    there to run for too long."""
+    """When the step has stood still for too long, or nothing was there to run for too long."""
     hindered = hindrance(job)
-    seen, last = job.progress, _last_note(status)
-    note = None
-    if seen and last and (seen.step, seen.total) != (status.step, status.total_steps):
-        note = last + scene.context.progress_every
-    return earliest(
-        note, _no_progress(status, job, scene), hindered.stalls_at if hindered else None
-    )
-
-
-def _first_sight(status: StageStatus, scene: Scene) -> StageStatus:
-    if status.step_seen_at is not None:
-        return status
-    return status.model_copy(update={"step_seen_at": rfc3339(scene.now)})
+    return earliest(_no_progress(status, job, scene), hindered.stalls_at if hindered else None)
 
 
 def _last_note(status: StageStatus) -> datetime | None:
