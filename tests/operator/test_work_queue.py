@@ -188,6 +188,20 @@ def test_a_closed_queue_ends_its_workers_and_takes_nothing_more() -> None:
     assert run(story()) == [None, None, None]
 
 
+def test_the_end_of_leadership_does_not_keep_a_closed_queue_from_ending_its_workers() -> None:
+    async def story() -> str | None:
+        queue: WorkQueue[str] = WorkQueue()
+        queue.add("a")
+        key = await queue.take()
+        queue.close()
+        queue.rest()
+        queue.done(key)
+        async with asyncio.timeout(60):
+            return await queue.take()
+
+    assert run(story()) is None
+
+
 def test_a_queue_at_rest_forgets_what_it_had_and_what_is_added() -> None:
     """Also what a worker still has: failed or asked for again, it does not come back."""
 

@@ -130,7 +130,9 @@ class WorkQueue(Generic[Key]):
 
     def rest(self) -> None:
         """Forget all keys, and those that are added until `go_on`; `done` and `failed` stay
-        possible."""
+        possible. A closed queue rests already."""
+        if self._closed:
+            return
         self._resting = True
         for timer in self._later.values():
             timer.cancel()
