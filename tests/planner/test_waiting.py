@@ -309,3 +309,10 @@ def test_the_pods_of_several_nodes_do_not_wait_for_each_other_for_ever(
     assert plan.requeue_at == (NOON + given_back if given_back else None), why
     desk.later(hours=6)
     assert desk.job("prompts").stopping == bool(given_back)
+    if given_back:
+        desk.ends("prompts", a_dead_pod(143, finished_at=desk.now))
+        limit = deadlines.get("pending", "30m")
+        said = f"pods did not all run within {limit} (deadlines.pending), 1 times in a row"
+        assert desk.stage("prompts").message == said
+        assert said in desk.status.message
+        assert desk.condition("Stalled") == "True PodsPending"

@@ -115,7 +115,8 @@ def _stopped(status: StageStatus, claim: AttemptClaim, scene: Scene) -> StageSta
         tries = status.spent.pending + 1
         spent = status.spent.model_copy(update={"pending": tries})
         status = status.model_copy(update={"spent": spent})
-        message = f"pods did not all run within deadlines.pending ({tries} times in a row)"
+        limit = f"{deadlines.pending_limit(scene)} (deadlines.pending)"
+        message = f"pods did not all run within {limit}, {tries} times in a row"
         return retries.wait(status, claim, tries, message, scene)
     return status.model_copy(update={"state": "Waiting", "message": "", "retry_at": None})
 

@@ -36,6 +36,11 @@ def due(status: StageStatus, claim: AttemptClaim, job: JobView, scene: Scene) ->
     return earliest(_pending(claim, job, scene), _active(status, claim, scene))
 
 
+def pending_limit(scene: Scene) -> str:
+    """What holds for pods that do not all run, of a gang at least: `30m`."""
+    return effective.deadlines(scene.run.spec, scene.stage).pending or OF_A_GANG
+
+
 def with_clock(status: StageStatus, claim: AttemptClaim, job: JobView, scene: Scene) -> StageStatus:
     """Start the attempt's clock when all its pods run, stop it while a queue holds them.
 
@@ -72,12 +77,12 @@ def _all_run(job: JobView) -> bool:
 
 
 def _pending(claim: AttemptClaim, job: JobView, scene: Scene) -> datetime | None:
-    limit = effective.deadlines(scene.run.spec, scene.stage).pending
-    if limit is None and job.pods_wanted > 1:
-        limit = OF_A_GANG
-    if limit is None or job.queued or job.finished or claim.started_at or _all_run(job):
+    said = effective.deadlines(scene.run.spec, scene.stage).pending is not None
+    if job.pods_wanted == 1 and not said:
         return None
-    return (job.admitted_at or job.created_at) + parse_duration(limit)
+    if job.queued or job.finished or claim.started_at or _all_run(job):
+        return None
+    return (job.admitted_at or job.created_at) + parse_duration(pending_limit(scene))
 
 
 def _active(status: StageStatus, claim: AttemptClaim, scene: Scene) -> datetime | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from acereason_operator.api.status import StageStatus
-from acereason_operator.planner import effective
+from acereason_operator.planner import deadlines, effective
 from acereason_operator.planner.hindrances import hindrance
 from acereason_operator.planner.observed import JobView
 from acereason_operator.planner.scene import Scene
@@ -66,9 +66,10 @@ def stalled(status: StageStatus, job: JobView | None, scene: Scene) -> tuple[str
                 ". try: look at its log; its launcher ends the attempt, and the next one goes on"
             )
     if status.spent.pending and status.state in ("BackingOff", "Preparing", "Pending"):
+        limit = f"{deadlines.pending_limit(scene)} (deadlines.pending)"
         return "PodsPending", (
-            f"stage {name}: pods did not all run in time, {status.spent.pending} times in a row."
-            " try: make room, ask for less (nodes, gpusPerNode, resources), or raise"
+            f"stage {name}: pods did not all run within {limit}, {status.spent.pending} times in a"
+            " row. try: make room, ask for less (nodes, gpusPerNode, resources), or raise"
             " deadlines.pending"
         )
     return None
