@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -69,6 +70,28 @@ def test_a_fault_in_the_background_ends_the_process_with_1(tmp_path: Path) -> No
     assert done.returncode == 1, done.stderr
     assert "a fault of the operator ended its election" in done.stderr
     assert "the Lease is given back" in done.stderr
+
+
+def test_a_port_of_the_probes_that_is_taken_is_named_by_its_flag(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = a_kubeconfig(tmp_path, "http://127.0.0.1:9")
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "acereason_operator.runtime"),
+                *("--trainer-image", "t", "--prepare-image", "p", "--kubeconfig", str(config)),
+                *("--probe-host", "127.0.0.1", "--probe-port", port),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert "acereason-operator: --probe-host, --probe-port: " in done.stderr
+    assert f"{port}" in done.stderr
+    assert "address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["a flag", "kubectl's own"])

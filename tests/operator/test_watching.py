@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator
+from itertools import islice
 from typing import Any
 
 import kopf
@@ -130,6 +131,15 @@ def test_runs_are_watched_once_their_crd_is_there(
         await runner.cleanup()
 
     asyncio.run(story())
+
+
+def test_kopf_never_gives_up_and_does_not_count_how_often_it_may_try() -> None:
+    waits = watching.watch_settings().networking.error_backoffs
+    assert not hasattr(waits, "__len__"), "Kopf shows the size in each of its lines"
+    for _ in range(2):
+        tries = list(islice(waits, 10_000))
+        assert (tries[0], tries[-1]) == (1, 20), "each request begins anew"
+        assert tries == sorted(tries)
 
 
 def test_a_cancellation_that_reaches_the_watches_does_not_end_them(

@@ -30,7 +30,7 @@ from acereason_operator.runtime.progress import ProgressReader
 from acereason_operator.runtime.reconcile import Reconciler
 from acereason_operator.runtime.relist import KINDS, Relist
 from acereason_operator.runtime.seen import RunKey, Seen
-from acereason_operator.runtime.settings import Settings
+from acereason_operator.runtime.settings import Settings, flag
 from acereason_operator.runtime.token_bucket import TokenBucket
 from acereason_operator.runtime.work_queue import WorkQueue
 from acereason_operator.runtime.workers import work
@@ -119,7 +119,10 @@ class Operator:
     async def start(self) -> None:
         """Start everything, the cache filled. Raises OSError where the probes' port is taken."""
         settings = self._settings
-        await self.probes.start(settings.probe_host, settings.probe_port)
+        try:
+            await self.probes.start(settings.probe_host, settings.probe_port)
+        except OSError as error:
+            raise OSError(f"{flag('probe_host')}, {flag('probe_port')}: {error}") from error
         self._spawn("election", self.election.run())
         await self._fill()
         for kind in KINDS:

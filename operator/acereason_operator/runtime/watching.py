@@ -18,9 +18,10 @@ so a start that finds a kind missing is given up for another one.
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
 import kopf
@@ -47,9 +48,9 @@ CHUNK = 50
 holds it for IDLE seconds; with 500, half of the operator's memory was what these lists had once
 taken."""
 
-BACKOFFS = (1, 1, 2, 3, 5, 8, 13, *[20] * 10_000)
-"""Seconds between the tries of a list or a watch that is refused or not answered. For days: when
-Kopf gives one up, it ends all of them, also those of the other namespaces."""
+BACKOFFS = (1, 1, 2, 3, 5, 8, 13, 20)
+"""Seconds between the tries of a list or a watch that is refused or not answered; the last one for
+ever: when Kopf gives one up, it ends all of them, also those of the other namespaces."""
 
 _KINDS = (RUN, JOB, POD)
 
@@ -88,6 +89,14 @@ class _NoProgress(kopf.ProgressStorage):
         return essence
 
 
+class _Backoffs(Iterable[float]):
+    """Kopf begins with the first one for each request, and tells how many there are of those that
+    have a size."""
+
+    def __iter__(self) -> Iterator[float]:
+        return chain(BACKOFFS, repeat(BACKOFFS[-1]))
+
+
 def watch_settings() -> kopf.OperatorSettings:
     """Kopf's settings."""
     settings = kopf.OperatorSettings()
@@ -98,7 +107,7 @@ def watch_settings() -> kopf.OperatorSettings:
     settings.persistence.progress_storage = _NoProgress()
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
-    settings.networking.error_backoffs = BACKOFFS
+    settings.networking.error_backoffs = _Backoffs()
     settings.watching.server_timeout = SERVER_TIMEOUT
     settings.watching.client_timeout = SERVER_TIMEOUT + 10
     settings.watching.reconnect_backoff = 1.0
