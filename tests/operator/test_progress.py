@@ -100,6 +100,13 @@ def test_a_step_is_read_and_the_run_is_looked_at_once_for_it() -> None:
             await until(lambda: seen.reads("read") >= 3)
             assert seen.reader.last("uid-1") == SAID
             assert seen.changed == [RUN], "the same step is no news"
+            first = seen.reader.since("uid-1")
+            assert first is not None
+            rank.body = SAID.model_copy(update={"step": 8}).model_dump_json(by_alias=True).encode()
+            await until(lambda: len(seen.changed) == 2)
+            assert first < seen.reader.since("uid-1")
+            seen.reader.follow(RUN, frozenset())
+            assert seen.reader.since("uid-1") is None
 
     asyncio.run(story())
 

@@ -154,6 +154,19 @@ def test_a_step_that_stands_still_is_told_and_left_to_the_launcher() -> None:
     assert desk.condition("Stalled") == "False NotStalled"
 
 
+@pytest.mark.parametrize("noted", [False, True])
+def test_a_step_that_is_noted_late_has_stood_since_it_was_seen(noted: bool) -> None:
+    run = a_run(STAGES[:1], defaults={"deadlines": {"noProgress": "10m"}})
+    desk = Desk(run).reaches("prompts")
+    desk.change("prompts", progress=progress(3), step_since=NOON)
+    desk.now = NOON + timedelta(minutes=9)
+    if noted:
+        desk.rounds()
+    assert desk.plan().requeue_at == NOON + timedelta(minutes=10)
+    desk.later(minutes=1)
+    assert desk.condition("Stalled") == "True NoProgress"
+
+
 def test_stages_in_parallel_note_their_steps_together_and_no_more_often_than_one() -> None:
     side_by_side = [{**STAGES[0], "name": name, "needs": []} for name in "abcd"]
     desk = Desk(a_run(side_by_side), CLUSTER)

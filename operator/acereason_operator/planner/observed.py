@@ -67,6 +67,8 @@ class JobView:
     pods_wanted: int = 1
     pods: tuple[PodView, ...] = ()
     progress: Progress | None = None
+    step_since: datetime | None = None
+    """When that step was first seen, where the executor remembers: status may note it later."""
     progress_unknown: str | None = None
     """Why nothing newer is known, for a while already: which pod does not tell it, and what to do;
     empty where it does, None where that is not certain (yet)."""

@@ -87,7 +87,8 @@ def _last_note(status: StageStatus) -> datetime | None:
 
 def _no_progress(status: StageStatus, job: JobView, scene: Scene) -> datetime | None:
     limit = effective.deadlines(scene.run.spec, scene.stage).no_progress
-    last = _last_note(status)
-    if limit is None or last is None or job.progress is None or job.finished:
+    if limit is None or job.progress is None or job.finished:
         return None
-    return last + parse_duration(limit) if job.progress.step == status.step else None
+    noted_at = _last_note(status) if job.progress.step == status.step else None
+    since = earliest(noted_at, job.step_since)
+    return since + parse_duration(limit) if since else None

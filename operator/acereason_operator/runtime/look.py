@@ -47,6 +47,8 @@ class Look:
     seen: Seen
     progress: Callable[[str], Progress | None]
     """What rank 0 of a Job, by its uid, last said."""
+    step_since: Callable[[str], datetime | None]
+    """When rank 0 of a Job, by its uid, was first seen at that step."""
     progress_unknown: Callable[[str], str | None]
     """Why rank 0 of a Job, by its uid, says nothing; empty where it does, None where that is not
     certain yet."""
@@ -98,7 +100,9 @@ class Look:
         ready = await self.nodes.ready(doubts.nodes(pods, now))
         uid = uid_of(job)
         view = job_view(job, pods, lambda node: ready.get(node, True), self.progress(uid))
-        view = replace(view, progress_unknown=self.progress_unknown(uid))
+        view = replace(
+            view, step_since=self.step_since(uid), progress_unknown=self.progress_unknown(uid)
+        )
         created = parse_time(job["metadata"]["creationTimestamp"])
         if not _waits_for_pods(view) or now < created + UNEXPLAINED:
             return view

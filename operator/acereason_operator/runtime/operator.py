@@ -66,7 +66,7 @@ class Operator:
         self.election = Election(
             lease_cluster, lease_namespace, settings.lease_name, identity, times
         )
-        self.progress = ProgressReader(settings.progress_seconds, self.queue.add, metrics)
+        self.progress = ProgressReader(settings.progress_seconds, self.queue.add, metrics, now)
         self.relist = Relist(
             cluster,
             self.seen,
@@ -80,7 +80,9 @@ class Operator:
         self.reconciler = Reconciler(
             cluster=guarded,
             seen=self.seen,
-            look=Look(guarded, self.seen, self.progress.last, self.progress.unknown),
+            look=Look(
+                guarded, self.seen, self.progress.last, self.progress.since, self.progress.unknown
+            ),
             progress=self.progress,
             options=rendering(settings),
             context=context(settings),

@@ -11,6 +11,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import aiohttp
 from acereason_trainer.config.stage_file import Progress
@@ -55,7 +56,9 @@ class ProgressReader:
     """Seconds between two reads of a Job, give or take a fifth."""
     changed: Callable[[RunKey], None]
     metrics: Metrics
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
     _last: dict[str, Progress] = field(default_factory=dict)
+    _since: dict[str, datetime] = field(default_factory=dict)
     _unknown: dict[str, str] = field(default_factory=dict)
     _tasks: dict[Source, "asyncio.Task[None]"] = field(default_factory=dict)
     _of_run: dict[RunKey, frozenset[Source]] = field(default_factory=dict)
@@ -65,6 +68,10 @@ class ProgressReader:
     def last(self, job: str) -> Progress | None:
         """What rank 0 of a Job, by its uid, last said."""
         return self._last.get(job)
+
+    def since(self, job: str) -> datetime | None:
+        """When rank 0 of a Job, by its uid, was first read at its last step."""
+        return self._since.get(job)
 
     def unknown(self, job: str) -> str | None:
         """Which pod of a Job, by its uid, does not tell its progress, and why; empty where it does,
@@ -81,6 +88,7 @@ class ProgressReader:
             self._unknown.pop(source.job, None)
             if source.job not in {s.job for s in sources}:
                 self._last.pop(source.job, None)
+                self._since.pop(source.job, None)
         for source in sources - before:
             self._tasks[source] = asyncio.create_task(self._read_for_ever(run, source))
 
@@ -138,6 +146,7 @@ class ProgressReader:
         before = self._last.get(source.job)
         self._last[source.job] = said
         if before is None or before.step != said.step or before.total != said.total:
+            self._since[source.job] = self.now()
             self.changed(run)
         return ""
 
