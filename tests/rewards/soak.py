@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import random
+import re
 import sys
 import tempfile
 import time
@@ -120,10 +121,10 @@ def soak(checks: int, workers: int = 2, seed: int = 0) -> Report:
                 if number == min(_WARM, checks // 4):
                     while waiting:
                         take()
-                    report.first = _look()
+                    report.first = _look_at_all(rewarders, workers, "begin")
             while waiting:
                 take()
-            report.last = _look()
+            report.last = _look_at_all(rewarders, workers, "end")
         report.seconds = time.monotonic() - began
         after = {name for place in places for name in _suspects(place)}
         report.left_files = sorted((after - before) | {str(p) for p in Path(here).iterdir()})
@@ -131,6 +132,8 @@ def soak(checks: int, workers: int = 2, seed: int = 0) -> Report:
 
 
 Kind = Literal["code", "math", "bomb"]
+Place = tuple[Kind, str]
+"""Of a rewarder: what it is for, and where it works."""
 
 
 @dataclass(frozen=True)
@@ -144,9 +147,9 @@ class Check:
     pins: str
 
 
-def _rewarders(stack: ExitStack, workers: int) -> dict[tuple[Kind, str], Rewarder]:
+def _rewarders(stack: ExitStack, workers: int) -> dict[Place, Rewarder]:
     service = stack.enter_context(a_service(code_workers=workers, math_workers=1))
-    made = {}
+    made: dict[Place, Rewarder] = {}
     for place, url in (("local", "local"), ("remote", service.url)):
         usual = Verifier(service=url, workers=workers)
         hurried = Verifier(service=url, workers=1, math_seconds=BOMB_SECONDS)
@@ -196,14 +199,37 @@ def _suspects(place: Path) -> set[str]:
     return {str(path) for path in place.iterdir() if path.name.startswith(names)}
 
 
+def _look_at_all(rewarders: Mapping[Place, Rewarder], workers: int, when: str) -> Look:
+    """A look while every worker runs: one that was killed is forked anew when it is next needed."""
+    waiting = []
+    for number, ((kind, _), rewarder) in enumerate(rewarders.items()):
+        for job in range(4 * workers):
+            draw = random.Random(f"{when} {number} {job}").randint(10**4, 10**5)
+            if kind == "code":
+                program = f"import time\ntime.sleep(0.1)\nprint({draw})"
+                row = {"tests": [{"stdin": "", "stdout": str(draw)}]}
+                waiting.append(rewarder.submit(row, f"```python\n{program}\n```"))
+            else:
+                root = rf"</think> \boxed{{\sqrt{{{3 * draw**2}}}}}"
+                waiting.append(rewarder.submit({"answer": rf"{draw}\sqrt{{3}}"}, root))
+    assert {future.result(300).verdict for future in waiting} == {Verdict.CORRECT}
+    return _look()
+
+
 def _look() -> Look:
     pids = [os.getpid(), *_descendants()]
     return Look(
         processes=len(pids),
         zombies=sum(_stat(pid)[0] == "Z" for pid in pids),
         descriptors=sum(1 for pid in pids for _ in _descriptors(pid)),
-        mib=sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids) / 256,
+        mib=sum(_kib(pid) for pid in pids) / 1024,
     )
+
+
+def _kib(pid: int) -> int:
+    """Memory of a process; what forks share is divided among them."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return int(re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)[1])  # type: ignore[index]
 
 
 def _descriptors(pid: int) -> Iterator[str]:
