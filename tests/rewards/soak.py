@@ -47,9 +47,12 @@ BOMBS = [
     ),
 ]
 """Reference and answer: one that is refused unread, and those that have to be stopped."""
+STRAY_MIB = 12.0
+"""What two dozen processes of 600 MiB may have more at one look than at another, however long the
+soak."""
 _AHEAD = 16
-_WARM = 300
-"""Checks after which the first look is taken: by then everything is imported and started."""
+_WARM = 1000
+"""Checks after which the first look is taken: by then everything is imported, started and met."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,10 @@ class Look:
     processes: int
     zombies: int
     descriptors: int
+    own_mib: float
+    """Of this process, in which rewarders remember verdicts."""
     mib: float
+    """Of all others."""
 
 
 @dataclass
@@ -84,9 +90,12 @@ class Report:
             found.append(f"{self.last.processes - self.first.processes} processes too many")
         if self.last.descriptors > self.first.descriptors:
             found.append(f"{self.last.descriptors - self.first.descriptors} descriptors leaked")
-        # The verdicts that a rewarder remembers are its own to keep: 2 KiB each, 65,536 at most.
-        if self.last.mib - self.first.mib > 8 + self.checks / 512:
+        if self.last.mib - self.first.mib > STRAY_MIB:
             found.append(f"memory grew from {self.first.mib:.0f} to {self.last.mib:.0f} MiB")
+        # The verdicts that a rewarder remembers are its own to keep: 3 KiB each, 65,536 at most.
+        remembered = self.checks * 3 / 1024
+        if self.last.own_mib - self.first.own_mib > 4 + remembered:
+            found.append(f"own memory: {self.first.own_mib:.0f} to {self.last.own_mib:.0f} MiB")
         return found + [f"left behind: {name}" for name in self.left_files]
 
 
@@ -118,7 +127,7 @@ def soak(checks: int, workers: int = 2, seed: int = 0) -> Report:
                 waiting.append((check, rewarder.submit(check.row, check.response)))
                 if len(waiting) >= _AHEAD:
                     take()
-                if number == min(_WARM, checks // 4):
+                if number == min(_WARM, checks // 2):
                     while waiting:
                         take()
                     report.first = _look_at_all(rewarders, workers, "begin")
@@ -222,7 +231,8 @@ def _look() -> Look:
         processes=len(pids),
         zombies=sum(_stat(pid)[0] == "Z" for pid in pids),
         descriptors=sum(1 for pid in pids for _ in _descriptors(pid)),
-        mib=sum(_kib(pid) for pid in pids) / 1024,
+        own_mib=_kib(pids[0]) / 1024,
+        mib=sum(_kib(pid) for pid in pids[1:]) / 1024,
     )
 
 

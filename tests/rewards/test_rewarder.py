@@ -17,7 +17,7 @@ import pytest
 from acereason_trainer.config.common import CodeLimits, Verifier
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.rl import CustomReward
-from acereason_trainer.rewards import Grade, Rewarder, Verdict, make_rewarder
+from acereason_trainer.rewards import Grade, Rewarder, Verdict, make_rewarder, pool
 from acereason_trainer.rewards.jobs import Job, MathJob
 from acereason_trainer.rewards.pool import blame
 from acereason_trainer.rewards.rewarder import _Pooled
@@ -163,6 +163,21 @@ def test_a_worker_that_is_killed_costs_a_retry_and_no_verdict() -> None:
         (worker,) = children_named("rewards.worker")
         os.kill(worker, signal.SIGKILL)
         assert future.result(60).verdict == Verdict.CORRECT
+
+
+def test_a_math_worker_begins_anew_after_many_answers_and_loses_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool, "_MATH_ANSWERS", 3)
+    lives = set()
+    with a_rewarder("math", FAST) as rewarder:
+        for n in range(2, 9):
+            root = boxed(rf"\sqrt{{{3 * n * n}}}")
+            grade = rewarder.submit({"answer": rf"{n}\sqrt{{3}}"}, root).result(60)
+            assert grade.verdict == Verdict.CORRECT
+            (nursery,) = children_named("rewards.worker")
+            lives |= set(children_of(nursery))
+    assert len(lives) == 3
 
 
 @contextmanager

@@ -80,6 +80,8 @@ class Kubelets:
     """Pods that somebody looks at; True: once more after that."""
     _taken: dict[str, set[str]] = field(default_factory=dict)
     """Nodes that pods of a Job were bound to."""
+    _ended: set[str] = field(default_factory=set)
+    """Pods, by uid."""
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
     _addresses: Iterator[str] = field(default_factory=_loopback)
     _server: web.AppRunner | None = None
@@ -126,7 +128,10 @@ class Kubelets:
         await self.api.call("PATCH", path, {"status": {"conditions": [status]}}, STRATEGIC)
 
     async def end(self, pod: Object, end: End) -> None:
-        """A pod's container ends."""
+        """A pod's container ends, once: the watch may not have told of it yet."""
+        if pod["metadata"]["uid"] in self._ended:
+            return
+        self._ended.add(pod["metadata"]["uid"])
         reason = end.reason or ("Error" if end.code else "Completed")
         since = pod["status"].get("startTime") or now()
         ended = {"exitCode": end.code, "reason": reason, "startedAt": since, "finishedAt": now()}

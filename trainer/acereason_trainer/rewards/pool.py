@@ -35,6 +35,9 @@ from acereason_trainer.stage import StageFailure
 _log = logging.getLogger(__name__)
 
 _START_SECONDS = 120.0
+_MATH_ANSWERS = 1000
+"""Answers of one math worker's life: what sympy remembers of them ends with it, and another one is
+forked in milliseconds. (One that runs programs remembers nothing, and begins more slowly.)"""
 _LOOK_AGAIN, _LOOK_EVERY = 0.005, 0.25
 """Seconds of waiting at least, where a worker has nearly used its CPU time, and at most."""
 
@@ -63,6 +66,7 @@ class Worker:
         self._cpu_seconds = setup.verifier.math_seconds if setup.kind == "math" else None
         self._nursery: Nursery | None = None
         self._life: Life | None = None
+        self._answered = 0
         self.notes: tuple[str, ...] = ()
         self.times_lost = 0
 
@@ -88,7 +92,10 @@ class Worker:
 
     def check(self, job: Job) -> Grade:
         """Have one job done. Raises WorkerLost, or StageFailure for a broken custom reward."""
+        if self._setup.kind == "math" and self._answered >= _MATH_ANSWERS:
+            self._end_life()
         self.start()
+        self._answered += 1
         answer = self._exchange(in_brief(job), self._seconds, self._cpu_seconds)
         if isinstance(answer, WantsTests):
             answer = self._exchange(job, self._seconds)
@@ -112,6 +119,7 @@ class Worker:
     def _end_life(self) -> int | None:
         """End the checking process; its exit code."""
         life, self._life = self._life, None
+        self._answered = 0
         if life is None or self._nursery is None:
             return None
         life.connection.close()
