@@ -650,6 +650,7 @@ def test_a_run_that_is_deleted_is_forgotten() -> None:
             assert writes(world) == {}
             seen = world.operator.seen
             assert [seen.count(kind) for kind in (RUN, JOB, POD)] == [0, 0, 0]
+            assert len(world.operator.reconciler.reader) == 0
 
     in_jumping_time(story())
 

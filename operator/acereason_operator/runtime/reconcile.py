@@ -95,6 +95,7 @@ class Reconciler:
             run = self.seen.run(key)
             if run is None or "deletionTimestamp" in run["metadata"]:
                 self.progress.follow(key, frozenset())
+                self.reader.forget(key)
                 return None
             wanted = self.reader.run(run)
             try:

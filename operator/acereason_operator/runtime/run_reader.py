@@ -15,6 +15,7 @@ from acereason_operator.api.run import AceReasonRun
 from acereason_operator.api.status import RunStatus
 from acereason_operator.api.yaml_loader import Document
 from acereason_operator.cluster.protocol import Object
+from acereason_operator.runtime.seen import RunKey, name_of
 
 
 @dataclass(frozen=True)
@@ -36,18 +37,29 @@ class RunReader:
         few milliseconds and holding one about 100 KiB: more runs than that rarely change at
         once."""
         self._keep = keep
-        self._parsed: OrderedDict[tuple[str, int], AceReasonRun | Unreadable] = OrderedDict()
+        self._parsed: OrderedDict[RunKey, tuple[str, int, AceReasonRun | Unreadable]] = (
+            OrderedDict()
+        )
+
+    def __len__(self) -> int:
+        """Parsed specs that are held."""
+        return len(self._parsed)
 
     def run(self, whole: Object) -> AceReasonRun | Unreadable:
         """The spec with the metadata that the planner uses."""
-        metadata = whole["metadata"]
-        key = (metadata["uid"], metadata["generation"])
-        if key not in self._parsed:
-            self._parsed[key] = _parsed(whole)
+        metadata, key = whole["metadata"], name_of(whole)
+        uid, generation, parsed = self._parsed.get(key, ("", 0, None))
+        if parsed is None or (uid, generation) != (metadata["uid"], metadata["generation"]):
+            parsed = _parsed(whole)
+            self._parsed[key] = metadata["uid"], metadata["generation"], parsed
             while len(self._parsed) > self._keep:
                 self._parsed.popitem(last=False)
         self._parsed.move_to_end(key)
-        return self._parsed[key]
+        return parsed
+
+    def forget(self, run: RunKey) -> None:
+        """A run that is gone is not held."""
+        self._parsed.pop(run, None)
 
 
 def status_of(whole: Object) -> RunStatus:

@@ -35,7 +35,7 @@ from acereason_trainer.stage import StageFailure
 _log = logging.getLogger(__name__)
 
 _START_SECONDS = 120.0
-_MATH_ANSWERS = 1000
+_MATH_ANSWERS = 200
 """Answers of one math worker's life: what sympy remembers of them ends with it, and another one is
 forked in milliseconds. (One that runs programs remembers nothing, and begins more slowly.)"""
 _LOOK_AGAIN, _LOOK_EVERY = 0.005, 0.25
