@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 import urllib.error
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -170,11 +169,13 @@ def test_a_run_goes_through_kills_and_through_a_server_that_is_stopped_and_pause
             before = world.jobs()
             assert not is_complete(), "there is nothing left to be disturbed"
             control_plane.stop("kube-apiserver")
-            time.sleep(2)
+            wait_for(lambda: "the Lease " in world.log.read_text(), "a renewal that fails")
             control_plane.start("kube-apiserver")
             world.until(lambda: world.jobs() > before or is_complete(), "another Job")
             control_plane.pause("kube-apiserver")
-            time.sleep(12)  # longer than a leader may write without a renewal
+            said = "does not lead any more"
+            told = world.log.read_text().count(said)
+            wait_for(lambda: world.log.read_text().count(said) > told, "the lead's end")
             control_plane.go_on("kube-apiserver")
             world.until(is_complete, "the run")
             assert operator.poll() is None, world.log.read_text()
