@@ -22,7 +22,7 @@ SCHEMA = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
 
 FROM_ELSEWHERE = {
     "trainer_image", "prepare_image", "image_pull_policy", "namespace", "lease_namespace",
-    "lease_name",
+    "lease_name", "verifier_url",
 }  # fmt: skip
 """Settings of the operator that follow from other values."""
 NOT_IN_A_POD = {"kubeconfig"}
@@ -79,6 +79,15 @@ def test_settings_that_follow_from_other_values_do() -> None:
     assert read.image_pull_policy == "Always"
     assert read.namespace == ["research", "teaching"]
     assert (read.lease_namespace, read.lease_name) == ("acereason", "ace-acereason-operator")
+
+
+def test_stages_are_told_of_the_verifier_where_there_is_one() -> None:
+    assert not operator({}).verifier_url
+    section = {"enabled": True, "settings": {"port": 9000}}
+    url = operator({"verifier": section}).verifier_url
+    service = one(rendered({"verifier": section}), "Service", "-verifier")
+    meta, ports = service["metadata"], service["spec"]["ports"]
+    assert url == f"http://{meta['name']}.{meta['namespace']}:{ports[0]['port']}"
 
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4

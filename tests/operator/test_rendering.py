@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 import yaml
 from acereason_operator.api.load import load_run
+from acereason_operator.api.run import AceReasonRun
 from acereason_operator.cluster import labels
 from acereason_operator.cluster.job import job_for
 from acereason_operator.cluster.protocol import Object
 from acereason_operator.cluster.run_objects import objects_for
 from acereason_operator.cluster.storage import unsupported
+from acereason_operator.planner.observed import Phase
 from acereason_trainer.config.stage_file import StageFile
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,6 +142,20 @@ def test_a_stages_variable_replaces_the_defaults_and_ours() -> None:
     assert (values["HOME"], values["A"]) == ("/scratch", "stage")
     names = [v["name"] for v in stage_container(rendered(run))["env"]]
     assert len(names) == len(set(names))
+
+
+def test_training_is_told_of_the_verifier_service_and_a_run_may_name_another() -> None:
+    def told(run: AceReasonRun, phase: Phase, url: str) -> str | None:
+        options = replace(OPTIONS, verifier_url=url)
+        env = stage_container(job_for(an_action(run, phase=phase), run, options))["env"]
+        return {v["name"]: v.get("value") for v in env}.get("ACEREASON_VERIFIER_URL")
+
+    url = "http://verifier.acereason:8321"
+    own = a_run(defaults={"env": [{"name": "ACEREASON_VERIFIER_URL", "value": "http://mine:1"}]})
+    assert told(a_run(), "Train", url) == url
+    assert told(own, "Train", url) == "http://mine:1"
+    assert told(a_run(), "Train", "") is None
+    assert told(a_run(), "Prepare", url) is None, "it checks no answers"
 
 
 @pytest.mark.parametrize(

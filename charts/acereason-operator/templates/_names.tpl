@@ -32,6 +32,13 @@ helm.sh/chart: {{ printf "%s-%s" $.Chart.Name $.Chart.Version | replace "+" "_" 
 {{- end }}
 {{- end }}
 
+{{/* Address of the verifier service; nothing where there is none. */}}
+{{- define "acereason.verifierUrl" -}}
+{{- if .Values.verifier.enabled -}}
+http://{{ include "acereason.name" . }}-verifier.{{ .Release.Namespace }}:{{ int64 .Values.verifier.settings.port }}
+{{- end }}
+{{- end }}
+
 {{/* Name of the run that `helm test` makes, and of its volume; a run's has 40 characters at most. */}}
 {{- define "acereason.testRun" -}}
 {{- printf "test-%s" .Release.Name | trunc 40 | trimSuffix "-" }}

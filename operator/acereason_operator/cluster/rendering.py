@@ -34,5 +34,8 @@ class Rendering:
     """Extended resource that `gpusPerNode` asks for."""
     metrics_port: int = 9400
     """Port at which rank 0 serves `/metrics`, unless a stage names another."""
+    verifier_url: str = ""
+    """Verifier service that `service: auto` means in stage pods; empty: there is none, and answers
+    are checked beside the trainer."""
     prepare_resources: Mapping[str, Mapping[str, str]] = field(default_factory=_prepare_resources)
     """Resources of the prepare phase: it hashes files as a stream and holds none of them."""

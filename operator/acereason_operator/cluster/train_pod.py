@@ -29,7 +29,7 @@ def train_pod(
         CONTAINER,
         "acereason_trainer.launch",
         stage.image or run.spec.defaults.image or options.trainer_image,
-        environment(_environment(action, run, stage), run, stage, options),
+        environment(_environment(action, run, stage, options), run, stage, options),
         _resources(run, stage, options),
         options,
     )
@@ -67,8 +67,12 @@ def metrics_port(file: StageFile) -> int:
     return file.settings.settings.telemetry.metrics_port
 
 
-def _environment(action: CreateJob, run: AceReasonRun, stage: Stage) -> dict[str, str]:
+def _environment(
+    action: CreateJob, run: AceReasonRun, stage: Stage, options: Rendering
+) -> dict[str, str]:
     env = {"ACEREASON_LOG_STDOUT": "1", **_threads(action.stage_file.ranks, run, stage)}
+    if options.verifier_url:
+        env["ACEREASON_VERIFIER_URL"] = options.verifier_url
     if action.stage_file.nodes > 1:
         env |= {
             "MASTER_ADDR": f"{action.name}-0.{run_object_name(run)}",

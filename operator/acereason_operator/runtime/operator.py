@@ -211,6 +211,7 @@ def rendering(settings: Settings) -> Rendering:
         user=None if settings.pod_user < 0 else settings.pod_user,
         gpu_resource=settings.gpu_resource,
         metrics_port=settings.metrics_port,
+        verifier_url=settings.verifier_url,
     )
 
 

@@ -65,6 +65,9 @@ class Settings(Model):
     """`restricted`: stage pods meet that standard. `image`: the image and the cluster decide."""
     pod_user: int = Field(default=65532, ge=-1)
     """User and group of stage pods; -1: the cluster assigns them (OpenShift)."""
+    verifier_url: str = Field(default="", pattern=r"^(https?://\S+)?$", max_length=512)
+    """Verifier service that `service: auto` means in stage pods, as http://host:port; empty: none,
+    answers are checked beside the trainer."""
     gpu_resource: str = Field(default="nvidia.com/gpu", min_length=1, max_length=253)
     """Extended resource that gpusPerNode asks for."""
     settling: str = Field(default="30s", pattern=DURATION)
