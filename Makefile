@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 SYNCED := $(VENV)/.synced
 # Stamps, touched last: what was interrupted half-way is made again.
-QUICKSTART_DATA := build/quickstart/.made
+QUICKSTART_DATA := examples/quickstart/data/.made
 SMOLLM2 := build/smollm2/.made
 FUZZ_MINUTES ?= 5
 
@@ -37,7 +37,7 @@ quickstart: setup $(QUICKSTART_DATA)  ## Train a tiny reasoner through every sta
 	$(BIN)/acereason run examples/quickstart.yaml
 
 $(QUICKSTART_DATA): $(wildcard examples/quickstart/*.py examples/tasks/*.py) | setup
-	$(BIN)/python -m examples.quickstart.make_data --out $(@D)/data
+	$(BIN)/python -m examples.quickstart.make_data --out $(@D)
 	@touch $@
 
 test: setup lint  ## Lint and run every test

@@ -1,6 +1,6 @@
 """Makes the quickstart's data: SFT answers, prompts for RL, held-out problems, a tokenizer.
 
-    python -m examples.quickstart.make_data --out build/quickstart/data
+    python -m examples.quickstart.make_data --out examples/quickstart/data
 
 Everything follows from --seed; --help has the sizes.
 """
@@ -26,7 +26,7 @@ SIZES = Sizes(sft_math=15_000, sft_code=15_000, rl=6000, eval_math=240, eval_cod
 
 def main() -> None:
     """Write every file and the tokenizer, and say what was written."""
-    asked = arguments("Makes the quickstart's data.", Path("build/quickstart/data"), SIZES)
+    asked = arguments("Makes the quickstart's data.", Path("examples/quickstart/data"), SIZES)
     sft = write_files(asked, MATH, CODE)
     save_tokenizer(
         train_tokenizer(row["problem"] + row["response"] for row in sft), asked.out / "tokenizer"

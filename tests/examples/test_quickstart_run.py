@@ -29,7 +29,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(EXAMPLES / "quickstart.yaml", root / "examples")
     shutil.copy(EXAMPLES / "quickstart" / "model.json", root / "examples" / "quickstart")
     (root / "small.yaml").write_text(SMALL)
-    data = root / "build" / "quickstart" / "data"
+    data = root / "examples" / "quickstart" / "data"
     sizes = {"sft-math": 300, "sft-code": 300, "rl": 200, "eval-math": 12, "eval-code": 12}
     small = [word for name, n in sizes.items() for word in (f"--{name}-rows", str(n))]
     subprocess.run(
