@@ -13,9 +13,13 @@ SYNCED := $(VENV)/.synced
 QUICKSTART_DATA := examples/quickstart/data/.made
 SMOLLM2 := build/smollm2/.made
 FUZZ_MINUTES ?= 5
+COMPILE := $(UV) pip compile --universal --python-version 3.11 --no-header --no-emit-index-url --quiet
+SHARE := $(COMPILE) --no-annotate --upgrade --constraints requirements.lock
+# torch on a CPU looks for neither, and they are a fifth of its image.
+ONLY_ON_GPUS := --no-emit-package triton --no-emit-package nvidia-cusolver
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint lock generate kubectl-yaml controlplane chaos fuzz soak bench-operator bench-quickstart bench-rewards smollm2 bench-smollm2
+.PHONY: help setup quickstart test lint lock generate images kubectl-yaml controlplane chaos fuzz soak bench-operator bench-quickstart bench-rewards smollm2 bench-smollm2
 
 help:  ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -49,15 +53,29 @@ lint: setup  ## Style, types and the arrows between packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lock: | $(UV)  ## Compile requirements.lock from pyproject.toml
-	$(UV) pip compile pyproject.toml --extra trainer --extra dev --universal --python-version 3.11 \
-	  --no-header --no-emit-index-url --quiet --upgrade --output-file requirements.lock
+lock: | $(UV)  ## Compile requirements.lock from pyproject.toml, and each image's share of it
+	$(COMPILE) pyproject.toml --extra trainer --extra dev --upgrade --output-file requirements.lock
+	$(COMPILE) images/tools.in --no-annotate --upgrade --output-file images/tools.lock
+	$(SHARE) pyproject.toml images/operator/requirements.in \
+	  --output-file images/operator/requirements.lock
+	$(SHARE) images/verifier/requirements.in --output-file images/verifier/requirements.lock
+	$(SHARE) pyproject.toml --extra trainer images/trainer/requirements.in $(ONLY_ON_GPUS) \
+	  --output-file images/trainer/cpu.lock
+	cp requirements.lock images/trainer/gpu.lock  # versions to prefer: vLLM has bounds of its own
+	$(COMPILE) pyproject.toml --extra trainer --extra vllm images/trainer/requirements.in \
+	  --no-annotate --output-file images/trainer/gpu.lock
 
 generate: setup  ## Write what is derived: JSON Schema, reference, CRD, the chart's table, figures
 	$(BIN)/python -m acereason_operator.api.schema
 	$(BIN)/python -m acereason_operator.runtime.metrics_page
 	$(BIN)/python -m benchmarks.readme
 	$(BIN)/python -m charts.values_table
+
+images:  ## Build the images (REGISTRY=, TAG=, PUSH=1, DEVICE=cpu, ENGINE=, BASE=; images/README.md)
+	$(PYTHON) -m images.build $(IMAGES) \
+	  $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(TAG),--tag $(TAG)) $(if $(PUSH),--push) \
+	  $(if $(DEVICE),--device $(DEVICE)) $(if $(ENGINE),--engine $(ENGINE)) \
+	  $(if $(BASE),--base $(BASE)) $(if $(SOURCE),--source $(SOURCE))
 
 kubectl-yaml:  ## Ask kubectl's YAML package again what the corpus means (needs Go 1.26)
 	cd tests/api/kubectl_yaml && go run . corpus.json > expected.json

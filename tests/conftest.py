@@ -1,8 +1,10 @@
 """Rules for the whole suite: on continuous integration a skipped test is a failed one.
 
-Tests that need a real API server ask for the fixture `control_plane`.
+Tests that need a real API server ask for the fixture `control_plane`, those that need the project's
+images for `images`.
 """
 
+import contextlib
 import os
 
 import pytest
@@ -10,8 +12,10 @@ from hypothesis import settings
 
 from tests.controlplane.fixtures import control_plane
 from tests.controlplane.programs import programs
+from tests.images import built
+from tests.images.fixtures import images
 
-__all__ = ["control_plane"]  # fixtures of every test
+__all__ = ["control_plane", "images"]  # fixtures of every test
 
 # A busy machine is slow, and that is no fault of what is tested.
 settings.register_profile("patient", deadline=None)
@@ -21,10 +25,15 @@ _skipped: list[str] = []
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Build a control plane's programs before the clock of the first test that needs one runs."""
-    needed = any("control_plane" in getattr(item, "fixturenames", ()) for item in session.items)
-    if needed and not session.config.option.collectonly:
+    """Build what tests need before the clock of the first of them runs."""
+    needed = {name for item in session.items for name in getattr(item, "fixturenames", ())}
+    if session.config.option.collectonly:
+        return
+    if "control_plane" in needed:
         programs()
+    if "images" in needed:
+        with contextlib.suppress(built.CannotBuild):  # the fixture skips, with the reason
+            built.images()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -1,0 +1,137 @@
+"""The project's images in buildah's local storage, built where their sources changed.
+
+No registry is asked for anything: the images stand on a Debian made by debootstrap, which is kept
+in the tests' cache. What an image holds beside it comes from the package index that pip is
+configured with.
+"""
+
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from images.build import IMAGES
+from tests.controlplane.cache import cache, locked
+from tests.images.buildah import ENVIRONMENT, buildah
+
+ROOT = Path(__file__).parents[2]
+SUITE = "bookworm"
+"""The Debian whose Python is the one that everything is tested with."""
+PACKAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
+"""Programs that are needed, and the Debian packages that have them."""
+_BASE_PACKAGES = "python3,python3-venv,ca-certificates"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class CannotBuild(Exception):
+    """Why there can be no images on this machine; one sentence."""
+
+
+@functools.cache
+def images() -> Mapping[str, str]:
+    """Reference of each image: {"operator": "localhost/acereason-operator:TAG", ...}, also of
+    `verifier` and `trainer` (for CPUs).
+
+    A tag is the digest of all that its image is made from, so an image that is there is never built
+    again. Costs on 2 cores: 1 s where nothing changed; 20 s where code did; where nothing is there,
+    about 5 minutes, most of them for the trainer's packages (5 GB).
+
+    Raises CannotBuild where the machine is no Debian or the user is not root.
+    """
+    _install_packages()
+    with locked(cache() / "images.lock"):
+        base = _base()
+        wanted = {part: f"localhost/acereason-{part}:{_digest(part, base)}" for part in IMAGES}
+        there = _there()
+        for part, name in wanted.items():
+            if name not in there:
+                _build(part, name, base)
+        for name in there - set(wanted.values()) - {base}:
+            buildah("rmi", "--force", name)
+    return wanted
+
+
+def _install_packages() -> None:
+    missing = sorted(package for program, package in PACKAGES.items() if not shutil.which(program))
+    if os.geteuid() != 0:
+        raise CannotBuild("building images needs root here")
+    if missing and not shutil.which("apt-get"):
+        raise CannotBuild(f"building images needs {' and '.join(missing)}, and this is no Debian")
+    if missing:
+        _say(f"installing Debian's {', '.join(missing)}, which build the images")
+        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        for step in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
+            subprocess.run(
+                ["apt-get", "--quiet=2", *step], env=environment, stdout=sys.stderr, check=True
+            )
+
+
+def _base() -> str:
+    """An image with Debian's Python, made once (40 s)."""
+    recipe = f"{SUITE} {_BASE_PACKAGES}"
+    name = f"localhost/acereason-base:{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
+    if name in _there():
+        return name
+    _say(f"making a base image of Debian {SUITE}: a minute, once")
+    with tempfile.TemporaryDirectory(dir=cache()) as folder:
+        tree = Path(folder) / "root"
+        subprocess.run(
+            ["debootstrap", "--variant=minbase", f"--include={_BASE_PACKAGES}", SUITE, tree],
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+        for downloads in ("var/cache/apt", "var/lib/apt/lists"):
+            shutil.rmtree(tree / downloads)
+        container = buildah("from", "scratch")
+        buildah("add", "--quiet", container, tree, "/")
+        buildah(
+            "config",
+            "--env",
+            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            container,
+        )
+        buildah("commit", "--quiet", "--rm", container, name)
+    return name
+
+
+def _there() -> set[str]:
+    names = buildah("images", "--format", "{{.Name}}:{{.Tag}}").splitlines()
+    return {name for name in names if name.startswith("localhost/acereason-")}
+
+
+def _digest(part: str, base: str) -> str:
+    digest = hashlib.sha256(base.encode())
+    for path in _sources(part):
+        digest.update(f"\0{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _sources(part: str) -> Iterator[Path]:
+    """Every file that the image is made from."""
+    yield from (ROOT / name for name in ("LICENSE", "README.md", "pyproject.toml"))
+    yield from (ROOT / "images" / name for name in ("install.sh", "tools.lock"))
+    for folder in (ROOT / "images" / part, ROOT / "operator", ROOT / "trainer"):
+        files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+        yield from (path for path in files if "__pycache__" not in path.parts)
+
+
+def _build(part: str, name: str, base: str) -> None:
+    _say(f"building {name}: seconds where only code changed, else minutes")
+    registry, tag = name.rsplit("/", 1)[0], name.rsplit(":", 1)[1]
+    subprocess.run(
+        [sys.executable, "-m", "images.build", part, "--engine=buildah", "--device=cpu",
+         f"--registry={registry}", f"--tag={tag}", f"--base={base}"],
+        cwd=ROOT,
+        env=os.environ | ENVIRONMENT,
+        stdout=sys.stderr,
+        check=True,
+    )  # fmt: skip
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
