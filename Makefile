@@ -19,7 +19,7 @@ SHARE := $(COMPILE) --no-annotate --upgrade --constraints requirements.lock
 ONLY_ON_GPUS := --no-emit-package triton --no-emit-package nvidia-cusolver
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint lock generate images kubectl-yaml controlplane chaos fuzz soak bench-operator bench-quickstart bench-rewards smollm2 bench-smollm2
+.PHONY: help setup quickstart test lint lock generate images kubectl-yaml controlplane cluster chaos fuzz soak bench-operator bench-quickstart bench-rewards smollm2 bench-smollm2
 
 help:  ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -45,7 +45,7 @@ $(QUICKSTART_DATA): $(wildcard examples/quickstart/*.py examples/tasks/*.py) | s
 	@touch $@
 
 test: setup lint  ## Lint and run every test
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadgroup  # one cluster: its tests in one worker
 
 lint: setup  ## Style, types and the arrows between packages
 	$(BIN)/ruff check
@@ -82,6 +82,9 @@ kubectl-yaml:  ## Ask kubectl's YAML package again what the corpus means (needs 
 
 controlplane: setup  ## A real API server to play with, until Ctrl-C (the first time builds it)
 	$(BIN)/python -m tests.controlplane
+
+cluster: setup  ## A whole cluster of two nodes to play with, until Ctrl-C (IMAGES="NAME:TAG ...")
+	$(BIN)/python -m tests.cluster $(IMAGES)
 
 chaos: setup $(QUICKSTART_DATA)  ## Kill runner and stage at 20 random moments; the metrics must not change
 	$(BIN)/python -m benchmarks.chaos

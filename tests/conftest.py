@@ -1,7 +1,7 @@
 """Rules for the whole suite: on continuous integration a skipped test is a failed one.
 
 Tests that need a real API server ask for the fixture `control_plane`, those that need the project's
-images for `images`.
+images for `images`, those that need nodes and containers for `cluster`.
 """
 
 import contextlib
@@ -10,12 +10,14 @@ import os
 import pytest
 from hypothesis import settings
 
+from tests.cluster.fixtures import cluster, cluster_machine, make_machine_ready
+from tests.cluster.machine import LeftOut
 from tests.controlplane.fixtures import control_plane
 from tests.controlplane.programs import programs
 from tests.images import built
 from tests.images.fixtures import images
 
-__all__ = ["control_plane", "images"]  # fixtures of every test
+__all__ = ["cluster", "cluster_machine", "control_plane", "images"]  # fixtures of every test
 
 # A busy machine is slow, and that is no fault of what is tested.
 settings.register_profile("patient", deadline=None)
@@ -34,6 +36,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if "images" in needed:
         with contextlib.suppress(built.CannotBuild):  # the fixture skips, with the reason
             built.images()
+    if "cluster_machine" in needed:
+        with contextlib.suppress(LeftOut):  # the fixture skips, with the reason
+            make_machine_ready()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

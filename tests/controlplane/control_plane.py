@@ -24,6 +24,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ from tests.controlplane import marked_processes
 Program = Literal["etcd", "kube-apiserver", "kube-controller-manager"]
 ORDER: tuple[Program, ...] = ("etcd", "kube-apiserver", "kube-controller-manager")
 
+_MANAGER = "system:kube-controller-manager"
 CRD = Path(__file__).parents[2] / "charts/acereason-operator/files/crds/acereasonruns.yaml"
 PATIENCE = 120.0
 """Seconds that anything may take to become ready; 5 is usual, a busy machine takes longer."""
@@ -61,11 +63,15 @@ class ControlPlane:
     """Of an administrator (group system:masters)."""
     flags: Mapping[str, Sequence[str]]
     """Further flags, by program."""
+    address: str
+    """Where the API server listens; pods on real nodes could not reach 127.0.0.1."""
+    users: Mapping[str, str]
+    """Group of each user who has a token, or "", by name; `token` is the administrator's."""
 
     @property
     def url(self) -> str:
         """Address of the API server."""
-        return f"https://127.0.0.1:{self.ports['kube-apiserver']}"
+        return f"https://{self.address}:{self.ports['kube-apiserver']}"
 
     @property
     def ca_file(self) -> Path:
@@ -130,6 +136,10 @@ class ControlPlane:
         self._write_kubeconfig(kubeconfig, token, namespace)
         return Account(token, kubeconfig)
 
+    def kubeconfig_of(self, user: str) -> Path:
+        """Of one of `users`; written when the API server has started."""
+        return self.folder / f"{user.replace(':', '-')}.kubeconfig"
+
     def install_crd(self) -> None:
         """Apply the CRD of AceReasonRun, and return when runs can be made."""
         self.kubectl("apply", "--server-side", "-f", str(CRD))
@@ -168,16 +178,24 @@ class ControlPlane:
 
     def start_all(self) -> None:
         """Start everything, and return when Jobs would get pods."""
-        (self.folder / "tokens.csv").write_text(
+        tokens = self.folder / "tokens.csv"
+        tokens.touch(mode=0o600)
+        tokens.write_text(
             f'{self.token},admin,admin,"system:masters"\n'
-            f"{self._manager_token},system:kube-controller-manager,manager\n",
+            + "".join(
+                f"{self._token_of(user)},{user},{user}" + (f',"{group}"\n' if group else "\n")
+                for user, group in self.users.items()
+            ),
             encoding="utf-8",
         )
         for program in ORDER:
             self.start(program)
             if program == "kube-apiserver":
                 self._write_kubeconfig(self.kubeconfig, self.token, "default")
-                self._write_kubeconfig(self._manager_kubeconfig, self._manager_token, "default")
+                for user in self.users:
+                    self._write_kubeconfig(
+                        self.kubeconfig_of(user), self._token_of(user), "default"
+                    )
 
     def _mark(self, program: Program) -> str:
         return f"{self.folder}/{program}"
@@ -186,13 +204,8 @@ class ControlPlane:
         for number in marked_processes.alive(self._mark(program)):
             marked_processes.send(number, self._mark(program), what)
 
-    @property
-    def _manager_kubeconfig(self) -> Path:
-        return self.folder / "kube-controller-manager.kubeconfig"
-
-    @property
-    def _manager_token(self) -> str:
-        return f"{self.token}-manager"
+    def _token_of(self, user: str) -> str:
+        return sha256(f"{self.token} {user}".encode()).hexdigest()
 
     @property
     def _token_key(self) -> Path:
@@ -217,10 +230,10 @@ class ControlPlane:
             case "kube-apiserver":
                 return [
                     f"--etcd-servers={etcd}",
-                    "--bind-address=127.0.0.1",
+                    f"--bind-address={self.address}",
                     f"--secure-port={self.ports['kube-apiserver']}",
                     f"--cert-dir={self.folder / 'certificates'}",
-                    "--endpoint-reconciler-type=none",  # no pod will ask for it
+                    "--endpoint-reconciler-type=none",  # without nodes, no pod asks for it
                     "--authorization-mode=RBAC",
                     f"--token-auth-file={self.folder / 'tokens.csv'}",
                     "--service-account-issuer=https://kubernetes.default.svc",
@@ -230,10 +243,11 @@ class ControlPlane:
                     "--allow-privileged=true",
                 ]
             case "kube-controller-manager":
+                kubeconfig = self.kubeconfig_of(_MANAGER)
                 return [
-                    f"--kubeconfig={self._manager_kubeconfig}",
-                    f"--authentication-kubeconfig={self._manager_kubeconfig}",
-                    f"--authorization-kubeconfig={self._manager_kubeconfig}",
+                    f"--kubeconfig={kubeconfig}",
+                    f"--authentication-kubeconfig={kubeconfig}",
+                    f"--authorization-kubeconfig={kubeconfig}",
                     "--bind-address=127.0.0.1",
                     f"--secure-port={self.ports['kube-controller-manager']}",
                     f"--cert-dir={self.folder / 'certificates'}",
@@ -251,11 +265,11 @@ class ControlPlane:
         match program:
             case "etcd":
                 address = f"http://127.0.0.1:{self.ports['etcd']}/readyz"
-                return "etcd answers", lambda: _answers(address, None)
+                return "etcd answers", lambda: answers(address)
             case "kube-apiserver":
                 return (
                     "the API server is ready",
-                    lambda: self.ca_file.exists() and _answers(f"{self.url}/readyz", self.ca_file),
+                    lambda: self.ca_file.exists() and answers(f"{self.url}/readyz", self.ca_file),
                 )
             case "kube-controller-manager":
                 account = "/api/v1/namespaces/default/serviceaccounts/default"
@@ -312,12 +326,17 @@ class ControlPlane:
 
 
 def prepared(
-    folder: Path, programs: Mapping[str, Path], flags: Mapping[str, Sequence[str]]
+    folder: Path,
+    programs: Mapping[str, Path],
+    flags: Mapping[str, Sequence[str]],
+    address: str = "127.0.0.1",
+    users: Mapping[str, str] | None = None,
 ) -> ControlPlane:
     """A control plane in an empty folder, not started yet."""
     names = (*ORDER, "etcd-peers")
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
-    return ControlPlane(folder, programs, ports, secrets.token_hex(16), flags)
+    everybody = {_MANAGER: "", **(users or {})}
+    return ControlPlane(folder, programs, ports, secrets.token_hex(16), flags, address, everybody)
 
 
 def _free_ports(count: int) -> list[int]:
@@ -331,7 +350,8 @@ def _free_ports(count: int) -> list[int]:
     return found
 
 
-def _answers(address: str, ca_file: Path | None) -> bool:
+def answers(address: str, ca_file: Path | None = None) -> bool:
+    """Whether a server answers a GET of an address with a success."""
     tls = ssl.create_default_context(cafile=str(ca_file)) if ca_file else None
     try:
         with urllib.request.urlopen(address, context=tls, timeout=5):

@@ -21,7 +21,7 @@ from tests.controlplane.go_toolchain import go_program
 
 @dataclass(frozen=True)
 class GoModule:
-    """A folder with go.mod, go.sum and tools.go: all that some programs are built from."""
+    """A folder with go.mod, go.sum and Go files: all that some programs are built from."""
 
     folder: Path
     packages: Mapping[str, str]
@@ -70,7 +70,8 @@ def programs(module: GoModule = CONTROL_PLANE) -> Mapping[str, Path]:
 
 
 def _digest(module: GoModule) -> str:
-    sources = "".join(module.read(name) for name in ("go.mod", "go.sum", "tools.go"))
+    code = sorted(str(file.relative_to(module.folder)) for file in module.folder.rglob("*.go"))
+    sources = "".join(module.read(name) for name in ("go.mod", "go.sum", *code))
     return sha256(sources.encode()).hexdigest()[:16]
 
 
