@@ -21,8 +21,9 @@ def index_settings(
     As pip reads them: the machine's file, the user's, PIP_CONFIG_FILE, variables. uv's index counts
     where pip has none. root: of the file system, for tests.
     """
-    home = root / environ.get("HOME", "/root").lstrip("/")
-    config = root / environ.get("XDG_CONFIG_HOME", str(home / ".config")).lstrip("/")
+    user = environ.get("HOME") or "/root"
+    home = root / user.lstrip("/")
+    config = root / (environ.get("XDG_CONFIG_HOME") or f"{user}/.config").lstrip("/")
     found = _of_uv(environ, [root / "etc/uv/uv.toml", config / "uv/uv.toml"])
     pip = configparser.RawConfigParser()
     files = [root / "etc/pip.conf", home / ".pip/pip.conf", config / "pip/pip.conf"]
