@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from acereason_operator.planner.status import is_true
+from acereason_operator.planner.times import parse_time
 from acereason_operator.runtime.metrics_page import page
+from acereason_operator.runtime.run_series import series_of
 from fake_controllers import End
 from jumping_time import in_jumping_time
 from operators import World, a_world
@@ -20,21 +22,113 @@ def series(world: World) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
     }
 
 
-def test_the_number_of_series_does_not_grow_with_runs_and_no_label_names_one() -> None:
+def test_the_number_of_series_does_not_grow_with_runs_that_ended() -> None:
     async def story() -> None:
         async with a_world() as world:
             world.apply("first")
             await world.until(lambda: is_true(world.status("first"), "Complete"))
+            await world.pass_(2 * 3600)
             before = series(world)
             for i in range(2):
                 world.apply(f"later-{i}", seed=i + 1)
             await world.until(lambda: is_true(world.status("later-1"), "Complete"))
+            assert series(world) > before, "whoever ended just now is shown"
+            await world.pass_(2 * 3600)
             assert series(world) == before
             values = {value for _, labels in before for _, value in labels}
             names = ("first", "later", "prompts", "default", "node-")
             assert not [v for v in values if any(name in v for name in names)]
 
     in_jumping_time(story())
+
+
+def test_a_run_under_way_shows_what_a_person_is_paged_for() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            failures = [End(1), End(75)]
+
+            def script(pod: object) -> End | None:
+                name = pod["metadata"]["name"]
+                if "math" not in name or "train" not in name:
+                    return world.store.work(pod)
+                return failures.pop() if failures else None
+
+            world.controllers.script = script
+            world.controllers.pod_ip = ""
+            world.apply(defaults={"retries": {"user": 1, "infrastructure": 5}})
+            await world.until(
+                lambda: (s := world.stage("math")).attempts == 3 and s.state == "Running"
+            )
+            at = {"namespace": "default", "run": "r", "stage": "math"}
+
+            def shown(name: str, **labels: str) -> float | None:
+                registry = world.operator.metrics.registry
+                return registry.get_sample_value(f"acereason_run_{name}", labels)
+
+            assert shown("state", namespace="default", run="r", state="Running") == 1
+            assert shown("stage_state", **at, kind="mathRL", state="Running") == 1
+            assert shown("stage_attempts", **at) == 3
+            budgets = ("user", "infrastructure", "health", "input")
+            charges = [shown("stage_charges", **at, budget=b) for b in budgets]
+            assert charges == [1, 1, 0, 0]
+            left = [shown("stage_retries_left", **at, budget=b) for b in budgets[:2]]
+            assert left == [0, 4]
+            claim = world.stage("math").attempt
+            assert claim is not None
+            assert claim.started_at is not None
+            since = parse_time(claim.started_at).timestamp()
+            assert shown("stage_progress_timestamp_seconds", **at) == since
+            assert shown("stage_waiting_timestamp_seconds", **at) is None
+
+    in_jumping_time(story())
+
+
+def test_a_stage_without_room_shows_since_when_it_waits() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            world.controllers.schedulable = lambda pod: False
+            world.apply()
+            await world.until(lambda: world.stage("prompts").attempt is not None)
+            claim = world.stage("prompts").attempt
+            assert claim is not None
+            waits = world.operator.metrics.registry.get_sample_value(
+                "acereason_run_stage_waiting_timestamp_seconds",
+                {"namespace": "default", "run": "r", "stage": "prompts"},
+            )
+            assert waits == parse_time(claim.claimed_at).timestamp()
+
+    in_jumping_time(story())
+
+
+RUN_WITH_A_RESULT = {
+    "spec": {"stages": [{"name": "eval", "evaluate": {}}]},
+    "status": {
+        "state": "Complete",
+        "stages": [
+            {
+                "name": "eval",
+                "state": "Complete",
+                "metrics": {"accuracy/aime": 0.5, "problems/aime": 30.0},
+                "artifact": {
+                    "uri": "artifacts/a",
+                    "digest": f"sha256:{'0' * 64}",
+                    "bytes": 1,
+                    "kind": "evaluation",
+                },
+            }
+        ],
+    },
+}
+
+
+def test_an_evaluation_shows_its_accuracy_by_set() -> None:
+    at = ("acereason_run_stage_accuracy", ("eval", "aime"), 0.5)
+    assert [p for p in series_of(RUN_WITH_A_RESULT) if p[0] == at[0]] == [at]
+
+
+def test_a_status_of_a_newer_operator_shows_its_state_alone() -> None:
+    newer = {"status": {"state": "Running", "stages": [{"name": "a", "mood": "good"}]}}
+    assert series_of(newer) == (("acereason_run_state", ("Running",), 1.0),)
 
 
 def test_what_runs_came_to_is_counted_once() -> None:

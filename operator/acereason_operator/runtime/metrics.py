@@ -1,16 +1,19 @@
 """Every metric of the operator, in one registry of its own.
 
-The queue's are named as the ecosystem names them, so that existing boards fit. No label ever holds
-the name of a run, a stage, a pod or a namespace: the number of series does not grow with use.
+The queue's are named as the ecosystem names them, so that existing boards fit. No label here holds
+the name of a run, a stage, a pod or a namespace; series that do (`run_series.py`) are there while
+their run is under way. So the number of series does not grow with use.
 What a running stage measures step by step is served by its own rank 0 and scraped there.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from acereason_operator.runtime.run_series import FAMILIES, RunSeries, Shown
 
 STATES = ("Pending", "Running", "BackingOff", "Complete", "Failed", "Suspended", "Stalled")
 """Values of a run's `status.state`, and of the label `state`."""
@@ -18,9 +21,6 @@ STATES = ("Pending", "Running", "BackingOff", "Complete", "Failed", "Suspended",
 SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 LONG = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 3 * 86400, 7 * 86400)
 SIZES = (2**20, 2**26, 2**30, 2**32, 2**34, 2**36, 2**38, 2**40)
-
-KINDS = ("curate", "sft", "mathRL", "codeRL", "evaluate")
-"""Values of the label `kind`."""
 
 
 @dataclass
@@ -32,6 +32,7 @@ class Metrics:
 
     def __post_init__(self) -> None:
         counter, gauge, histogram = self._counter, self._gauge, self._histogram
+        ProcessCollector(registry=self.registry)
         self.depth = gauge("workqueue_depth", "Runs that wait for a worker.")
         self.working = gauge("workqueue_working", "Runs that workers have now.")
         self.retrying = gauge("workqueue_retrying", "Runs whose last reconcile failed.")
@@ -108,10 +109,15 @@ class Metrics:
             "kind",
         )
 
-    def show_runs(self, states: Callable[[], Iterable[str]]) -> None:
-        """Serve the number of runs by state, counted when it is asked for."""
+    def show_runs(
+        self, states: Callable[[], Iterable[str]], series: Callable[[], Iterable[Shown]]
+    ) -> None:
+        """Serve the number of runs by state, and the series of single ones. Both are asked for at
+        each scrape, in its thread."""
         self._labels["acereason_runs"] = ("state",)
+        self._labels |= {name: labels for name, (_, labels) in FAMILIES.items()}
         self.registry.register(_Runs(states))
+        self.registry.register(RunSeries(series))
 
     def labels(self, family: str) -> tuple[str, ...]:
         """Names of a family's labels."""

@@ -5,13 +5,22 @@ from pathlib import Path
 from acereason_operator.runtime.metrics import Metrics
 
 PAGE = Path("docs/metrics.md")
+PROCESS = "process_"
+"""Families that depend on the machine."""
 
 HEAD = """# Metrics of the operator
 
 Served on `/metrics` of the operator's probe port. This page is generated from the registry (`make
-generate`). No label holds the name of a run, a stage, a pod or a namespace: the number of series
-does not grow with use. What a stage measures step by step is served by its own rank 0
-(`acereason_stage_*`, on the stage's metrics port) and scraped there.
+generate`). Metrics whose labels name a run have series for runs under way and for those that ended
+within the hour, no other metric names one: the number of series does not grow with use. Every
+replica serves them as it sees them; take the `max` over replicas. Their label `namespace` is the
+run's, so scrape with `honor_labels: true`, as the chart's PodMonitor does.
+
+Series of the process itself (`process_resident_memory_bytes` and the like) are there too, on Linux.
+What a stage measures step by step is served by its own rank 0 (`acereason_stage_*`, on the stage's
+metrics port) and scraped there; the chart's PodMonitor adds the labels `run`, `stage` and
+`attempt`. Dashboards and alerts are in the chart; [runbooks.md](runbooks.md) says what an alert
+means.
 
 | metric | type | labels | what it says |
 |---|---|---|---|
@@ -21,11 +30,12 @@ does not grow with use. What a stage measures step by step is served by its own 
 def page() -> str:
     """The page."""
     metrics = Metrics()
-    metrics.show_runs(lambda: ())
+    metrics.show_runs(lambda: (), lambda: ())
     rows = [
         (f"{family.name}_total" if family.type == "counter" else family.name,
          family.type, family.documentation, metrics.labels(family.name))
         for family in metrics.registry.collect()
+        if not family.name.startswith(PROCESS)
     ]  # fmt: skip
     return HEAD + "".join(
         f"| `{name}` | {type_} | {', '.join(f'`{label}`' for label in labels)} | {said} |\n"

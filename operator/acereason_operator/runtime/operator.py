@@ -29,6 +29,7 @@ from acereason_operator.runtime.probes import Health, Probes
 from acereason_operator.runtime.progress import ProgressReader
 from acereason_operator.runtime.reconcile import Reconciler
 from acereason_operator.runtime.relist import KINDS, Relist
+from acereason_operator.runtime.run_series import SHOWN_AFTER_THE_END
 from acereason_operator.runtime.seen import RunKey, Seen
 from acereason_operator.runtime.settings import Settings, flag
 from acereason_operator.runtime.token_bucket import TokenBucket
@@ -104,7 +105,7 @@ class Operator:
         self._heard: dict[Kind, float] = {}
         self._workers: list[asyncio.Task[None]] = []
         self._others: list[asyncio.Task[None]] = []
-        metrics.show_runs(self.seen.states)
+        metrics.show_runs(self.seen.states, lambda: self.seen.series(now() - SHOWN_AFTER_THE_END))
 
     def hear(self, kind: Kind, type_: str | None, whole: Object) -> None:
         """A watch tells of an event; its type is None where the object was listed as it began."""

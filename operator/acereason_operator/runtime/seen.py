@@ -25,6 +25,7 @@ from acereason_operator.cluster.protocol import JOB, POD, RUN, Kind, Listing, Ob
 from acereason_operator.cluster.views import is_held_back
 from acereason_operator.planner.times import parse_time, rfc3339
 from acereason_operator.runtime.remembered import remembered
+from acereason_operator.runtime.run_series import Point, Shown, series_of
 
 RunKey = tuple[str, str]
 """(namespace, name) of a run."""
@@ -54,6 +55,10 @@ class _Kept:
     """Whether a watch has told of it."""
     state: str = ""
     """Of a run: `status.state`."""
+    finished_at: str = ""
+    """Of a run: `status.finishedAt`."""
+    series: tuple[Point, ...] | None = None
+    """Of a run: its series in the metrics, once they were asked for."""
 
 
 @dataclass
@@ -81,9 +86,22 @@ class Seen:
         """Every run."""
         return iter(list(self._kinds[RUN].objects))
 
-    def states(self) -> Iterator[str]:
-        """`status.state` of every run."""
-        return (kept.state for kept in self._kinds[RUN].objects.values())
+    def states(self) -> list[str]:
+        """`status.state` of every run. From any thread."""
+        return [kept.state for kept in list(self._kinds[RUN].objects.values())]
+
+    def series(self, ended_after: datetime) -> list[Shown]:
+        """The series of runs that did not end before a time. From any thread."""
+        after = rfc3339(ended_after)  # as status writes times: their texts are in order
+        shown: list[Shown] = []
+        for kept in list(self._kinds[RUN].objects.values()):
+            if kept.finished_at and kept.finished_at < after:
+                kept.series = None
+                continue
+            if kept.series is None:
+                kept.series = series_of(_unpacked(kept))
+            shown.append((kept.run, kept.series))
+        return shown
 
     def count(self, kind: Kind) -> int:
         """Objects of a kind."""
@@ -299,14 +317,15 @@ def _version(whole: Object) -> int:
 
 def _packed(kind: Kind, whole: Object, version: int, run: RunKey) -> _Kept:
     part = remembered(kind, whole)
-    state = str(part["status"].get("state", "")) if kind == RUN else ""
+    status = part["status"] if kind == RUN else {}
     return _Kept(
         uid=uid_of(whole),
         version=version,
         run=run,
         owner=controller_of(whole),
         packed=_pack(part),
-        state=state,
+        state=str(status.get("state", "")),
+        finished_at=str(status.get("finishedAt") or ""),
     )
 
 
