@@ -63,7 +63,8 @@ def test_the_record_of_a_success_holds_the_artifact_and_the_progress(tmp_path: P
     assert record.artifact is not None
     assert attempt.file.prepared is not None
     assert record.artifact.uri == f"artifacts/{attempt.file.prepared.key}"
-    assert (record.step, record.metrics, record.log_tail) == (7, {"reward": 0.5}, "")
+    assert record.metrics == {"accuracy/math": 0.25, "reward": 0.5}
+    assert (record.step, record.log_tail) == (7, "")
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,7 @@ def test_a_finished_artifact_ends_the_attempt_before_a_rank_starts(tmp_path: Pat
     second = an_attempt(tmp_path, number=2)
     assert second.launch("exit", "1").returncode == 0
     assert second.record.reason == "Reused"
+    assert second.record.metrics["accuracy/math"] == 0.25
     assert second.record.artifact is not None
     assert not (second.work_dir / "rank-0.log").exists()
 

@@ -1,12 +1,13 @@
 """The pure parts: one code over all ranks, a record that fits, torchrun's variables."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 from acereason_trainer.config.stage_file import ResultRecord
 from acereason_trainer.launch.ranks import BadEnvironment, placement
-from acereason_trainer.launch.record import fitted
+from acereason_trainer.launch.record import few_metrics, fitted
 from acereason_trainer.launch.verdict import Circumstances, RankEnd, verdict
 from acereason_trainer.termination_log import LARGEST_RECORD
 from attempts import an_attempt
@@ -56,6 +57,14 @@ def test_a_gpu_out_of_memory_is_named() -> None:
 def test_what_the_launcher_killed_is_not_the_ranks_fault() -> None:
     ends = [RankEnd(0, 75), RankEnd(1, -9, ended_by_us=True)]
     assert verdict(ends, Circumstances(published=False)).code == 75
+
+
+def test_what_the_artifact_says_wins_and_no_more_is_told_than_a_record_holds() -> None:
+    came_to = {f"accuracy/{i}": 0.5 for i in range(63)} | {"broken": math.nan}
+    told = few_metrics(came_to, {"accuracy/0": 0.9, "reward": 0.1, "loss": 0.2})
+    assert len(told) == 64
+    assert (told["accuracy/0"], told["reward"]) == (0.5, 0.1)
+    assert "broken" not in told
 
 
 @given(

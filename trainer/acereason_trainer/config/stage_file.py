@@ -41,7 +41,10 @@ ExitStatus = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 """How a process ended, in Kubernetes' 32 bits."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 """A number that JSON can hold."""
-FewMetrics = Annotated[dict[Annotated[str, Field(max_length=128)], Finite], Field(max_length=64)]
+MOST_METRICS = 64
+FewMetrics = Annotated[
+    dict[Annotated[str, Field(max_length=128)], Finite], Field(max_length=MOST_METRICS)
+]
 """Last values by name of the metric."""
 
 

@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -37,7 +37,7 @@ from acereason_trainer.config.stage_file import (
 from acereason_trainer.launch.logs import LogFollower
 from acereason_trainer.launch.memory import memory_kills
 from acereason_trainer.launch.ranks import BadEnvironment, Placement, Ranks, log_path, placement
-from acereason_trainer.launch.record import fitted, tail_of, write_record
+from acereason_trainer.launch.record import few_metrics, fitted, tail_of, write_record
 from acereason_trainer.launch.verdict import Circumstances, Verdict, verdict
 from acereason_trainer.launch.watchdog import Watchdog, read_progress
 from acereason_trainer.prepare.key import stage_key
@@ -105,6 +105,7 @@ def attempt(file: StageFile, place: Placement, rank_command: Sequence[str] | Non
             Verdict(ExitCode.DONE, "Reused", f"{finished.uri} holds this work already"),
             work_dir,
             finished,
+            came_to=store.manifest(finished.uri).metrics,
         )
     launched = _write_launched(file, prepared, work_dir / f"stage.launched{place.suffix}.yaml")
     command = [*(rank_command or (sys.executable, "-m", "acereason_trainer")), str(launched)]
@@ -118,8 +119,11 @@ def attempt(file: StageFile, place: Placement, rank_command: Sequence[str] | Non
         no_progress_seconds=file.no_progress_seconds if stuck else None,
         memory_kills=memory_kills() - kills_before,
     )
-    publish_seconds = _publish_seconds(store, published, work_dir) if published else None
-    return _record(verdict(ranks.ended, seen), work_dir, published, publish_seconds)
+    end = verdict(ranks.ended, seen)
+    if published is None:
+        return _record(end, work_dir)
+    publish_seconds = _publish_seconds(store, published, work_dir)
+    return _record(end, work_dir, published, publish_seconds, store.manifest(published.uri).metrics)
 
 
 def checked(file: StageFile) -> Prepared:
@@ -197,7 +201,9 @@ def _record(
     work_dir: Path,
     artifact: PublishedArtifact | None = None,
     publish_seconds: float | None = None,
+    came_to: Mapping[str, float] | None = None,
 ) -> ResultRecord:
+    """came_to: metrics of the artifact."""
     progress = read_progress(work_dir / "progress.json") or Progress(step=0)
     return ResultRecord(
         exit_code=end.code,
@@ -207,7 +213,7 @@ def _record(
         step=progress.step,
         artifact=artifact,
         publish_seconds=publish_seconds,
-        metrics=progress.metrics,
+        metrics=few_metrics(came_to or {}, progress.metrics),
         log_tail=tail_of(log_path(work_dir, end.rank)) if end.rank is not None else "",
     )
 

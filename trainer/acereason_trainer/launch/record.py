@@ -1,12 +1,14 @@
 """The result record: what is left of an attempt when its pod is gone (4 KiB at most)."""
 
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 
 from acereason_trainer.artifacts.flushing import replace_file
-from acereason_trainer.config.stage_file import ResultRecord
+from acereason_trainer.config.stage_file import MOST_METRICS, ResultRecord
 from acereason_trainer.termination_log import LARGEST_RECORD, write_termination_log
 
 LOG_TAIL = 2048
@@ -32,6 +34,14 @@ def fitted(record: ResultRecord) -> bytes:
         if len(content) <= LARGEST_RECORD:
             return content
     raise AssertionError("the last form has only numbers and a short sentence")
+
+
+def few_metrics(came_to: Mapping[str, float], last: Mapping[str, float]) -> dict[str, float]:
+    """What a stage came to, by its artifact, and beside that what its last step said: as much as a
+    record holds. An evaluation's last step is a part of its answers, its artifact is about all."""
+    found = {**came_to, **{name: last[name] for name in last if name not in came_to}}
+    finite = ((name, value) for name, value in found.items() if math.isfinite(value))
+    return dict(islice(finite, MOST_METRICS))
 
 
 def tail_of(log: Path, size: int = LOG_TAIL) -> str:

@@ -116,12 +116,14 @@ class Drawing:
         """Write the step's curves, and its rollouts where the stage asks for them."""
         last = state.validations[-1] if state.validations else None
         validation = validation_metrics(state) if last and last.step == step - 1 else {}
+        target = self.stage.temperature.target_entropy
         self.recorder.dump_rollouts(step, [(r.completion, r.grade) for r in rollouts.flat])
         self.recorder.record(
             step,
             {
                 **metrics,
                 **validation,
+                **({"entropy_target": target.entropy} if target else {}),
                 "epoch": float(state.epoch),
                 "temperature": state.temperature_now(self.stage),
                 "prompts_left": float(prompts_left),

@@ -59,6 +59,7 @@ _TABLE = (
         "nats",
         "Mean of r - 1 - log r over trained tokens, r = p of trainer / p of sampler.",
     ),
+    Metric("entropy_target", "nats", "Entropy that the temperature was chosen for, if any."),
     Metric("temperature", "", "Sampling temperature."),
     Metric("group_size", "responses", "Responses per prompt."),
     Metric("prompts", "prompts", "Prompts of the step."),
