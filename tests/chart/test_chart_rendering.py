@@ -231,6 +231,12 @@ def test_rank_zero_of_every_stage_is_scraped_as_its_run() -> None:
     }
 
 
+def test_what_the_operator_says_of_a_runs_namespace_is_not_overwritten() -> None:
+    monitor = one(rendered({"monitoring": {"create": "always"}}), "PodMonitor", "-operator")
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint["honorLabels"] is True
+
+
 def test_rule_files_and_dashboards_go_in_as_they_are(tmp_path: Path) -> None:
     chart = tmp_path / "chart"
     shutil.copytree(CHART, chart)
@@ -244,7 +250,10 @@ def test_rule_files_and_dashboards_go_in_as_they_are(tmp_path: Path) -> None:
                 {
                     "alert": "Stuck",
                     "expr": 'x{a="b"} > 1e6',
-                    "annotations": {"summary": "{{ $labels.run }} is at {{ $value }}"},
+                    "annotations": {
+                        "summary": "{{ $labels.run }} is at {{ $value }}",
+                        "runbook_url": "docs/runbooks.md#stuck",
+                    },
                 }
             ],
         }
@@ -259,6 +268,10 @@ def test_rule_files_and_dashboards_go_in_as_they_are(tmp_path: Path) -> None:
     rule = one(objects, "PrometheusRule")
     assert rule["spec"]["groups"] == groups
     assert rule["metadata"]["labels"]["release"] == "p"
+    hosted = {"monitoring": {"create": "always", "docsUrl": "https://git.example/a/blob/main/"}}
+    linked = one(rendered(hosted, chart), "PrometheusRule")["spec"]["groups"][1]["rules"][0]
+    found = linked["annotations"]["runbook_url"]
+    assert found == "https://git.example/a/blob/main/docs/runbooks.md#stuck"
     made = one(objects, "ConfigMap", "-runs")
     assert json.loads(made["data"]["runs.json"]) == board
     assert made["metadata"]["labels"]["grafana_dashboard"] == "1"

@@ -227,6 +227,11 @@ def test_a_value_without_a_comment_cannot_be_added() -> None:
             "verifier.autoscaling.maxReplicas: 8 is below minReplicas (9); use at least that",
         ),
         (
+            {"monitoring": {"docsUrl": "git.example/acereason"}},
+            'monitoring.docsUrl: "git.example/acereason" is not right; write an address that ends'
+            " with /, as in https://git.example/acereason-operator/blob/main/",
+        ),
+        (
             {"test": {"storage": "1 GB"}},
             'test.storage: "1 GB" is not right; write an amount of bytes, as in 1Gi',
         ),

@@ -1,0 +1,57 @@
+"""Prometheus and promtool: those on the PATH, else Debian's, unpacked into the cache.
+
+Unpacked and not installed: so no service is started, no user is made, and no root is needed where
+the package lists are there.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.controlplane.cache import cache, locked
+
+NAMES = ("prometheus", "promtool")
+PACKAGE = "prometheus"
+
+
+def prometheus_programs() -> Mapping[str, Path]:
+    """Path of each program; fetches what is missing (20 MB, once). Skips the test that asks where
+    there is no way to them: under CI=true that is a failure."""
+    found = {name: Path(path) for name in NAMES if (path := shutil.which(name))}
+    if len(found) == len(NAMES):
+        return found
+    folder = cache().with_name("prometheus")
+    unpacked = {name: folder / "usr/bin" / name for name in NAMES}
+    with locked(folder / "fetch.lock"):
+        if not all(path.is_file() for path in unpacked.values()):
+            _fetch(folder)
+    return unpacked
+
+
+def _fetch(folder: Path) -> None:
+    if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
+        pytest.skip(
+            "prometheus and promtool are not on the PATH, and this is no Debian to fetch them from;"
+            " install Prometheus 2.42 or newer"
+        )
+    print(f"fetching Debian's prometheus into {folder}: 20 MB, once", file=sys.stderr)
+    if _run(folder, "apt-get", "download", "--quiet", PACKAGE).returncode:
+        _run(folder, "apt-get", "update", "--quiet")  # a container's lists are empty
+        done = _run(folder, "apt-get", "download", "--quiet", PACKAGE)
+        if done.returncode:
+            pytest.skip(f"Debian's {PACKAGE} cannot be fetched: {done.stderr.strip()}")
+    (package,) = folder.glob("*.deb")
+    archive = subprocess.run(
+        ["dpkg-deb", "--fsys-tarfile", package], capture_output=True, check=True
+    ).stdout
+    names = [f"./usr/bin/{name}" for name in NAMES]
+    subprocess.run(["tar", "--extract", *names], input=archive, cwd=folder, check=True)
+    package.unlink()
+
+
+def _run(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
