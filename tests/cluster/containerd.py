@@ -21,7 +21,7 @@ class Containerd:
     name: str
     """Of its node; its network is called so."""
     subnet: str
-    """Addresses of its pods."""
+    """Addresses of its pods; "" where it only keeps images, and knows no pods."""
 
     @property
     def process(self) -> Process:
@@ -57,7 +57,8 @@ class Containerd:
         """Write its configuration and start it; `wait_until_ready` follows."""
         networks = self.folder / "networks"
         networks.mkdir(parents=True, exist_ok=True)
-        (networks / "pods.conflist").write_text(json.dumps(self._network()), encoding="utf-8")
+        network_of_pods = json.dumps(self._network())
+        (networks / "pods.conflist").write_text(network_of_pods, encoding="utf-8")
         (self.folder / "config.toml").write_text(self._configuration(), encoding="utf-8")
         self.process.start()
 
@@ -98,6 +99,10 @@ class Containerd:
         }
 
     def _configuration(self) -> str:
+        unused = ["io.containerd.internal.v1.opt", "io.containerd.internal.v1.restart"]
+        if not self.subnet:
+            # It would also refer to each image by its number, and so keep what has no name.
+            unused.append("io.containerd.grpc.v1.cri")
         quoted = {
             "root": self.root,
             "state": self.folder / "state",
@@ -106,16 +111,17 @@ class Containerd:
             "networks": self.folder / "networks",
             "runc": self.folder / "runc",
         }
-        return _CONFIGURATION.format_map({k: json.dumps(str(v)) for k, v in quoted.items()})
+        values = {name: json.dumps(str(value)) for name, value in quoted.items()}
+        return _CONFIGURATION.format_map({**values, "unused": json.dumps(unused)})
 
 
 # restrict_oom_score_adj: a container's root may lack the right to lower the score, and then no pod
-# starts. The two plugins would make folders outside ours.
+# starts. Two of the unused plugins would make folders outside ours.
 _CONFIGURATION = """\
 version = 2
 root = {root}
 state = {state}
-disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.internal.v1.restart"]
+disabled_plugins = {unused}
 
 [grpc]
 address = {socket}

@@ -28,7 +28,7 @@ class ImageSeed:
     @property
     def containerd(self) -> Containerd:
         """Runs only while images are brought in."""
-        return Containerd(self.folder, "seed", "10.213.255.0/24")
+        return Containerd(self.folder, "seed", subnet="")
 
     def hold(self, images: Sequence[str], pause: Path, busybox: Path) -> None:
         """Make sure of images, and of two of our own made of the programs given.

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from tests.controlplane.cache import cache, locked
+
 PACKAGES: Mapping[str, str] = {
     "containerd": "containerd",
     "runc": "runc",
@@ -35,6 +37,11 @@ def make_ready() -> None:
         raise LeftOut(f"{STAYS}: nodes need Linux, and this is {platform.system()}")
     if os.geteuid() != 0:
         raise LeftOut(f"{STAYS}: nodes are made by root, and this is user {os.geteuid()}")
+    with locked(cache() / "packages.lock"):  # workers of one test run come here together
+        _install_what_is_missing()
+
+
+def _install_what_is_missing() -> None:
     missing = [package for package, program in PACKAGES.items() if shutil.which(program) is None]
     if not missing:
         return

@@ -150,13 +150,18 @@ def test_a_second_cluster_is_refused_and_the_first_one_named(cluster: Cluster) -
     assert cluster.is_ready("n1")
 
 
-def test_a_pod_may_not_ask_its_nodes_kubelet(cluster: Cluster) -> None:
-    """The API server asks it with a certificate; a stage pod must not get that far."""
-    kubelet = f"https://{cluster.nodes['n1'].address}:10250/pods"
-    for token, refusal in (("", 401), (cluster.control_plane.token, 401)):
-        request = urllib.request.Request(kubelet, headers={"Authorization": f"Bearer {token}"})
+def test_a_kubelet_answers_nobody_who_has_no_right_to_ask(cluster: Cluster) -> None:
+    namespace = cluster.new_namespace()
+    pods_token = cluster.control_plane.service_account(namespace, "default").token
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE  # it made its own
+    for token, refusal in (("", 401), (pods_token, 403)):
+        asked = urllib.request.Request(
+            f"https://{cluster.nodes['n1'].address}:10250/pods",
+            headers={"Authorization": f"Bearer {token}"},
+        )
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request, context=ssl._create_unverified_context(), timeout=10)
+            urllib.request.urlopen(asked, context=trusting, timeout=10)
         assert refused.value.code == refusal
 
 
