@@ -14,9 +14,9 @@ from pathlib import Path
 from textwrap import fill, indent
 from typing import Any
 
-from benchmarks import operator_tables, quickstart, rewards_tables, smollm2
+from benchmarks import operator_tables, quickstart, reliability_table, rewards_tables, smollm2
 
-PAGES = (Path("README.md"), Path("docs/performance.md"))
+PAGES = (Path("README.md"), Path("docs/performance.md"), Path("docs/reliability.md"))
 RESULTS = Path("benchmarks/results")
 KUBECTL = Path("docs/generated/kubectl")
 WIDTH = 100
@@ -101,6 +101,7 @@ FORMS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "rewards": rewards_tables.told,
     "operator": operator_tables.told,
     "operator-in-full": operator_tables.told_in_full,
+    "reliability": reliability_table.told,
 }
 RESULT_OF = {"operator-in-full": "operator"}
 """Of blocks that are not named as their results are."""
@@ -110,8 +111,9 @@ COMMANDS = {
     "chaos": "make chaos",
     "rewards": "make bench-rewards",
     "operator": "python -m benchmarks.operator",
+    "reliability": "make e2e",
 }
-PACKAGE = {"operator": "kopf"}
+PACKAGE = {"operator": "kopf", "reliability": "kopf"}
 """What the figures depend on most, where that is not torch."""
 
 

@@ -10,12 +10,15 @@ busy machine is no fault."""
 
 
 def wait_for(
-    condition: Callable[[], bool], what: str, told: Callable[[], object] = lambda: ""
+    condition: Callable[[], bool],
+    what: str,
+    told: Callable[[], object] = lambda: "",
+    patience: float = PATIENCE,
 ) -> None:
     """Wait until a condition holds; fails by name, with what `told` has to say then."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + patience
     while not condition():
-        assert time.monotonic() < deadline, f"waited {PATIENCE:g} s for {what}; {told()}"
+        assert time.monotonic() < deadline, f"waited {patience:g} s for {what}; {told()}"
         time.sleep(0.02)
 
 

@@ -1,0 +1,211 @@
+"""The chart, installed with helm on the cluster in a box, and a volume with data."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.chart.rendered_chart import CHART, RELEASE, Values, helm
+from tests.cluster.cluster import Cluster, NodeName
+from tests.waiting import wait_for
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+CLAIM = "acereason"
+ROWS = 3000
+"""Rows of quickstart/data/some.jsonl: enough for two short stages, and read in no time."""
+SETTINGS = {
+    # A cluster of two nodes on one machine says soon what there is to say.
+    "settling": "5s",
+    "firstBackoff": "2s",
+    "progressSeconds": 5,
+}
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A release, the namespace in which runs are made, and their volume."""
+
+    cluster: Cluster
+    images: Mapping[str, str]
+    """Reference of each image by its part."""
+    system: str
+    """The release's namespace."""
+    namespace: str
+    """The runs'."""
+    began: float
+    """When `helm install` was called, by the monotonic clock."""
+
+    @property
+    def store(self) -> Path:
+        """The runs' volume, as a folder of this machine."""
+        return self.cluster.volume_folder(self.namespace, CLAIM)
+
+    def kubectl(self, *words: str, stdin: str = "") -> str:
+        """What kubectl prints, in the runs' namespace."""
+        return self.cluster.kubectl("--namespace", self.namespace, *words, stdin=stdin)
+
+    def get(self, *words: str) -> Any:
+        """What `kubectl get` finds, as JSON."""
+        return json.loads(self.kubectl("get", "-o", "json", *words))
+
+    def helm(self, *words: str | Path, values: Values | None = None) -> str:
+        """What helm prints; it must succeed."""
+        where = ("--kubeconfig", self.cluster.kubeconfig, "--namespace", self.system)
+        done = helm(*words, *where, values=values)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def install(self) -> None:
+        """`helm install`, and wait until both replicas and the verifier are ready."""
+        self.helm("install", RELEASE, CHART, "--wait", "--timeout", "5m", values=self.values({}))
+
+    def upgrade(self, values: Values) -> None:
+        """`helm upgrade` with other values, until the new pods are ready and the old ones gone."""
+        words = ("upgrade", RELEASE, CHART, "--wait", "--timeout", "5m")
+        self.helm(*words, values=self.values(values))
+
+    def claim(self, name: str, storage_class: str = "") -> Path:
+        """A claim in the runs' namespace, and its volume's folder."""
+        spec: dict[str, Any] = {
+            "accessModes": ["ReadWriteMany"],
+            "resources": {"requests": {"storage": "1Mi"}},
+        }
+        if storage_class:
+            spec["storageClassName"] = storage_class
+        meta = {"name": name, "namespace": self.namespace}
+        self.cluster.apply(
+            {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": meta, "spec": spec}
+        )
+        return self.cluster.volume_folder(self.namespace, name)
+
+    def small_claim(self, name: str, mebibytes: int) -> Path:
+        """A claim whose volume can be filled, with the quickstart's data."""
+        folder = self.cluster.small_volume(name, mebibytes)
+        self.claim(name, storage_class=name)
+        put_data(folder)
+        return folder
+
+    def operator_pods(self) -> dict[str, Any]:
+        """The operator's pods by name."""
+        label = "app.kubernetes.io/component=operator"
+        found = json.loads(
+            self.cluster.kubectl("get", "pods", "-n", self.system, "-l", label, "-o", "json")
+        )
+        return {pod["metadata"]["name"]: pod for pod in found["items"]}
+
+    def leader(self) -> str:
+        """Name of the operator's pod that leads."""
+        name = f"{RELEASE}-acereason-operator"
+        lease = self.cluster.kubectl("get", "lease", "-n", self.system, name, "-o", "json")
+        return str(json.loads(lease)["spec"]["holderIdentity"]).rpartition("_")[0]
+
+    def restarts(self) -> dict[str, int]:
+        """How often each of the operator's containers was started again, by pod."""
+        return {
+            name: sum(c["restartCount"] for c in pod["status"].get("containerStatuses", ()))
+            for name, pod in self.operator_pods().items()
+        }
+
+    def kill(self, pod: str) -> None:
+        """SIGKILL to the program of one of the operator's pods, as the kernel would send it."""
+        uid = self.operator_pods()[pod]["metadata"]["uid"]
+        found = [
+            int(process.name)
+            for process in Path("/proc").iterdir()
+            if process.name.isdigit()
+            and uid in _text(process / "cgroup")
+            and "acereason_operator" in _text(process / "cmdline")
+        ]
+        assert found, f"no process of {pod} is found"
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+
+    @contextmanager
+    def without_kubelet(self, node: NodeName) -> Iterator[None]:
+        """A block during which a node is lost."""
+        self.cluster.kill_kubelet(node)
+        try:
+            yield
+        finally:
+            self.cluster.resume_kubelet(node)
+
+    @contextmanager
+    def without_api_server(self) -> Iterator[None]:
+        """A block during which nobody answers."""
+        self.cluster.stop_api_server()
+        try:
+            yield
+        finally:
+            self.cluster.start_api_server()
+
+    def values(self, values: Values) -> Values:
+        """Values of the release: the images that were built, one small verifier."""
+        parts = {part: _image(name) for part, name in self.images.items()}
+        return {
+            "namespaces": [self.namespace],
+            "images": {"registry": "localhost", "pullPolicy": "Never", **parts},
+            "settings": SETTINGS,
+            "operator": {"resources": {"requests": {"cpu": "50m", "memory": "128Mi"}}},
+            "verifier": {
+                "enabled": True,
+                "replicas": 1,
+                # The cluster has no metrics server that a HorizontalPodAutoscaler could ask.
+                "autoscaling": {"enabled": False},
+                "settings": {"codeWorkers": 1},
+                "resources": {"requests": {"cpu": "100m", "memory": "256Mi"}},
+            },
+            **values,
+        }
+
+
+def installed(cluster: Cluster, images: Mapping[str, str]) -> Installation:
+    """Install the chart, and put the quickstart's data on a volume, as its file says."""
+    system, namespace = cluster.new_namespace("acereason"), cluster.new_namespace("research")
+    for name in (system, namespace):
+        words = [f"{label}={value}" for label, value in RESTRICTED.items()]
+        cluster.kubectl("label", "namespace", name, *words)
+    installation = Installation(cluster, images, system, namespace, time.monotonic())
+    put_data(installation.claim(CLAIM))
+    installation.install()
+    return installation
+
+
+def put_data(volume: Path) -> None:
+    """The folder examples/quickstart with its data, and a shorter file of rows."""
+    quickstart = volume / "quickstart"
+    data = quickstart / "data"
+    made = EXAMPLES / "quickstart" / "data"
+    if not (made / ".made").exists():
+        words = [sys.executable, "-m", "examples.quickstart.make_data", "--out", made]
+        subprocess.run(words, cwd=EXAMPLES.parent, check=True)
+    shutil.copytree(made, data)
+    shutil.copy(EXAMPLES / "quickstart" / "model.json", quickstart)
+    rows = (data / "sft.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (data / "some.jsonl").write_text("".join(rows[:ROWS]), encoding="utf-8")
+
+
+def wait_for_leader(installation: Installation) -> None:
+    """Until one of the operator's present pods leads."""
+    wait_for(lambda: installation.leader() in installation.operator_pods(), "one of the pods leads")
+
+
+def _image(reference: str) -> dict[str, str]:
+    name, _, tag = reference.rpartition("/")[2].partition(":")
+    return {"name": name, "tag": tag}
+
+
+def _text(file: Path) -> str:
+    """What a file of /proc says; nothing once its process is gone."""
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""

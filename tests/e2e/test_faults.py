@@ -1,0 +1,167 @@
+"""What goes wrong on clusters, done to a run of two stages on a real one.
+
+Each run ends Complete with the attempts that it should have taken; what each fault cost is noted
+(docs/reliability.md).
+
+Together some 10 minutes on two cores.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.costs import Costs
+from tests.e2e.installation import SETTINGS, Installation, wait_for_leader
+from tests.e2e.trial import Trial
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+LATE_ENOUGH = 5
+"""Steps that a stage has saved when something is done to it."""
+
+
+def a_run_in_training(installation: Installation, name: str, seed: int) -> Trial:
+    """A run whose first stage has saved some steps. Its seed is its own: nothing is reused."""
+    trial = Trial(installation, name, seed)
+    trial.apply()
+    trial.wait_for_step("first", LATE_ENOUGH)
+    return trial
+
+
+def test_nothing_happens(installation: Installation, costs: Costs) -> None:
+    trial = Trial(installation, "undisturbed", seed=1)
+    trial.apply()
+    cost = costs.note("nothing", trial.complete())
+    assert cost.attempts == {"first": 1, "second": 1}
+    assert (cost.user_retries, cost.infrastructure_retries, cost.steps_repeated) == (0, 0, 0)
+
+
+def test_a_trainer_pod_is_killed(installation: Installation, costs: Costs) -> None:
+    trial = a_run_in_training(installation, "pod-killed", seed=2)
+    pod = trial.pod("first")["metadata"]["name"]
+    installation.kubectl("delete", "pod", pod, "--force", "--grace-period=0")
+    cost = costs.note("trainer pod killed", trial.complete())
+    assert cost.attempts == {"first": 2, "second": 1}
+    assert cost.user_retries == 0
+
+
+def test_a_node_is_drained(installation: Installation, costs: Costs) -> None:
+    trial = a_run_in_training(installation, "node-drained", seed=3)
+    node = trial.pod("first")["spec"]["nodeName"]
+    words = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=120s")
+    try:
+        installation.cluster.kubectl("drain", node, *words)
+        cost = costs.note("node drained", trial.complete())
+        assert trial.pod("second")["spec"]["nodeName"] != node
+    finally:
+        installation.cluster.kubectl("uncordon", node)
+    assert cost.attempts == {"first": 2, "second": 1}
+    assert cost.user_retries == 0
+    assert cost.steps_repeated == 0, "it was told to stop, and saved the step that it was at"
+
+
+def test_a_kubelet_stops_for_good(installation: Installation, costs: Costs) -> None:
+    trial = a_run_in_training(installation, "node-lost", seed=4)
+    node = trial.pod("first")["spec"]["nodeName"]
+    with installation.without_kubelet(node):
+        cost = costs.note("kubelet stopped for good", trial.complete())
+        assert trial.pod("second")["spec"]["nodeName"] != node
+    wait_for_leader(installation)
+    assert cost.attempts == {"first": 2, "second": 1}
+    assert cost.user_retries == 0
+
+
+def test_the_operator_is_killed(installation: Installation, costs: Costs) -> None:
+    trial = a_run_in_training(installation, "operator-killed", seed=5)
+    leader, before = installation.leader(), installation.restarts()
+    installation.kill(leader)
+    cost = costs.note("operator killed with SIGKILL", trial.complete())
+    assert cost.attempts == {"first": 1, "second": 1}
+    assert cost.steps_repeated == 0
+    wait_for(
+        lambda: installation.restarts()[leader] == before[leader] + 1, "its pod is started again"
+    )
+
+
+def test_the_api_server_is_away_for_a_minute(installation: Installation, costs: Costs) -> None:
+    trial = a_run_in_training(installation, "server-away", seed=6)
+    before = installation.restarts()
+    with installation.without_api_server():
+        time.sleep(60)  # the minute is what is tested
+    cost = costs.note("API server away for a minute", trial.complete())
+    assert cost.attempts == {"first": 1, "second": 1}
+    assert cost.steps_repeated == 0
+    assert installation.restarts() == before, "an outage restarts nobody"
+
+
+def test_a_run_is_suspended_and_resumed(installation: Installation, costs: Costs) -> None:
+    trial = a_run_in_training(installation, "suspended", seed=7)
+    trial.patch({"suspend": True})
+    pods = ("pods", "-l", f"acereason.dev/run={trial.name}")
+    trial.wait("no pod is left", lambda: not installation.get(*pods)["items"])
+    trial.wait("Suspended", lambda: trial.status()["state"] == "Suspended")
+    trial.patch({"suspend": False})
+    cost = costs.note("suspended and resumed", trial.complete())
+    assert cost.attempts == {"first": 2, "second": 1}
+    assert (cost.user_retries, cost.infrastructure_retries) == (0, 0)
+    assert cost.steps_repeated == 0, "it was told to stop, and saved the step that it was at"
+
+
+def test_the_volume_is_full(installation: Installation, costs: Costs) -> None:
+    """It is filled while the second stage trains, and has room again once the run says so."""
+    folder = installation.small_claim("small", mebibytes=128)
+    trial = Trial(installation, "volume-full", seed=8, claim="small")
+    trial.apply()
+    trial.wait_for_step("second", LATE_ENOUGH)
+    finished = trial.stage("first")["artifact"]
+    filler = folder / "filler"
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, _free(folder))
+    trial.wait("its status says why", lambda: "no room left" in json.dumps(trial.status()))
+    filler.unlink()
+    cost = costs.note("volume full, then room again", trial.complete())
+    assert cost.attempts["first"] == 1
+    assert trial.stage("first")["artifact"] == finished
+    assert cost.user_retries == 0
+
+
+def test_a_published_artifact_is_corrupted(installation: Installation, costs: Costs) -> None:
+    trial = Trial(installation, "artifact-corrupt", seed=9)
+    trial.apply(stages=1)
+    trial.complete()
+    artifact = trial.stage("first")["artifact"]
+    _flip_a_byte(installation.store / artifact["uri"] / "model.safetensors")
+    trial.apply()
+    trial.wait("the second stage is there", lambda: bool(trial.stage("second")))
+    cost = costs.note("artifact corrupted between stages", trial.complete())
+    assert cost.attempts == {"first": 2, "second": 2}, "its producer runs again, then the consumer"
+    assert trial.stage("first")["artifact"]["digest"] == artifact["digest"], "bit for bit"
+    assert (cost.user_retries, cost.infrastructure_retries) == (0, 0)
+
+
+def test_the_chart_is_upgraded(installation: Installation, costs: Costs) -> None:
+    trial = a_run_in_training(installation, "chart-upgraded", seed=10)
+    before = set(installation.operator_pods())
+    installation.upgrade({"settings": {**SETTINGS, "logLevel": "debug"}})
+    wait_for_leader(installation)
+    assert not before & {installation.leader()}, "the new ones lead"
+    cost = costs.note("chart upgraded", trial.complete())
+    assert cost.attempts == {"first": 1, "second": 1}
+    assert cost.steps_repeated == 0
+
+
+def _free(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+def _flip_a_byte(file: Path) -> None:
+    with file.open("r+b") as weights:
+        weights.seek(-1, os.SEEK_END)
+        last = weights.read(1)[0]
+        weights.seek(-1, os.SEEK_END)
+        weights.write(bytes([last ^ 1]))
