@@ -101,6 +101,8 @@ class Controllers:
         """What a container does on SIGTERM; None while it goes on."""
         self.schedulable: Callable[[Object], bool] = lambda pod: True
         """Whether there is room for a pod."""
+        self.can_be_set_up: Callable[[Object], bool] = lambda pod: True
+        """Whether a pod's volumes and network are there once it has a node."""
         self.takes_a_node: Callable[[Object], bool] = lambda pod: False
         """Whether a pod shares its node with no other such pod."""
         self.no_room = "0/4 nodes are available: 4 Insufficient nvidia.com/gpu."
@@ -324,6 +326,8 @@ class Controllers:
             ended = self.on_stop(pod) if phase == "Running" else End(137)
             if ended is not None:
                 self.end(pod, ended)
+        elif phase == "Pending" and not self.can_be_set_up(pod):
+            self._edit(POD, pod, _creating)
         elif phase == "Pending":
             self._edit(POD, pod, lambda body: _start(body, self.pod_ip, self._now()))
         elif (end := self.script(pod)) is not None:
@@ -410,6 +414,12 @@ def _exit_code(pod: Object, container: str | None) -> int | None:
             code: int | None = status["state"].get("terminated", {}).get("exitCode")
             return code
     return None
+
+
+def _creating(pod: Object) -> None:
+    names = [c["name"] for c in pod["spec"]["containers"]]
+    waiting = {"waiting": {"reason": "ContainerCreating"}}
+    pod["status"]["containerStatuses"] = [{"name": name, "state": waiting} for name in names]
 
 
 def _start(pod: Object, ip: str, now: str) -> None:

@@ -300,14 +300,16 @@ def test_an_unknown_pod_phase_is_no_error() -> None:
     assert pod_of({**a_pod(), "status": {}}).phase == "Pending"
 
 
+JOB_NAME = a_job()["metadata"]["name"]
 EVENTS = [
     {
         "reason": "FailedCreate", "type": "Warning", "metadata": {"creationTimestamp": T0},
-        "note": 'pods "x" is forbidden: exceeded quota: gpus',
+        "note": 'pods "x" is forbidden: exceeded quota: gpus', "regarding": {"name": JOB_NAME},
     },
     {
         "reason": "FailedCreate", "type": "Warning", "metadata": {"creationTimestamp": T0},
         "series": {"lastObservedTime": T1}, "note": "exceeded quota: gpus, used 8",
+        "regarding": {"name": JOB_NAME},
     },
     {"reason": "SuccessfulCreate", "metadata": {"creationTimestamp": T2}, "note": "Created pod"},
 ]  # fmt: skip
@@ -316,6 +318,71 @@ EVENTS = [
 def test_a_quota_that_refuses_pods_shows_where_there_are_none() -> None:
     assert view(a_job(), events=EVENTS).message == "exceeded quota: gpus, used 8"
     assert view(a_job(), events=EVENTS[2:]).message == ""
+
+
+CREATING = {
+    "conditions": [condition("PodScheduled")],
+    **waiting("ContainerCreating"),
+}
+NO_SECRET = 'MountVolume.SetUp failed for volume "keys": secret "kyes" not found'
+
+
+def of_the_pod(reason: str, note: str = "", at: str = T1, name: str = "pod-0") -> Object:
+    return {
+        "reason": reason, "note": note, "regarding": {"kind": "Pod", "name": name},
+        "metadata": {"creationTimestamp": T0}, "deprecatedLastTimestamp": at,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("events", "told", "why"),
+    [
+        ([], ("", ""), "it may pull an image"),
+        ([of_the_pod("FailedMount", NO_SECRET)], ("FailedMount", NO_SECRET), "nothing else says"),
+        (
+            [of_the_pod("FailedMount", NO_SECRET, T0), of_the_pod("FailedAttachVolume", "Multi")],
+            ("FailedAttachVolume", "Multi"),
+            "the newest counts",
+        ),
+        (
+            [of_the_pod("FailedCreatePodSandBox", "no address"), of_the_pod("Scheduled", at=T2)],
+            ("FailedCreatePodSandBox", "no address"),
+            "others say nothing of it",
+        ),
+        (
+            [of_the_pod("FailedMount", NO_SECRET), of_the_pod("Pulling", at=T2)],
+            ("", ""),
+            "it got over that, and pulls its image",
+        ),
+        ([of_the_pod("FailedMount", NO_SECRET, name="pod-1")], ("", ""), "another pod's"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_pod_that_cannot_be_set_up_says_so_in_its_events_alone(
+    events: list[Object], told: tuple[str, str], why: str
+) -> None:
+    seen = pod_of(a_pod(phase="Pending", **CREATING), events=events)
+    assert (seen.waiting_reason, seen.waiting_message) == told, why
+    assert seen.placed_at == time(T1)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"phase": "Running", **waiting("ContainerCreating")},
+        {"phase": "Pending", **waiting("ImagePullBackOff", "no tag")},
+        {
+            "phase": "Pending",
+            **waiting("PodInitializing"),
+            "initContainerStatuses": [{"name": "copy", "state": {"running": {"startedAt": T2}}}],
+        },
+    ],
+    ids=["it runs", "it says why", "an init container runs"],
+)
+def test_old_events_of_a_pod_that_got_further_say_nothing(status: Object) -> None:
+    scheduled = {"conditions": [condition("PodScheduled")]}
+    seen = pod_of(a_pod(**scheduled, **status), events=[of_the_pod("FailedMount", NO_SECRET)])
+    assert seen.waiting_reason != "FailedMount"
 
 
 def test_what_a_job_says_of_itself_is_more_than_its_events() -> None:

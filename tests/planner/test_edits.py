@@ -64,6 +64,7 @@ def test_an_edit_that_keeps_the_key_leaves_the_attempt_alone(more: dict[str, Any
     assert plan.status.observed_generation == 2
 
 
+STARTING = a_pod("a", phase="Pending")
 STUCK = a_pod("a", phase="Pending", waiting_reason="ImagePullBackOff")
 
 
@@ -71,6 +72,7 @@ STUCK = a_pod("a", phase="Pending", waiting_reason="ImagePullBackOff")
     ("seen", "stops", "why"),
     [
         ({"pods": (STUCK,)}, True, "the image may have been wrong"),
+        ({"pods": (STARTING, a_pod("b"))}, True, "half of it does not run, whatever it waits for"),
         ({"pods": ()}, True, "a quota lets it have no pods"),
         ({"pods": (), "queued": True, "queue": "gpus"}, False, "it keeps its place in the queue"),
         ({"pods": (), "queued": True, "queue": "gpsu"}, True, "nobody admits it from that queue"),

@@ -198,6 +198,28 @@ def test_an_image_that_cannot_be_pulled_is_shown_at_once() -> None:
     assert desk.stage("prompts").message.startswith("pod a cannot start: no tag. try: correct")
 
 
+@pytest.mark.parametrize("reason", ["FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"])
+def test_a_pod_that_cannot_be_set_up_is_told_and_stalls_the_run_some_minutes_after_it_was_placed(
+    reason: str,
+) -> None:
+    desk = Desk(a_run(), CLUSTER)
+    desk.round()
+    placed = desk.now + timedelta(hours=5)
+    desk.now = placed + timedelta(minutes=1)
+    said = {"waiting_reason": reason, "waiting_message": 'secret "kyes" not found'}
+    stuck = a_pod("a", phase="Pending", placed_at=placed, **said)
+    waits = a_pod("b", phase="Pending", waiting_reason="PodInitializing")
+    desk.change("prompts", pods=(waits, stuck))
+    plan = desk.rounds()
+    assert (
+        f'pod a: {reason}: secret "kyes" not found. try: correct' in desk.stage("prompts").message
+    )
+    assert desk.condition("Stalled") == "False NotStalled", "a volume is detached in a minute"
+    assert plan.requeue_at == placed + timedelta(minutes=3)
+    desk.later(minutes=2)
+    assert desk.condition("Stalled") == f"True {reason}"
+
+
 SCHEDULER = "0/4 nodes are available: {}. preemption: 0/4 nodes are available"
 SERVER = 'Error creating: pods "r-0-" is forbidden: {}'
 CORRECT = "try: correct what it names and apply the run again"

@@ -1,6 +1,6 @@
 """One pod as the planner sees it: why it waits, how it ended, what it left."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 
 from acereason_trainer.config.stage_file import PrepareRecord, ResultRecord
@@ -8,7 +8,9 @@ from pydantic import ValidationError
 
 from acereason_operator.cluster import prepare_pod, train_pod
 from acereason_operator.cluster.conditions import condition
+from acereason_operator.cluster.events import newest, note_of
 from acereason_operator.cluster.protocol import Object
+from acereason_operator.planner.hindrances import CANNOT_BE_SET_UP
 from acereason_operator.planner.observed import Phase, PodPhase, PodView
 from acereason_operator.planner.times import parse_time
 
@@ -36,7 +38,11 @@ MORE_MEMORY: dict[Phase, str] = {
 """What a person writes where a phase needs more."""
 
 STARTING = ("ContainerCreating", "PodInitializing")
-"""Waiting reasons that need no word."""
+"""Waiting reasons that say nothing: an image that is pulled looks like a volume that is not there.
+What keeps such a pod shows in its Events alone."""
+
+SET_UP = ("Pulling", "Pulled", "Created", "Started")
+"""Reasons of Events that a pod can have only once its volumes and its network are there."""
 
 _LOST = "ContainerStatusUnknown"
 """Reason of an ended container that the kubelet did not see end; its exit code (137) is made up."""
@@ -44,12 +50,18 @@ _LOST = "ContainerStatusUnknown"
 PHASES: tuple[PodPhase, ...] = ("Pending", "Running", "Succeeded", "Failed", "Unknown")
 
 
-def pod_view(pod: Object, phase: Phase, node_ready: Callable[[str], bool]) -> PodView:
-    """A pod of a Job of this phase. node_ready: by node name; asked only where it has a node."""
+def pod_view(
+    pod: Object, phase: Phase, node_ready: Callable[[str], bool], events: Iterable[Object] = ()
+) -> PodView:
+    """A pod of a Job of this phase.
+
+    node_ready: by node name; asked only where it has a node. events: of this pod, where it does not
+    start; those of others are left out.
+    """
     meta, status = pod["metadata"], pod.get("status") or {}
     node: str = pod.get("spec", {}).get("nodeName") or ""
     end = _end(status, CONTAINER[phase])
-    waiting = next(_waiting(status), ("", ""))
+    waiting = next(_waiting(status), None) or _not_set_up(pod, events)
     result = _result(status, end) if phase == "Train" else _out_of_memory(end, phase)
     recorded = result is not None or (phase == "Prepare" and prepare_record(pod) is not None)
     return PodView(
@@ -58,6 +70,7 @@ def pod_view(pod: Object, phase: Phase, node_ready: Callable[[str], bool]) -> Po
         node=node,
         node_ready=node_ready(node) if node else True,
         disrupted=_disrupted(status),
+        placed_at=_placed_at(status),
         waiting_reason=waiting[0],
         waiting_message=waiting[1],
         exit_code=end.get("exitCode") if end.get("reason") != _LOST else None,
@@ -68,6 +81,17 @@ def pod_view(pod: Object, phase: Phase, node_ready: Callable[[str], bool]) -> Po
         # FallbackToLogsOnError: without a record, the message is the end of the log.
         log_tail="" if recorded else end.get("message") or "",
     )
+
+
+def starts_since(pod: Object) -> datetime | None:
+    """Since when a pod has a node and none of its containers has run or said why it does not; None
+    for any other pod."""
+    status = pod.get("status") or {}
+    pending = status.get("phase") == "Pending" and "deletionTimestamp" not in pod["metadata"]
+    begun = any(set(container.get("state") or {}) - {"waiting"} for container in _all(status))
+    if not pending or begun or next(_waiting(status), None):
+        return None
+    return _placed_at(status)
 
 
 def prepare_record(pod: Object) -> PrepareRecord | None:
@@ -133,13 +157,29 @@ def _disrupted(status: Object) -> bool:
     return reason.startswith(TAKEN) or condition(status, "DisruptionTarget") is not None
 
 
+def _placed_at(status: Object) -> datetime | None:
+    return _time((condition(status, "PodScheduled") or {}).get("lastTransitionTime"))
+
+
+def _not_set_up(pod: Object, events: Iterable[Object]) -> tuple[str, str]:
+    """(reason, message) of the Event that says why a pod's containers are not made; empty where
+    none does, or where a later one shows that the trouble is over."""
+    name = pod["metadata"]["name"]
+    told = newest(events, (*CANNOT_BE_SET_UP, *SET_UP), of=name)
+    if starts_since(pod) is None or told.get("reason") not in CANNOT_BE_SET_UP:
+        return "", ""
+    return told["reason"], note_of(told)
+
+
+def _all(status: Object) -> Iterator[Object]:
+    """Statuses of all containers."""
+    yield from status.get("initContainerStatuses") or ()
+    yield from status.get("containerStatuses") or ()
+
+
 def _waiting(status: Object) -> Iterator[tuple[str, str]]:
     """(reason, message) of whatever keeps a container from starting, the most telling first."""
-    containers = (
-        *(status.get("initContainerStatuses") or ()),
-        *(status.get("containerStatuses") or ()),
-    )
-    for container in containers:
+    for container in _all(status):
         waiting = (container.get("state") or {}).get("waiting") or {}
         reason = waiting.get("reason") or ""
         if reason and reason not in STARTING:

@@ -3,7 +3,7 @@
 Whatever is missing, cut or malformed in an object counts as not said; nothing is guessed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 
 from acereason_trainer.config.exit_codes import ExitCode
@@ -11,6 +11,7 @@ from acereason_trainer.config.stage_file import PrepareRecord, Progress, ResultR
 
 from acereason_operator.cluster import labels
 from acereason_operator.cluster.conditions import condition
+from acereason_operator.cluster.events import newest, note_of
 from acereason_operator.cluster.pod_view import pod_view, prepare_record
 from acereason_operator.cluster.protocol import RUN, ClusterError, Object
 from acereason_operator.planner.actions import CreateJob
@@ -44,13 +45,13 @@ def job_view(
     pods: Iterable[Object],
     node_ready: Callable[[str], bool],
     progress: Progress | None,
-    events: Iterable[Object] = (),
+    events: Collection[Object] = (),
 ) -> JobView:
     """A Job of ours and its pods.
 
     pods: those that the Job controls. node_ready: by node name. progress: what rank 0 last said.
-    events: of the Job itself, asked for where it has no pods: a quota that refuses them shows
-    nowhere else.
+    events: of the Job itself, asked for where it has no pods (a quota that refuses them shows
+    nowhere else), or of a pod that does not start (so does a volume that is not there).
     """
     meta, spec, status = job["metadata"], job["spec"], job.get("status") or {}
     of = meta["labels"]
@@ -59,7 +60,7 @@ def job_view(
     queued = is_held_back(job) and not finished
     started = status.get("startTime")
     counted = [] if queued else [pod for pod in pods if not _of_an_earlier_start(pod, started)]
-    views = tuple(pod_view(pod, phase, node_ready) for pod in sorted(counted, key=_name))
+    views = tuple(pod_view(pod, phase, node_ready, events) for pod in sorted(counted, key=_name))
     records = [prepare_record(pod) for pod in counted] if phase == "Prepare" else []
     return JobView(
         name=meta["name"],
@@ -72,7 +73,7 @@ def job_view(
         queued=queued,
         queue=of.get(labels.QUEUE, ""),
         admitted_at=parse_time(started) if started else None,
-        message=_message(status, events),
+        message=_message(meta["name"], status, events),
         pods_wanted=spec.get("completions") or 1,
         pods=views,
         progress=progress,
@@ -130,26 +131,12 @@ def _of_an_earlier_start(pod: Object, started: str | None) -> bool:
     return parse_time(meta["creationTimestamp"]) < parse_time(started)
 
 
-def _message(status: Object, events: Iterable[Object]) -> str:
+def _message(name: str, status: Object, events: Collection[Object]) -> str:
     """What the Job says of itself; while it says nothing, why its pods can't be made."""
     failed = condition(status, "Failed") or condition(status, "FailureTarget")
     if failed is not None:
         return failed.get("message") or failed.get("reason") or ""
-    refused = [event for event in events if event.get("reason") == "FailedCreate"]
-    newest = max(refused, key=_last_seen, default={})
-    note: str = newest.get("note") or newest.get("message") or ""
-    return note
-
-
-def _last_seen(event: Object) -> str:
-    series = event.get("series") or {}
-    return str(
-        series.get("lastObservedTime")
-        or event.get("deprecatedLastTimestamp")
-        or event.get("eventTime")
-        or event["metadata"].get("creationTimestamp")
-        or ""
-    )
+    return note_of(newest(events, ("FailedCreate",), of=name))
 
 
 def _name(pod: Object) -> str:

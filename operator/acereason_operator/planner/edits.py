@@ -90,6 +90,8 @@ def _cannot_start(claim: AttemptClaim, scene: Scene) -> bool:
     if job.queued:
         queue = scene.run.spec.queue
         return job.queue != (queue.name if queue else "")
+    if claim.phase == "Train" and any(pod.phase == "Pending" for pod in job.pods):
+        return True  # nothing is trained yet, whether or not the cluster says what it waits for
     return not job.pods or any(pod.waiting_reason for pod in job.pods)
 
 

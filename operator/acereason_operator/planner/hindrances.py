@@ -2,8 +2,8 @@
 a person has to correct.
 
 What needs correcting is told at once and makes the run Stalled: at once where a container cannot
-start, and after a while where a pod cannot be made or placed, since a volume that is being made or
-a node that is being added looks the same at first.
+start, and after a while where a pod cannot be made, placed or set up, since a volume that is being
+made or a node that is being added looks the same at first.
 """
 
 import re
@@ -22,6 +22,10 @@ CANNOT_START = (
 )
 """Waiting reasons of a container that a person has to see to."""
 
+CANNOT_BE_SET_UP = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")
+"""Reasons of Events on a pod that has a node and no container yet: a volume whose Secret is not
+there or that another node holds, a network that gives no address."""
+
 FOR_ROOM = ("Insufficient ", "exceeded quota", "Too many pods", "anti-affinity")
 """Words of the scheduler and of quotas. (Pods of one attempt keep off each other's nodes: that the
 rule has no node left means that there are too few.)"""
@@ -34,6 +38,9 @@ taints of a control plane and of nodes in trouble."""
 
 UNPLACED = timedelta(minutes=10)
 """Before a pod that is not placed makes a run Stalled: a node that is added takes minutes."""
+NOT_SET_UP = timedelta(minutes=3)
+"""Before a pod that has a node and no containers does: a volume that another pod has just left is
+detached in a minute or so, and a new node's drivers take as long to come up."""
 REFUSED = timedelta(minutes=1)
 """Before a pod that cannot be made does: a service account or a webhook that comes up with it."""
 
@@ -73,7 +80,7 @@ def hindrance(job: JobView) -> Hindrance | None:
     begun = job.admitted_at or job.created_at
     waiting = [pod for pod in job.pods if pod.waiting_reason]
     # A container that cannot start tells more than a peer that waits for it.
-    waiting.sort(key=lambda pod: pod.waiting_reason not in CANNOT_START)
+    waiting.sort(key=lambda pod: _telling(pod.waiting_reason))
     if waiting:
         pod = waiting[0]
         said = pod.waiting_message.rstrip(".")
@@ -81,12 +88,21 @@ def hindrance(job: JobView) -> Hindrance | None:
             told = f"pod {pod.name} cannot start: {said or pod.waiting_reason}"
             return Hindrance(pod.waiting_reason, told, for_room=False, stalls_at=begun)
         told = f"pod {pod.name}: {pod.waiting_reason}" + (f": {said}" if said else "")
+        if pod.waiting_reason in CANNOT_BE_SET_UP:
+            at = (pod.placed_at or begun) + NOT_SET_UP
+            return Hindrance(pod.waiting_reason, told, for_room=False, stalls_at=at)
         if pod.waiting_reason == "Unschedulable":
             return _not_there("Unschedulable", told, begun + UNPLACED)
         return Hindrance(pod.waiting_reason, told, for_room=False, stalls_at=None)
     if job.message and not (job.pods or job.finished or job.stopping):
         return _not_there("PodsRefused", job.message.rstrip("."), begun + REFUSED)
     return None
+
+
+def _telling(reason: str) -> int:
+    if reason in CANNOT_START:
+        return 0
+    return 1 if reason in CANNOT_BE_SET_UP else 2
 
 
 def _not_there(reason: str, told: str, at: datetime) -> Hindrance:

@@ -26,8 +26,11 @@ class PodView:
     """False where the node is NotReady or gone."""
     disrupted: bool = False
     """Preempted, evicted, or taken by a node shutdown (DisruptionTarget, or a status reason)."""
+    placed_at: datetime | None = None
+    """When it got its node."""
     waiting_reason: str = ""
-    """Why a container does not start, for example `ImagePullBackOff`, or `Unschedulable`."""
+    """Why a container does not start, for example `ImagePullBackOff`, `Unschedulable`, or, where
+    an Event says so, `FailedMount`."""
     waiting_message: str = ""
     exit_code: int | None = None
     """Of the stage's container: 128 + number for a signal; None while it runs, and where it ended

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
 from acereason_operator.api.status import RunStatus
+from acereason_operator.cluster import pod_view
 from acereason_operator.cluster.protocol import Object
 from acereason_operator.planner.actions import CreateJob
 from acereason_operator.planner.observed import JobView, Observed
@@ -45,6 +46,12 @@ def nodes(pods: Iterable[Object], now: datetime) -> set[str]:
         for pod in pods
         if pod["spec"].get("nodeName") and (_ended_badly(pod) or _unready(pod) or _late(pod, now))
     }
+
+
+def starts_since(pods: Iterable[Object]) -> datetime | None:
+    """Since when the first of some pods has a node and does not run, without a word why; None where
+    none is like that."""
+    return earliest(*(pod_view.starts_since(pod) for pod in pods))
 
 
 def next_look(pods: Iterable[Object], now: datetime) -> datetime | None:

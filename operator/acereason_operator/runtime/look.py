@@ -11,7 +11,8 @@ from acereason_trainer.config.stage_file import Progress
 
 from acereason_operator.api.status import RunStatus
 from acereason_operator.cluster import labels
-from acereason_operator.cluster.protocol import EVENT, JOB, POD, Cluster, Object
+from acereason_operator.cluster.pod_view import starts_since
+from acereason_operator.cluster.protocol import EVENT, JOB, POD, Cluster, Kind, Object
 from acereason_operator.cluster.views import job_view
 from acereason_operator.planner.observed import JobView, Observed
 from acereason_operator.planner.times import earliest, parse_time
@@ -24,8 +25,11 @@ Value = TypeVar("Value")
 
 UNEXPLAINED = timedelta(seconds=10)
 """A Job without pods after so long has Events that say why; they are read as often."""
+NOT_STARTED = timedelta(minutes=1)
+"""A pod that has a node and still starts after so long pulls a large image, or has Events that say
+why it cannot; they are read as often, since no watch tells of them."""
 ASKED = 1024
-"""Jobs whose live reads are remembered."""
+"""Jobs and pods whose live reads are remembered."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,9 @@ class Look:
             again.append(doubts.next_look(pods, now))
             if open_ and _waits_for_pods(view):
                 again.append(now + UNEXPLAINED)
+            if open_ and (since := doubts.starts_since(pods)):
+                asked = since + NOT_STARTED
+                again.append(asked if asked > now else now + NOT_STARTED)
         return Sight(Observed(tuple(views)), earliest(*again), ranks_zero)
 
     async def finds(self, run: Object, job: str) -> bool:
@@ -99,15 +106,31 @@ class Look:
     async def _view(self, job: Object, pods: list[Object], now: datetime) -> JobView:
         ready = await self.nodes.ready(doubts.nodes(pods, now))
         uid = uid_of(job)
-        view = job_view(job, pods, lambda node: ready.get(node, True), self.progress(uid))
-        view = replace(
-            view, step_since=self.step_since(uid), progress_unknown=self.progress_unknown(uid)
-        )
+
+        def view(events: tuple[Object, ...] = ()) -> JobView:
+            progress = self.progress(uid)
+            seen = job_view(job, pods, lambda node: ready.get(node, True), progress, events)
+            since, unknown = self.step_since(uid), self.progress_unknown(uid)
+            return replace(seen, step_since=since, progress_unknown=unknown)
+
+        plain = view()
+        events = await self._explaining(job, pods, plain, now)
+        return view(events) if events else plain
+
+    async def _explaining(
+        self, job: Object, pods: list[Object], view: JobView, now: datetime
+    ) -> tuple[Object, ...]:
+        """Events that say what an attempt waits for, where its objects do not. Of pods that do not
+        start, the one is asked about that has had its node for longest: most often all wait for the
+        same, and a list of Events costs the server more than most reads."""
         created = parse_time(job["metadata"]["creationTimestamp"])
-        if not _waits_for_pods(view) or now < created + UNEXPLAINED:
-            return view
-        events = await self._events_of(job)
-        return job_view(job, pods, lambda _: True, None, events)
+        if _waits_for_pods(view) and now >= created + UNEXPLAINED:
+            return await self._events_of(JOB, job, UNEXPLAINED)
+        since = doubts.starts_since(pods)
+        if view.finished or view.stopping or since is None or now < since + NOT_STARTED:
+            return ()
+        oldest = next(pod for pod in pods if starts_since(pod) == since)
+        return await self._events_of(POD, oldest, NOT_STARTED)
 
     async def _pods_were_missing(self, job: Object, view: JobView) -> bool:
         """Read the pods of a Job live where the cache cannot hold all that ended, once for each
@@ -122,15 +145,15 @@ class Look:
         _remember(self._pods_read, uid, version)
         return True
 
-    async def _events_of(self, job: Object) -> tuple[Object, ...]:
-        """Events of a Job that has no pods: a quota that refuses them shows nowhere else."""
-        uid, at = uid_of(job), asyncio.get_running_loop().time()
+    async def _events_of(self, kind: Kind, about: Object, fresh: timedelta) -> tuple[Object, ...]:
+        """Events of a Job or a pod, read again where the last answer is not fresh any more."""
+        uid, at = uid_of(about), asyncio.get_running_loop().time()
         known = self._events_read.get(uid)
-        if known is not None and at - known[0] < UNEXPLAINED.total_seconds():
+        if known is not None and at - known[0] < fresh.total_seconds():
             return known[1]
-        namespace, name = name_of(job)
-        about = {"regarding.kind": JOB.kind, "regarding.name": name}
-        events = (await self.cluster.list(EVENT, namespace, fields=about)).items
+        namespace, name = name_of(about)
+        fields = {"regarding.kind": kind.kind, "regarding.name": name}
+        events = (await self.cluster.list(EVENT, namespace, fields=fields)).items
         _remember(self._events_read, uid, (at, events))
         return events
 
