@@ -88,6 +88,12 @@ def test_a_job_is_finished_when_its_condition_says_so(kind: str) -> None:
     assert not view(a_job(conditions=[condition(kind, "False")])).finished
 
 
+def test_when_a_job_ended_or_was_taken_back_stands_in_its_conditions() -> None:
+    assert view(a_job(conditions=[condition("Failed")])).finished_at == time(T1)
+    assert view(suspended()).queued_since == time(T1)
+    assert (view(a_job()).finished_at, view(a_job()).queued_since) == (None, None)
+
+
 def test_a_job_that_will_fail_is_not_finished_while_its_pods_still_end() -> None:
     seen = view(a_job(conditions=[condition("FailureTarget", message="pod 3 failed")]), a_pod())
     assert (seen.finished, seen.message) == (False, "pod 3 failed")

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from acereason_operator.api.run import AceReasonRun
@@ -124,7 +125,7 @@ def test_pods_that_do_not_all_run_in_time_are_given_back_and_queueing_is_not_wai
 def test_a_stage_fails_when_its_attempts_ran_too_long_together() -> None:
     desk = Desk(a_run(defaults={"deadlines": {"active": "3h"}})).reaches("prompts")
     desk.now += timedelta(hours=2)
-    desk.ends("prompts", a_dead_pod(75))
+    desk.ends("prompts", a_dead_pod(75, finished_at=desk.now))
     assert desk.stage("prompts").active_seconds == 7200
     desk.retries_now()
     desk.prepares("prompts")
@@ -132,11 +133,66 @@ def test_a_stage_fails_when_its_attempts_ran_too_long_together() -> None:
     assert plan.requeue_at == desk.now + timedelta(hours=1)
     desk.later(hours=1)
     assert desk.job("prompts").stopping
-    desk.ends("prompts", a_dead_pod(143))
+    desk.ends("prompts", a_dead_pod(143, finished_at=desk.now))
     assert desk.stage("prompts").state == "Failed"
     assert "deadlines.active" in desk.stage("prompts").message
     desk.edited(a_run(defaults={"deadlines": {"active": "9h"}}))
     assert desk.stage("prompts").state == "Preparing", "a raised deadline lets it go on"
+
+
+HOUR = timedelta(hours=1)
+TAKEN = {"disrupted": True, "finished_at": NOON + HOUR}
+
+
+@pytest.mark.parametrize(
+    ("seen", "ran", "why"),
+    [
+        ({"pods": (a_dead_pod(143, **TAKEN),), "finished": True}, HOUR, "its pod says when"),
+        (
+            {"pods": (a_dead_pod(1, "a"), a_dead_pod(None, "b", **TAKEN)), "finished": True},
+            HOUR,
+            "the last pod counts",
+        ),
+        (
+            {
+                "pods": (
+                    a_dead_pod(1, "a", finished_at=NOON + HOUR / 2),
+                    a_pod("b", node_ready=False, terminating_since=NOON + HOUR),
+                )
+            },
+            HOUR,
+            "a pod on a node that is gone ran at most until it was asked to end",
+        ),
+        ({"pods": (), "finished": True, "finished_at": NOON + HOUR}, HOUR, "its pods are gone"),
+        ({"pods": (), "finished": True}, timedelta(days=1), "nobody knows"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_operator_that_was_away_does_not_use_up_the_active_deadline(
+    seen: dict[str, Any], ran: timedelta, why: str
+) -> None:
+    run = a_run(STAGES[:1], defaults={"deadlines": {"active": "30h"}, "nodes": 2})
+    desk = Desk(run, CLUSTER).reaches("prompts")
+    assert desk.stage("prompts").state == "Running"
+    desk.now = NOON + timedelta(days=1)
+    desk.change("prompts", pods_wanted=len(seen["pods"]) or 2, **seen)
+    desk.rounds()
+    assert desk.stage("prompts").state == "BackingOff"
+    assert desk.stage("prompts").active_seconds == ran.total_seconds(), why
+
+
+def test_a_job_that_a_queue_took_back_ran_until_then_whenever_that_is_seen() -> None:
+    run = a_run(STAGES[:1], defaults={"deadlines": {"active": "3h", "noProgress": "10m"}})
+    desk = Desk(run, CLUSTER).reaches("prompts")
+    taken = NOON + HOUR
+    desk.now = NOON + timedelta(days=1)
+    desk.change("prompts", pods=(), queued=True, queued_since=taken)
+    desk.rounds()
+    assert (desk.stage("prompts").state, desk.stage("prompts").active_seconds) == ("Pending", 3600)
+    desk.later(days=1)
+    desk.change("prompts", pods=(a_pod(),), queued=False, admitted_at=desk.now)
+    plan = desk.rounds()
+    assert plan.requeue_at == desk.now + timedelta(hours=2)
 
 
 def test_a_step_that_stands_still_is_told_and_left_to_the_launcher() -> None:
@@ -152,6 +208,38 @@ def test_a_step_that_stands_still_is_told_and_left_to_the_launcher() -> None:
     desk.change("prompts", progress=progress(4))
     desk.rounds()
     assert desk.condition("Stalled") == "False NotStalled"
+
+
+def test_a_step_does_not_stand_still_while_a_queue_holds_the_job() -> None:
+    run = a_run(STAGES[:1], defaults={"deadlines": {"noProgress": "30m"}})
+    desk = Desk(run, CLUSTER).reaches("prompts")
+    desk.change("prompts", progress=progress(100), step_since=desk.now)
+    desk.rounds()
+    desk.change("prompts", pods=(), queued=True, progress=None, step_since=None)
+    desk.rounds()
+    desk.later(hours=5)
+    desk.change("prompts", pods=(a_pod(),), queued=False, admitted_at=desk.now)
+    desk.rounds()
+    desk.change("prompts", progress=progress(100), step_since=desk.now)
+    plan = desk.rounds()
+    assert desk.condition("Stalled") == "False NotStalled", "it has just gone on"
+    assert plan.requeue_at == desk.now + timedelta(minutes=30)
+    desk.later(minutes=30)
+    assert desk.condition("Stalled") == "True NoProgress"
+
+
+def test_a_step_that_cannot_be_read_is_not_said_to_stand_still() -> None:
+    run = a_run(STAGES[:1], defaults={"deadlines": {"noProgress": "30m"}})
+    desk = Desk(run, CLUSTER).reaches("prompts")
+    desk.change("prompts", progress=progress(100), step_since=desk.now)
+    desk.rounds()
+    desk.change("prompts", progress_unknown="pod a: no answer in time")
+    desk.later(minutes=31)
+    assert desk.condition("ProgressUnknown") == "True NotTold"
+    assert desk.condition("Stalled") == "False NotStalled"
+    desk.change("prompts", progress_unknown="")
+    desk.rounds()
+    assert desk.condition("Stalled") == "True NoProgress", "it is read again, and is the same"
 
 
 @pytest.mark.parametrize("noted", [False, True])

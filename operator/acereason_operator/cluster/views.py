@@ -56,7 +56,8 @@ def job_view(
     meta, spec, status = job["metadata"], job["spec"], job.get("status") or {}
     of = meta["labels"]
     phase = PHASES[of[labels.PHASE]]
-    finished = bool(condition(status, "Complete") or condition(status, "Failed"))
+    end = condition(status, "Complete") or condition(status, "Failed")
+    finished = end is not None
     queued = is_held_back(job) and not finished
     started = status.get("startTime")
     counted = [] if queued else [pod for pod in pods if not _of_an_earlier_start(pod, started)]
@@ -69,8 +70,10 @@ def job_view(
         phase=phase,
         created_at=parse_time(meta["creationTimestamp"]),
         finished=finished,
+        finished_at=_since(end),
         stopping="deletionTimestamp" in meta or condition(status, "FailureTarget") is not None,
         queued=queued,
+        queued_since=_since(condition(status, "Suspended")) if queued else None,
         queue=of.get(labels.QUEUE, ""),
         admitted_at=parse_time(started) if started else None,
         message=_message(meta["name"], status, events),
@@ -137,6 +140,11 @@ def _message(name: str, status: Object, events: Collection[Object]) -> str:
     if failed is not None:
         return failed.get("message") or failed.get("reason") or ""
     return note_of(newest(events, ("FailedCreate",), of=name))
+
+
+def _since(condition: Object | None) -> datetime | None:
+    at = (condition or {}).get("lastTransitionTime")
+    return parse_time(at) if at else None
 
 
 def _name(pod: Object) -> str:

@@ -148,7 +148,8 @@ def _complete(
 
 
 def _without_attempt(status: StageStatus, claim: AttemptClaim, scene: Scene) -> StageStatus:
-    status = deadlines.stopped_clock(status, claim, scene.now)
+    until = deadlines.ran_until(scene.job(claim.job), scene.now)
+    status = deadlines.stopped_clock(status, claim, until)
     return status.model_copy(update={"attempt": None, "step_seen_at": None})
 
 

@@ -50,7 +50,7 @@ def with_clock(status: StageStatus, claim: AttemptClaim, job: JobView, scene: Sc
     if claim.phase == "Prepare":
         return status
     if job.queued:
-        return stopped_clock(status, claim, scene.now)
+        return stopped_clock(status, claim, job.queued_since or scene.now)
     if claim.started_at is None and _all_run(job):
         running = claim.model_copy(update={"started_at": rfc3339(scene.now)})
         spent = status.spent.model_copy(update={"pending": 0})
@@ -59,7 +59,7 @@ def with_clock(status: StageStatus, claim: AttemptClaim, job: JobView, scene: Sc
 
 
 def stopped_clock(status: StageStatus, claim: AttemptClaim, until: datetime) -> StageStatus:
-    """Add what the attempt ran to the stage's account."""
+    """Add what the attempt ran to the stage's account. Its step does not stand still meanwhile."""
     if claim.started_at is None:
         return status
     ran = max((until - parse_time(claim.started_at)).total_seconds(), 0.0)
@@ -67,8 +67,22 @@ def stopped_clock(status: StageStatus, claim: AttemptClaim, until: datetime) -> 
         update={
             "attempt": claim.model_copy(update={"started_at": None}),
             "active_seconds": status.active_seconds + round(ran, 3),
+            "step_seen_at": None,
         }
     )
+
+
+def ran_until(job: JobView | None, now: datetime) -> datetime:
+    """When an attempt that is over stopped running, which may be long before anybody looked: an
+    operator that is away must not use up `active`. By its pods; by its Job where they are gone; now
+    where neither says."""
+    if job is None:
+        return now
+    ends = [pod.finished_at or pod.terminating_since for pod in job.pods]
+    known = [end for end in ends if end is not None]
+    if len(known) == len(ends) >= job.pods_wanted:
+        return min(max(known), now)
+    return min(job.finished_at or now, now)
 
 
 def _all_run(job: JobView) -> bool:

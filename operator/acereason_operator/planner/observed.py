@@ -56,11 +56,15 @@ class JobView:
     created_at: datetime
     finished: bool = False
     """Nothing of it runs and nothing of it will: done, failed, or its process is gone."""
+    finished_at: datetime | None = None
+    """Since when, where the Job itself says so."""
     stopping: bool = False
     """Its end was asked for and is not reached: a deletion timestamp, a SIGTERM that was sent, a
     Job that fails and whose last pods the Job controller is ending."""
     queued: bool = False
     """Held back, or taken back, by a queue (Kueue); it has no pods."""
+    queued_since: datetime | None = None
+    """When it was taken back, where the Job says so."""
     queue: str = ""
     """Name of that queue, where the Job names one."""
     admitted_at: datetime | None = None

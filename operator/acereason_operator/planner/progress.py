@@ -87,7 +87,7 @@ def _last_note(status: StageStatus) -> datetime | None:
 
 def _no_progress(status: StageStatus, job: JobView, scene: Scene) -> datetime | None:
     limit = effective.deadlines(scene.run.spec, scene.stage).no_progress
-    if limit is None or job.progress is None or job.finished:
+    if limit is None or job.progress is None or job.finished or job.progress_unknown:
         return None
     noted_at = _last_note(status) if job.progress.step == status.step else None
     since = earliest(noted_at, job.step_since)
