@@ -332,6 +332,7 @@ OTHERS = f"{MAKE_ROOM}; or, if the other nodes are meant, add their toleration o
             "",
             MAKE_ROOM,
         ),
+        ("4 node(s) had untolerated taint(s)", "", CORRECT),
         ("4 node(s) didn't match pod anti-affinity rules", "", MAKE_ROOM),
         ("4 Too many pods", "", MAKE_ROOM),
         ("", "exceeded quota: small, requested: pods=1, used: pods=0", MAKE_ROOM),
@@ -369,6 +370,27 @@ def test_room_is_waited_for_and_whatever_else_keeps_pods_away_a_person_has_to_co
     assert desk.condition("Stalled") == f"True {'Unschedulable' if unplaced else 'PodsRefused'}"
     assert (unplaced or refused) in desk.status.message
     assert advice in desk.status.message
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "2 Insufficient cpu, 1 node(s) had untolerated taint(s)",
+        "3 node(s) didn't match pod anti-affinity rules, 1 node(s) had untolerated taint(s)",
+    ],
+)
+def test_a_taint_that_the_scheduler_does_not_name_makes_no_wait_for_room_a_persons_affair(
+    words: str,
+) -> None:
+    """Kubernetes 1.35 says no more of a control plane; but it may be the GPU nodes'."""
+    desk = Desk(a_run(), CLUSTER)
+    desk.round()
+    told = {"waiting_reason": "Unschedulable", "waiting_message": SCHEDULER.format(words)}
+    desk.change("prompts", pods=(a_pod("a", phase="Pending", **told),))
+    assert desk.rounds().requeue_at is None
+    assert OTHERS in desk.stage("prompts").message
+    desk.later(hours=1)
+    assert desk.condition("Stalled") == "False NotStalled"
 
 
 def test_jobs_go_when_the_run_was_finished_for_so_long_and_not_before() -> None:

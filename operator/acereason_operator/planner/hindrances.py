@@ -31,10 +31,13 @@ FOR_ROOM = ("Insufficient ", "exceeded quota", "Too many pods", "anti-affinity")
 rule has no node left means that there are too few.)"""
 
 NOT_ALLOWED_ON = re.compile(
-    r"untolerated taint(?! \{node(-role)?\.kubernetes\.io/)|node affinity/selector"
+    r"untolerated taint \{(?!node(-role)?\.kubernetes\.io/)|node affinity/selector"
 )
 """Words of the scheduler on nodes that a pod keeps off, where a person may have meant them: not the
 taints of a control plane and of nodes in trouble."""
+
+SOME_TAINT = "untolerated taint(s)"
+"""The same since Kubernetes 1.35, which names no taint: often that of a control plane alone."""
 
 UNPLACED = timedelta(minutes=10)
 """Before a pod that is not placed makes a run Stalled: a node that is added takes minutes."""
@@ -54,16 +57,18 @@ class Hindrance:
     told: str
     """Sentence without a full stop: which pod, and what the cluster says."""
     for_room: bool
-    """Whether room is missing; with `stalls_at`: unless nodes that the pods keep off are meant."""
+    """Whether room is missing."""
     stalls_at: datetime | None
     """When a person should look; None where waiting is all there is to it."""
+    kept_off: bool = False
+    """Whether a person may have meant nodes that the pods keep off."""
 
     @property
     def advised(self) -> str:
         """The sentence with what to do."""
         if self.for_room:
             advice = "make room, or ask for less; it starts by itself then"
-            if self.stalls_at is not None:
+            if self.kept_off:
                 advice += "; or, if the other nodes are meant, add their toleration or selector to"
                 advice += " podTemplate"
             return f"{self.told}. try: {advice}"
@@ -107,5 +112,6 @@ def _telling(reason: str) -> int:
 
 def _not_there(reason: str, told: str, at: datetime) -> Hindrance:
     for_room = any(words in told for words in FOR_ROOM)
-    passes = for_room and not NOT_ALLOWED_ON.search(told)
-    return Hindrance(reason, told, for_room, None if passes else at)
+    surely_kept_off = NOT_ALLOWED_ON.search(told) is not None
+    stalls_at = None if for_room and not surely_kept_off else at
+    return Hindrance(reason, told, for_room, stalls_at, surely_kept_off or SOME_TAINT in told)
