@@ -248,13 +248,31 @@ def test_a_job_that_is_no_longer_followed_is_no_longer_asked() -> None:
     async def story() -> None:
         rank = Rank()
         async with serving(rank), reading() as seen:
+            before = asyncio.all_tasks()
             seen.reader.follow(RUN, of(rank))
+            (asking,) = asyncio.all_tasks() - before
             await until(lambda: seen.reads("read") >= 1)
             seen.reader.follow(RUN, frozenset())
-            asked = rank.asked
-            await asyncio.sleep(0.3)
-            assert rank.asked <= asked + 1
+            async with asyncio.timeout(10):
+                await asyncio.wait([asking])
             assert seen.reader.last("uid-1") is None
+
+    asyncio.run(story())
+
+
+def test_once_stopped_nothing_is_followed_until_it_goes_on() -> None:
+    """A reconcile that was under way may ask for it late."""
+
+    async def story() -> None:
+        rank = Rank()
+        async with serving(rank), reading() as seen:
+            await seen.reader.stop()
+            before = asyncio.all_tasks()
+            seen.reader.follow(RUN, of(rank))
+            assert asyncio.all_tasks() == before
+            seen.reader.go_on()
+            seen.reader.follow(RUN, of(rank))
+            await until(lambda: seen.reads("read") >= 1)
 
     asyncio.run(story())
 

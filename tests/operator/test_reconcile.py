@@ -350,6 +350,29 @@ def test_what_runs_goes_on_under_a_run_that_this_version_cannot_read() -> None:
     in_jumping_time(story())
 
 
+def test_the_progress_of_a_run_that_cannot_be_read_is_not_asked_for() -> None:
+    async def story() -> None:
+        async with a_world() as world:
+            world.controllers.script = lambda pod: (
+                None if is_phase(pod, "sft", "train") else world.store.work(pod)
+            )
+            world.apply()
+            await world.until(lambda: world.stage("sft").state == "Running")
+            world.edit(lambda run: run["spec"].update(seed=-5))
+            await world.until(lambda: is_true(world.status(), "Failed"))
+
+            def reads() -> float | None:
+                return world.operator.metrics.registry.get_sample_value(
+                    "acereason_progress_reads_total", {"result": "unreachable"}
+                )
+
+            before = reads()
+            await world.pass_(600)
+            assert reads() == before
+
+    in_jumping_time(story())
+
+
 def test_a_service_that_somebody_deleted_is_made_again_for_the_next_attempt() -> None:
     async def story() -> None:
         async with a_world(first_backoff="1s") as world:
@@ -622,6 +645,51 @@ def test_a_leader_that_was_paused_in_the_middle_of_a_reconcile_writes_no_more() 
             late = writes(world) - before
             assert late == Counter({"apply NetworkPolicy": 1}), "the call that was under way"
             assert len(world.cluster.all(JOB)) == 8
+
+    in_jumping_time(story())
+
+
+def test_a_replica_that_loses_the_lease_in_the_middle_of_a_reconcile_reads_no_progress_for_it() -> (
+    None
+):
+    async def story() -> None:
+        async with a_world() as world:
+            world.controllers.script = lambda pod: (
+                None if is_phase(pod, "sft", "train") else world.store.work(pod)
+            )
+            world.apply()
+            await world.until(lambda: world.stage("sft").state == "Running")
+            operator = world.operator
+            paused, go_on = asyncio.Event(), asyncio.Event()
+
+            async def pause(call: Call) -> None:
+                if (call.verb, call.kind) == ("get", JOB):
+                    paused.set()
+                    await go_on.wait()
+
+            world.cluster.before = pause
+            (job,) = world.cluster.all(JOB, stage="sft", phase="train")
+            operator.seen._drop(JOB, ("default", job["metadata"]["name"]))
+            operator.queue.add(("default", "r"))
+            await paused.wait()
+            frozen = operator.election.cluster = _Freezable(world.cluster)
+            frozen.stopped = True
+            await operator.election.following.wait()
+            go_on.set()
+            await world.pass_(60)
+
+            def reads() -> float | None:
+                return operator.metrics.registry.get_sample_value(
+                    "acereason_progress_reads_total", {"result": "unreachable"}
+                )
+
+            before = reads()
+            await world.pass_(600)
+            assert reads() == before
+            frozen.stopped = False
+            await operator.election.leading.wait()
+            await world.pass_(600)
+            assert (reads() or 0) > (before or 0), "it leads again"
 
     in_jumping_time(story())
 

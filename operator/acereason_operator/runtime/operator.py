@@ -167,6 +167,7 @@ class Operator:
             await self.election.leading.wait()
             self.metrics.transitions.inc()
             await self._fill()
+            self.progress.go_on()
             self.queue.go_on()
             for run in self.seen.runs():
                 self.queue.add(run)

@@ -63,6 +63,7 @@ class ProgressReader:
     _tasks: dict[Source, "asyncio.Task[None]"] = field(default_factory=dict)
     _of_run: dict[RunKey, frozenset[Source]] = field(default_factory=dict)
     _session: aiohttp.ClientSession | None = None
+    _stopped: bool = False
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     def last(self, job: str) -> Progress | None:
@@ -79,7 +80,10 @@ class ProgressReader:
         return self._unknown.get(job, "" if job in self._last else None)
 
     def follow(self, run: RunKey, sources: frozenset[Source]) -> None:
-        """From now on read these Jobs of a run, and no other ones of it."""
+        """From now on read these Jobs of a run, and no other ones of it. Once stopped, none: a
+        reconcile that was under way may still ask for it."""
+        if self._stopped:
+            return
         before = self._of_run.pop(run, frozenset())
         if sources:
             self._of_run[run] = sources
@@ -92,10 +96,15 @@ class ProgressReader:
         for source in sources - before:
             self._tasks[source] = asyncio.create_task(self._read_for_ever(run, source))
 
+    def go_on(self) -> None:
+        """Follow what is asked for again, after a stop."""
+        self._stopped = False
+
     async def stop(self) -> None:
-        """Follow nothing any more."""
+        """Follow nothing any more, until `go_on`."""
         for run in list(self._of_run):
             self.follow(run, frozenset())
+        self._stopped = True
         if self._session is not None:
             await self._session.close()
             self._session = None

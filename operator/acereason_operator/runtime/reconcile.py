@@ -101,6 +101,7 @@ class Reconciler:
             try:
                 if isinstance(wanted, Unreadable):
                     # Perhaps a newer operator made its Jobs, and is about to come back.
+                    self.progress.follow(key, frozenset())
                     said = f"{wanted.sentence}; {LEFT_ALONE}"
                     await self._give_up(run, status_of(run), "Unreadable", said)
                     return None
