@@ -65,11 +65,12 @@ lock: | $(UV)  ## Compile requirements.lock from pyproject.toml, and each image'
 	$(COMPILE) pyproject.toml --extra trainer --extra vllm images/trainer/requirements.in \
 	  --no-annotate --output-file images/trainer/gpu.lock
 
-generate: setup  ## Write what is derived: JSON Schema, reference, CRD, the chart's table, figures
+generate: setup  ## Write what is derived: schema, reference, CRD, table, dashboards, figures
 	$(BIN)/python -m acereason_operator.api.schema
 	$(BIN)/python -m acereason_operator.runtime.metrics_page
 	$(BIN)/python -m benchmarks.readme
 	$(BIN)/python -m charts.values_table
+	$(BIN)/python -m charts.dashboards
 
 images:  ## Build the images (REGISTRY=, TAG=, PUSH=1, DEVICE=cpu, ENGINE=, BASE=; images/README.md)
 	$(PYTHON) -m images.build $(IMAGES) \

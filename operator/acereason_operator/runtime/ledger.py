@@ -4,16 +4,7 @@ from acereason_operator.api.run import AceReasonRun
 from acereason_operator.api.status import Failure, RunStatus, StageStatus
 from acereason_operator.planner.observed import Observed
 from acereason_operator.planner.times import parse_time
-from acereason_operator.runtime.metrics import Metrics
-
-CAUSES = {
-    "User": "user",
-    "Infrastructure": "infrastructure",
-    "BadConfiguration": "configuration",
-    "CorruptInput": "input",
-    "HealthStop": "health",
-    "Stopped": "nobody",
-}
+from acereason_operator.runtime.metrics import CAUSES, ENDS, Metrics
 
 
 def record(
@@ -27,7 +18,7 @@ def record(
     old = {stage.name: stage for stage in before.stages}
     for stage in after.stages:
         was, kind = old.get(stage.name, StageStatus(name=stage.name)), kinds[stage.name]
-        if stage.state != was.state and stage.state in ("Complete", "Reused", "Failed"):
+        if stage.state != was.state and stage.state in ENDS:
             _stage_ended(metrics, kind, stage, was, observed)
         if stage.last_failure is not None and stage.last_failure != was.last_failure:
             _attempt_failed(metrics, kind, stage.last_failure)

@@ -8,15 +8,31 @@ What a running stage measures step by step is served by its own rank 0 and scrap
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import get_args
 
+from acereason_trainer.config.stage_file import StageKind
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from acereason_operator.cluster.protocol import JOB, POD, RUN
 from acereason_operator.runtime.run_series import FAMILIES, RunSeries, Shown
 
 STATES = ("Pending", "Running", "BackingOff", "Complete", "Failed", "Suspended", "Stalled")
 """Values of a run's `status.state`, and of the label `state`."""
+
+CAUSES = {
+    "User": "user",
+    "Infrastructure": "infrastructure",
+    "BadConfiguration": "configuration",
+    "CorruptInput": "input",
+    "HealthStop": "health",
+    "Stopped": "nobody",
+}
+"""Values of the label `cause`, by the verdict on an attempt."""
+
+ENDS = ("Complete", "Reused", "Failed")
+"""States in which a stage ends."""
 
 SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 LONG = (1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 3 * 86400, 7 * 86400)
@@ -108,6 +124,26 @@ class Metrics:
             "Attempts that found an input which no longer matched its digest.",
             "kind",
         )
+
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """What is counted seldom is there from the start: a counter that begins at 1 has not grown,
+        as far as a query can tell."""
+        for kind in get_args(StageKind):
+            self.corrupt.labels(kind)
+            for state in ENDS:
+                self.stage_ends.labels(kind, state)
+            for cause in CAUSES.values():
+                self.attempts.labels(kind, cause)
+        for resource in (RUN, JOB, POD):
+            self.corrected.labels(resource.plural)
+            for result in ("done", "error"):
+                self.relists.labels(resource.plural, result)
+        for result in ("done", "conflict", "not_leading", "error"):
+            self.reconciles.labels(result)
+        for result in ("read", "unreachable", "unreadable"):
+            self.progress_reads.labels(result)
 
     def show_runs(
         self, states: Callable[[], Iterable[str]], series: Callable[[], Iterable[Shown]]

@@ -19,6 +19,8 @@ from acereason_trainer.rewards.protocol import Verdict
 
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _PREFIX = "acereason_verifier_"
+REFUSALS = ("400", "404", "413", "429", "503")
+"""Counted from the start: a counter that begins at 1 has not grown, as far as a query can tell."""
 WALLS = ("landlock", "seccomp")
 _T = TypeVar("_T")
 
@@ -56,6 +58,8 @@ class Meters:
             ["status"],
             registry=self._registry,
         )
+        for status in REFUSALS:
+            self._refused.labels(status)
         self._uploads = Counter(
             _PREFIX + "test_uploads", "Test sets that were uploaded.", registry=self._registry
         )
