@@ -38,7 +38,7 @@ CASES = [
     Case("an input may read well elsewhere", (a_dead_pod(65),), "CorruptInput"),
     Case("NaN is a health stop", (a_dead_pod(76),), "HealthStop"),
     Case("a lost peer is the machines' fault", (a_dead_pod(75),), "Infrastructure"),
-    Case("a stop that we did not ask for is nobody's", (a_dead_pod(143),), "Stopped"),
+    Case("a stop that we did not ask for is no crash", (a_dead_pod(143),), "Stopped"),
     Case("no code and no record: prepare will see", (a_dead_pod(None),), "Infrastructure"),
     Case("code 0 without an artifact proves nothing", (a_dead_pod(0),), "Infrastructure"),
     Case(

@@ -103,11 +103,26 @@ def test_the_stage_file_of_a_health_retry_tells_prepare_where_to_look() -> None:
     assert (file.attempt, file.salt, file.before_step) == (2, 1, 80)
 
 
-def test_a_stop_that_nobody_here_asked_for_is_tried_again_without_charge() -> None:
-    desk = running(defaults={"retries": {"user": 0, "infrastructure": 0}})
+def test_a_stop_that_nobody_here_asked_for_is_paid_by_the_infrastructure_and_ends_one_day() -> None:
+    """A liveness probe that fails stops each attempt in the same way."""
+    budgets = {"retries": {"user": 0, "infrastructure": 2}}
+    desk = Desk(a_run(MATH, defaults=budgets), CLUSTER).reaches("math")
+    waits = []
     for _ in range(3):
-        once_more(desk, 143)
-    assert desk.stage("math").state == "Running"
+        assert desk.stage("math").state == "Running"
+        desk.now += timedelta(minutes=1)
+        desk.ends("math", a_dead_pod(143, result=ResultRecord(exit_code=143)))
+        if at := desk.stage("math").retry_at:
+            waits.append(parse_time(at) - desk.now)
+            desk.retries_now()
+            desk.prepares("math")
+    stage = desk.stage("math")
+    assert (stage.state, stage.spent.user, stage.spent.infrastructure) == ("Failed", 0, 3)
+    assert waits[1] > waits[0], "it waits longer each time"
+    assert "livenessProbe" in stage.message
+    assert "raise retries.infrastructure" in stage.message
+    desk.edited(a_run(MATH, defaults={"retries": {"user": 0, "infrastructure": 9}}))
+    assert desk.stage("math").state == "Preparing"
 
 
 def test_a_job_that_was_deleted_is_judged_by_a_new_prepare() -> None:

@@ -127,7 +127,7 @@ def _allowed_again(status: StageStatus, scene: Scene) -> bool:
     if (
         status.state != "Failed"
         or failure is None
-        or failure.verdict not in ("User", "HealthStop", "Infrastructure")
+        or failure.verdict not in ("User", "HealthStop", "Infrastructure", "Stopped")
     ):
         return False
     return retries.covers(effective.retries(scene.run.spec, scene.stage), status.spent)

@@ -13,7 +13,8 @@ WHAT_TO_DO: dict[Verdict, str] = {
     "HealthStop": "edit the stage (a lower learning rate, easier data), or raise retries.user",
     "Infrastructure": "see to the machines, then raise retries.infrastructure",
     "CorruptInput": "see to the storage, then raise retries.infrastructure",
-    "Stopped": "{apply} the run again",
+    "Stopped": "see who stops it (on a cluster a livenessProbe or an activeDeadlineSeconds of a"
+    " podTemplate, or somebody who deletes its pods), then raise retries.infrastructure",
 }
 """apply: how an edit reaches the run."""
 

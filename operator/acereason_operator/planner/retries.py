@@ -110,7 +110,9 @@ def _spend(spent: Spent, bad: BadEnd, phase: Phase) -> Spent:
     match bad.verdict:
         case "User" | "BadConfiguration":
             return _plus(spent, user=1)
-        case "Infrastructure":
+        case "Infrastructure" | "Stopped":
+            # An end that we asked for is not judged at all: who else stops pods again and again
+            # (a probe that fails, a deadline in a podTemplate) would do so for ever.
             return _plus(spent, infrastructure=1)
         case "HealthStop":
             return _plus(spent, health=1, user=1 if spent.health else 0)
@@ -118,8 +120,6 @@ def _spend(spent: Spent, bad: BadEnd, phase: Phase) -> Spent:
             # Prepare found the same input good meanwhile: the reading machine is at fault.
             again = phase == "Train" and spent.corrupt_input > 0
             return _plus(spent, corrupt_input=1, infrastructure=1 if again else 0)
-        case "Stopped":
-            return spent
 
 
 def _plus(spent: Spent, **more: int) -> Spent:
