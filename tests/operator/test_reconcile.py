@@ -552,42 +552,38 @@ def test_pods_that_a_quota_refuses_are_explained_by_the_jobs_events() -> None:
     in_jumping_time(story())
 
 
-def test_a_pod_that_cannot_be_set_up_is_explained_by_its_events_and_an_edit_is_the_cure() -> None:
+@pytest.mark.parametrize("phase", ["prepare", "train"])
+def test_a_pod_that_cannot_be_set_up_is_explained_by_its_events_and_an_edit_is_the_cure(
+    phase: str,
+) -> None:
     """Its containers say no more than that they are being created."""
     wrong = 'MountVolume.SetUp failed for volume "keys": secret "kyes" not found'
 
+    def with_keys(secret: str) -> dict[str, Any]:
+        volume = {"name": "keys", "secret": {"secretName": secret}}
+        return {**FOUR_STAGES[0], "podTemplate": {"spec": {"volumes": [volume]}}}
+
+    def is_stuck(pod: Object) -> bool:
+        secrets = [v.get("secret", {}).get("secretName") for v in pod["spec"]["volumes"]]
+        return is_phase(pod, "prompts", phase) and "kyes" in secrets
+
     async def story() -> None:
         async with a_world() as world:
-
-            def whole(pod: Object) -> bool:
-                volumes = [v["name"] for v in pod["spec"]["volumes"]]
-                return "keys" not in volumes
-
-            def keys(secret: str) -> dict[str, Any]:
-                return {"spec": {"volumes": [{"name": secret, "secret": {"secretName": secret}}]}}
-
-            world.controllers.can_be_set_up = whole
-            world.apply(stages=[{**FOUR_STAGES[0], "podTemplate": keys("keys")}])
-            await world.until(lambda: any(map(is_training, world.cluster.all(POD))))
+            world.controllers.can_be_set_up = lambda pod: not is_stuck(pod)
+            world.apply(stages=[with_keys("kyes")])
+            await world.until(lambda: any(map(is_stuck, world.cluster.all(POD))))
             await world.pass_(5)
-            (name,) = (p["metadata"]["name"] for p in world.cluster.all(POD) if is_training(p))
-            about = {"kind": "Pod", "name": name}
-            for i, (reason, note, at) in enumerate(
-                [
-                    ("Scheduled", "assigned to node-0", "12:00:00"),
-                    ("FailedMount", wrong, "12:00:02"),
-                ]
-            ):
-                world.cluster.put(
-                    EVENT,
-                    {
-                        "metadata": {"name": f"e{i}", "namespace": "default"},
-                        "reason": reason,
-                        "note": note,
-                        "deprecatedLastTimestamp": f"2026-01-31T{at}Z",
-                        "regarding": about,
-                    },
-                )
+            (name,) = (p["metadata"]["name"] for p in world.cluster.all(POD) if is_stuck(p))
+            told = [("Scheduled", "to node-0", "12:00:00"), ("FailedMount", wrong, "12:00:02")]
+            for reason, note, at in told:
+                event = {
+                    "metadata": {"name": reason.lower(), "namespace": "default"},
+                    "reason": reason,
+                    "note": note,
+                    "deprecatedLastTimestamp": f"2026-01-31T{at}Z",
+                    "regarding": {"kind": "Pod", "name": name},
+                }
+                world.cluster.put(EVENT, event)
             began = asyncio.get_running_loop().time()
             world.cluster.calls.clear()
             await world.until(lambda: wrong in world.stage("prompts").message, within=70)
@@ -595,11 +591,9 @@ def test_a_pod_that_cannot_be_set_up_is_explained_by_its_events_and_an_edit_is_t
             assert f"pod {name}: FailedMount: {wrong}" in world.status().message
             minutes = (asyncio.get_running_loop().time() - began) / 60
             assert requests(world).count("list Event") <= minutes + 1
-            stages = [{**FOUR_STAGES[0], "podTemplate": keys("right")}]
-            world.edit(lambda run: run["spec"].update(stages=stages))
+            world.edit(lambda run: run["spec"].update(stages=[with_keys("keys")]))
             await world.until(lambda: complete(world))
-            spent = world.stage("prompts").spent
-            assert not any(spent.dump().values()), "nobody pays"
+            assert not any(world.stage("prompts").spent.dump().values()), "nobody pays"
 
     in_jumping_time(story())
 
