@@ -23,8 +23,13 @@ from tests.controlplane.lifetimes import private_control_plane
 from tests.waiting import wait_for
 
 CRD = "acereasonruns.acereason.dev"
-MINE, TESTED = "mine", f"test-{RELEASE}"
-"""Names of a person's run, and of the one that `helm test` makes."""
+OLDER_FILES, COMMIT = Path(__file__).with_name("older"), "5db1c14"
+OLDER = OLDER_FILES / f"acereason-operator-0.1.0-{COMMIT}.tgz"
+"""The chart that people upgrade from, as it was."""
+FINISHED = json.loads((OLDER_FILES / f"finished-run-{COMMIT}.json").read_text())
+"""A run that the operator of that time has finished."""
+MINE, DONE, TESTED = "mine", FINISHED["metadata"]["name"], f"test-{RELEASE}"
+"""Names of a person's runs, and of the one that `helm test` makes."""
 POD_MONITORS = {
     "apiVersion": "apiextensions.k8s.io/v1",
     "kind": "CustomResourceDefinition",
@@ -134,54 +139,89 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.mark.slow
 def test_an_installation_from_first_to_last(cluster: Cluster, tmp_path: Path) -> None:
-    """25 s: a control plane of its own, because definitions and their removal are everybody's."""
-    notes = cluster.helm("install", RELEASE, an_older_chart(tmp_path / "older"), values={})
-    assert f"helm test -n {cluster.namespace} {RELEASE} --logs" in notes
-    assert "serves runs in every namespace" in notes
-    assert "PodMonitors are there" in notes
+    """30 s: a control plane of its own, because definitions and their removal are everybody's."""
+    cluster.helm("install", RELEASE, OLDER, values={})
     cluster.wait_for_definition()
-    first = cluster.names()
-    assert "Gain" in cluster.columns()
+    older = cluster.names()
+    runs_are_made(cluster)
 
+    cluster.helm("upgrade", RELEASE, CHART, values={})
+    plain = cluster.names()
     the_operator_works_in_its_pod(cluster, tmp_path / "operator.log")
-    run = cluster.get("acereasonrun", MINE)["metadata"]
+    helm_test_makes_a_run_and_waits_for_it(cluster)
+    theirs = what_is_of_people(cluster)
+    kinds = sorted(name.split("/")[0] for name in theirs)
+    assert kinds == ["AceReasonRun", "AceReasonRun", "Job", "PersistentVolumeClaim"]
 
     other = cluster.control_plane.new_namespace("research")
     values = {"namespaces": [cluster.namespace, other], "operator": {"replicas": 3},
               "verifier": {"enabled": True}}  # fmt: skip
-    notes = cluster.helm("upgrade", RELEASE, CHART, values=values)
+    notes = cluster.helm("upgrade", RELEASE, a_newer_chart(tmp_path / "newer"), values=values)
     assert f"serves runs in {cluster.namespace}, {other}" in notes
-    second = cluster.names()
+    changed = cluster.names()
     role = f"{cluster.namespace}-{RELEASE}-acereason-operator"
-    assert first - second == {f"ClusterRole/{role}", f"ClusterRoleBinding/{role}"}
+    assert plain - changed == {f"ClusterRole/{role}", f"ClusterRoleBinding/{role}"}
     verifier = {f"{kind}/{RELEASE}-acereason-operator-verifier" for kind in OF_THE_VERIFIER}
-    assert second - first == {f"Role/{role}", f"RoleBinding/{role}"} | verifier
+    assert changed - plain == {f"Role/{role}", f"RoleBinding/{role}"} | verifier
     assert cluster.deployment()["spec"]["replicas"] == 3
-    assert "Reward" in cluster.columns()
+    assert "Gain" in cluster.columns()
+    assert what_is_of_people(cluster) == theirs
 
     cluster.helm("rollback", RELEASE, "1")
-    assert cluster.names() == first
+    assert cluster.names() == older
     assert cluster.deployment()["spec"]["replicas"] == 2
-    assert "Gain" in cluster.columns()
-
-    helm_test_makes_a_run_and_waits_for_it(cluster)
+    assert "Reward" in cluster.columns()
+    assert what_is_of_people(cluster) == theirs
 
     cluster.helm("uninstall", RELEASE)
     wait_for(lambda: not cluster.names(), "everything of the release to go", cluster.names)
-    assert cluster.get("acereasonrun", MINE)["metadata"]["uid"] == run["uid"]
-    assert cluster.items("persistentvolumeclaims"), "the volume of a run is nobody else's"
+    assert what_is_of_people(cluster) == theirs
 
-    cluster.helm("install", RELEASE, CHART, values={})
-    assert cluster.names() == first
-    assert cluster.get("acereasonrun", MINE)["metadata"]["uid"] == run["uid"]
+    notes = cluster.helm("install", RELEASE, CHART, values={})
+    assert f"helm test -n {cluster.namespace} {RELEASE} --logs" in notes
+    assert "serves runs in every namespace" in notes
+    assert "PodMonitors are there" in notes
+    assert cluster.names() == plain
+    assert what_is_of_people(cluster) == theirs
 
 
-def an_older_chart(folder: Path) -> Path:
-    """A chart in which a column of runs had another name."""
+def a_newer_chart(folder: Path) -> Path:
+    """A chart in which a column of runs has another name."""
     shutil.copytree(CHART, folder)
     crd = folder / "files/crds/acereasonruns.yaml"
     crd.write_text(crd.read_text().replace("- name: Reward\n", "- name: Gain\n"))
     return folder
+
+
+def runs_are_made(cluster: Cluster) -> None:
+    """One that nobody has taken up yet, and one that an older operator has finished."""
+    mine = yaml.safe_load(what_the_test_runs(cluster)["run.yaml"])
+    mine["metadata"]["name"] = mine["spec"]["storage"]["claimTemplate"]["name"] = MINE
+    place = ("--namespace", cluster.namespace)
+    cluster.control_plane.kubectl("create", "-f", "-", stdin=json.dumps(mine))
+    cluster.control_plane.kubectl("create", *place, "-f", "-", stdin=json.dumps(FINISHED))
+    status = json.dumps({"status": FINISHED["status"]})
+    cluster.control_plane.kubectl(
+        *("patch", "acereasonrun", DONE, *place), *("--subresource=status", "--type=merge"),
+        *("-p", status),
+    )  # fmt: skip
+
+
+def what_is_of_people(cluster: Cluster) -> dict[str, Any]:
+    """uid of what an operator and its removal leave alone, by kind/name; and what came of runs."""
+    found = cluster.items("acereasonruns,persistentvolumeclaims,jobs")
+    return {
+        f"{body['kind']}/{body['metadata']['name']}": (
+            body["metadata"]["uid"],
+            [outcome(stage) for stage in body["status"].get("stages", ())],
+        )
+        for body in found
+    }
+
+
+def outcome(stage: dict[str, Any]) -> tuple[Any, ...]:
+    """What came of a stage."""
+    return tuple(stage.get(name) for name in ("name", "state", "attempts", "key", "artifact"))
 
 
 def what_the_test_runs(cluster: Cluster) -> Any:
@@ -191,12 +231,9 @@ def what_the_test_runs(cluster: Cluster) -> Any:
 
 
 def the_operator_works_in_its_pod(cluster: Cluster, log: Path) -> None:
-    """With the account, the rights and the variables that the chart gives it, it leads and makes
-    the first Job of a run."""
+    """With the account, the rights and the variables that the chart gives it, it leads, makes the
+    first Job of a run that waits, and leaves alone what is finished."""
     with operator(cluster, environment(cluster.deployment()), log):
-        run = yaml.safe_load(what_the_test_runs(cluster)["run.yaml"])
-        run["metadata"]["name"] = run["spec"]["storage"]["claimTemplate"]["name"] = MINE
-        cluster.control_plane.kubectl("create", "-f", "-", stdin=json.dumps(run))
 
         def jobs() -> Any:
             return cluster.items("jobs")
@@ -207,6 +244,8 @@ def the_operator_works_in_its_pod(cluster: Cluster, log: Path) -> None:
         lease = cluster.get("lease", f"{RELEASE}-acereason-operator")
         assert lease["spec"]["holderIdentity"]
     assert "forbidden" not in log.read_text(), log.read_text()
+    done = cluster.get("acereasonrun", DONE)["status"]
+    assert [*map(outcome, done["stages"])] == [*map(outcome, FINISHED["status"]["stages"])]
 
 
 @contextmanager
