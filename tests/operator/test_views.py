@@ -137,6 +137,14 @@ def test_a_clock_that_runs_ahead_hides_no_running_pod() -> None:
     assert len(view(a_job(startTime=T2), a_pod()).pods) == 1
 
 
+def test_a_preempted_pod_that_was_made_in_the_second_before_its_job_started_is_evidence() -> None:
+    """Times are whole seconds, of two clocks; its peer's exit 1 must not be the user's."""
+    start = "2026-01-31T12:00:01Z"
+    taken = deleted(a_pod(0, conditions=[condition("DisruptionTarget")]), at=T2, grace=30)
+    seen = view(a_job(startTime=start, nodes=2), taken, a_pod(1, phase="Failed", **ended(1)))
+    assert [(pod.name, pod.disrupted) for pod in seen.pods] == [("pod-0", True), ("pod-1", False)]
+
+
 def test_a_suspended_job_that_has_failed_is_judged_not_queued() -> None:
     job = suspended()
     job["status"]["conditions"].append(condition("Failed"))

@@ -12,7 +12,7 @@ from acereason_trainer.config.stage_file import PrepareRecord, Progress, ResultR
 from acereason_operator.cluster import labels
 from acereason_operator.cluster.conditions import condition
 from acereason_operator.cluster.events import newest, note_of
-from acereason_operator.cluster.pod_view import pod_view, prepare_record
+from acereason_operator.cluster.pod_view import asked_to_end, pod_view, prepare_record
 from acereason_operator.cluster.protocol import RUN, ClusterError, Object
 from acereason_operator.planner.actions import CreateJob
 from acereason_operator.planner.observed import JobView, Phase, PodView
@@ -127,11 +127,10 @@ def _may_pass(error: ClusterError) -> bool:
 
 
 def _of_an_earlier_start(pod: Object, started: str | None) -> bool:
-    """Whether the Job was suspended since, which ended the pod. It says nothing of the attempt."""
-    meta = pod["metadata"]
-    if "deletionTimestamp" not in meta or started is None:
-        return False
-    return parse_time(meta["creationTimestamp"]) < parse_time(started)
+    """Whether the Job was suspended since, which ended the pod. It says nothing of the attempt.
+    (When a pod was made says little: the API server's clock, and whole seconds.)"""
+    asked = asked_to_end(pod["metadata"])
+    return asked is not None and started is not None and asked < parse_time(started)
 
 
 def _message(name: str, status: Object, events: Collection[Object]) -> str:
