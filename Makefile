@@ -19,7 +19,7 @@ SHARE := $(COMPILE) --no-annotate --upgrade --constraints requirements.lock
 ONLY_ON_GPUS := --no-emit-package triton --no-emit-package nvidia-cusolver
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint lock generate images kubectl-yaml controlplane cluster chaos fuzz soak bench-operator bench-quickstart bench-rewards smollm2 bench-smollm2
+.PHONY: help setup quickstart test lint lock generate images kubectl-yaml controlplane cluster e2e e2e-full chaos fuzz soak bench-operator bench-quickstart bench-rewards smollm2 bench-smollm2
 
 help:  ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -83,6 +83,13 @@ kubectl-yaml:  ## Ask kubectl's YAML package again what the corpus means (needs 
 
 controlplane: setup  ## A real API server to play with, until Ctrl-C (the first time builds it)
 	$(BIN)/python -m tests.controlplane
+
+e2e: setup $(QUICKSTART_DATA)  ## On a real cluster: the quickstart, shortened, and what faults cost
+	$(BIN)/pytest -s tests/e2e --costs benchmarks/results/reliability.json
+	$(BIN)/python -m benchmarks.readme
+
+e2e-full: setup $(QUICKSTART_DATA)  ## The whole quickstart on a real cluster, in at most 14 minutes
+	$(BIN)/pytest -s tests/e2e/test_quickstart.py --whole
 
 cluster: setup  ## A whole cluster of two nodes to play with, until Ctrl-C (IMAGES="NAME:TAG ...")
 	$(BIN)/python -m tests.cluster $(IMAGES)

@@ -19,7 +19,11 @@ from tests.e2e.outcome import EXPECTED, SHORT, Outcome, differences, outcome
 from tests.e2e.prometheus import Prometheus, scraping
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1500),
+    pytest.mark.xdist_group("cluster"),
+]
 
 NAME = "quickstart"
 PATIENCE = 1200.0

@@ -13,6 +13,8 @@ from tests.e2e.installation import CLAIM, Installation
 from tests.waiting import wait_for
 
 RUN_FILE = Path(__file__).with_name("two_stages.yaml")
+PATIENCE = 300.0
+"""Seconds for what takes some 10 on an idle machine, or 100 with a node that is lost."""
 Object = dict[str, Any]
 
 
@@ -88,7 +90,7 @@ class Trial:
             assert not self._is("Failed"), self.told()
             return False
 
-        wait_for(so, f"{self.name}: {what}", self.told)
+        wait_for(so, f"{self.name}: {what}", self.told, PATIENCE)
 
     def wait_for_step(self, stage: str, step: int = 1) -> None:
         """Until a stage trains and has a state of some step that it could go on from."""
