@@ -177,10 +177,9 @@ def test_an_installation_from_first_to_last(cluster: Cluster, tmp_path: Path) ->
     wait_for(lambda: not cluster.names(), "everything of the release to go", cluster.names)
     assert what_is_of_people(cluster) == theirs
 
-    notes = cluster.helm("install", RELEASE, CHART, values={})
-    assert f"helm test -n {cluster.namespace} {RELEASE} --logs" in notes
-    assert "serves runs in every namespace" in notes
-    assert "PodMonitors are there" in notes
+    labelled = {"monitoring": {"labels": {"release": "prometheus"}}}
+    notes = cluster.helm("install", RELEASE, CHART, values=labelled)
+    assert 'PodMonitors are there, labelled {"release":"prometheus"}.' in notes
     assert cluster.names() == plain
     assert what_is_of_people(cluster) == theirs
 

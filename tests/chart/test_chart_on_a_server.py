@@ -1,18 +1,19 @@
 """A real API server takes what the chart makes.
 
-A dry run on the server instead of a list of schemas: it refuses unknown fields as a schema would,
-and also applies defaults, validation, CEL and admission, of the version that the project is tested
-with, our own resource included, and needs no files of somebody else's.
+A dry run on the server sees more than schemas do (`test_chart_schemas.py`): it refuses unknown
+fields too, and also applies defaults, validation, CEL and admission.
 """
 
 import json
 import subprocess
+from urllib.error import HTTPError
 
 import pytest
 
-from tests.chart.rendered_chart import Object, Values, one, rendered
+from tests.chart.rendered_chart import RELEASE, Object, Values, one, rendered
 from tests.chart.value_sets import VALUE_SETS
 from tests.controlplane.control_plane import ControlPlane
+from tests.waiting import wait_for
 
 NOT_BUILT_IN = ("PodMonitor", "PrometheusRule")
 
@@ -67,3 +68,38 @@ def test_pods_meet_the_restricted_standard(values: Values, control_plane: Contro
     with pytest.raises(subprocess.CalledProcessError) as refused:
         dry_run(control_plane, pods[:1])
     assert 'violates PodSecurity "restricted:latest"' in refused.value.stderr
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_a_drain_moves_one_operator_at_a_time_and_the_only_one_too(
+    replicas: int, control_plane: ControlPlane
+) -> None:
+    namespace = control_plane.new_namespace()
+    objects = rendered({"operator": {"replicas": replicas}}, namespace=namespace)
+    for kind in ("ServiceAccount", "Deployment", "PodDisruptionBudget"):
+        made = one(objects, kind, "-operator")
+        control_plane.kubectl("create", "-f", "-", stdin=json.dumps(made))
+    place = f"/api/v1/namespaces/{namespace}/pods"
+
+    def pods() -> list[str]:
+        return [pod["metadata"]["name"] for pod in control_plane.request("GET", place)["items"]]
+
+    def evict(pod: str) -> None:
+        eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+        control_plane.request("POST", f"{place}/{pod}/eviction", eviction)
+
+    wait_for(lambda: len(pods()) == replicas, "the operator's pods")
+    working = pods()
+    ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    for pod in working:
+        control_plane.kubectl(
+            *("patch", "pod", pod, "-n", namespace, "--subresource=status"),
+            *("-p", json.dumps({"status": ready})),
+        )
+    budget = ("pdb", f"{RELEASE}-acereason-operator", "-n", namespace)
+    control_plane.kubectl("wait", *budget, "--for=jsonpath={.status.disruptionsAllowed}=1")
+    evict(working[0])
+    for pod in working[1:]:
+        with pytest.raises(HTTPError) as refused:
+            evict(pod)
+        assert refused.value.code == 429
