@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from acereason_operator.api.status import Condition
 from acereason_operator.cluster.protocol import (
+    CLAIM,
     EVENT,
     JOB,
     LEASE,
@@ -219,13 +220,43 @@ def test_a_server_that_asks_for_patience_gets_it() -> None:
 def test_a_job_that_the_server_refuses_shows_in_status_with_the_servers_sentence() -> None:
     async def story() -> None:
         async with a_world() as world:
-            said = 'pods "x" is forbidden: exceeded quota: gpus, requested: 8, used: 8, limited: 8'
+            said = 'User "operator" cannot create resource "jobs" in API group "batch"'
             world.cluster.before = failing("create", JOB, lambda: Refused(said, 403), times=3)
             world.apply()
             await world.until(lambda: world.stage("prompts").state == "BackingOff")
             failure = world.stage("prompts").last_failure
             assert failure is not None and said in failure.message
+            assert world.stage("prompts").spent.infrastructure == 1
             await world.until(lambda: complete(world))
+
+    in_jumping_time(story())
+
+
+@pytest.mark.parametrize("kind", [JOB, CLAIM])
+def test_a_quota_on_jobs_or_claims_is_waited_for_as_one_on_pods_is(kind: Kind) -> None:
+    said = 'x "y" is forbidden: exceeded quota: small, requested: 1, used: 8, limited: 8'
+
+    async def story() -> None:
+        async with a_world() as world:
+            tries = 0
+
+            def full(call: Call) -> None:
+                nonlocal tries
+                if (call.verb, call.kind) == ("create", kind):
+                    tries += 1
+                    raise Refused(said, 403)
+
+            world.cluster.before = full
+            world.apply(storage={"claimTemplate": {"name": "runs", "storage": "1Ti"}})
+            await world.until(lambda: said in world.status().message, within=10)
+            written, tries = writes(world)["write_status AceReasonRun"], 0
+            await world.pass_(3600)
+            assert writes(world)["write_status AceReasonRun"] == written
+            assert 40 <= tries <= 90, "about one a minute"
+            world.cluster.before = lambda call: None
+            await world.until(lambda: complete(world))
+            assert world.stage("prompts").attempts == 1
+            assert not any(world.stage("prompts").spent.dump().values()), "nobody pays"
 
     in_jumping_time(story())
 

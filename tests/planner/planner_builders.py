@@ -105,13 +105,14 @@ class Desk:
     now: datetime = NOON
     status: RunStatus = field(default_factory=RunStatus)
     jobs: dict[str, JobView] = field(default_factory=dict)
+    no_room: dict[str, str] = field(default_factory=dict)
     made: dict[str, CreateJob] = field(default_factory=dict)
     """The last start of each stage."""
     last: Plan = field(init=False)
 
     def plan(self) -> Plan:
         """Decide, without carrying anything out."""
-        observed = Observed(tuple(self.jobs.values()))
+        observed = Observed(tuple(self.jobs.values()), self.no_room)
         return plan(self.run, self.status, observed, self.now, self.context)
 
     def round(self) -> Plan:

@@ -393,6 +393,27 @@ def test_a_taint_that_the_scheduler_does_not_name_makes_no_wait_for_room_a_perso
     assert desk.condition("Stalled") == "False NotStalled"
 
 
+def test_a_job_for_which_a_quota_has_no_room_is_waited_for_and_nobody_pays() -> None:
+    desk = Desk(a_run(), CLUSTER)
+    name = "r-prompts-1-prepare"
+    said = 'jobs.batch "x" is forbidden: exceeded quota: small, requested: count/jobs.batch=1'
+    desk.no_room = {name: said}
+    plan = desk.rounds()
+    assert plan.actions == (), "not again at once"
+    told = f"Job {name} cannot be made yet: {said}. {MAKE_ROOM}"
+    assert desk.stage("prompts").message == told
+    assert told in desk.status.message
+    desk.later(days=7)
+    assert (desk.stage("prompts").attempts, desk.condition("Stalled")) == (1, "False NotStalled")
+    desk.no_room, before = {}, desk.status
+    desk.round()
+    assert [action.name for action in desk.done_now()] == [name]
+    assert desk.status == before, "whoever tries again writes nothing for it"
+    desk.rounds()
+    assert desk.stage("prompts").message == ""
+    assert not any(desk.stage("prompts").spent.dump().values())
+
+
 def test_jobs_go_when_the_run_was_finished_for_so_long_and_not_before() -> None:
     desk = Desk(a_run(STAGES[:1], ttlAfterFinished="1h")).reaches("prompts")
     plan = desk.ends("prompts", a_dead_pod(0, result=done("key-prompts")))

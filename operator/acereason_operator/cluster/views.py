@@ -21,9 +21,10 @@ from acereason_operator.planner.times import parse_time
 PHASES: dict[str, Phase] = {"prepare": "Prepare", "train": "Train"}
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _FORBIDDEN = 403
-_PASSING = ("exceeded quota", "cannot create resource", "is being terminated")
-"""What a server says that forbids now what it may allow later: a quota, permissions of the
-operator, a namespace that goes with all its runs."""
+_PASSING = ("cannot create resource", "cannot patch resource", "is being terminated")
+"""What a server says that forbids now what it may allow later: permissions of the operator, a
+namespace that goes with all its runs."""
+_QUOTA = "exceeded quota"
 
 
 def run_of(body: Object) -> tuple[str, str] | None:
@@ -90,11 +91,16 @@ def is_held_back(job: Object) -> bool:
     return bool(job["spec"].get("suspend") or condition(job.get("status") or {}, "Suspended"))
 
 
+def waits_for_room(error: ClusterError) -> bool:
+    """Whether a Job, or what it needs, is refused for a quota alone: room is waited for."""
+    return error.status == _FORBIDDEN and _QUOTA in str(error)
+
+
 def refused_view(action: CreateJob, error: ClusterError) -> JobView:
     """A Job that the server will not have, as one that ended at once with the server's sentence.
 
     What is wrong with the Job itself (an invalid podTemplate, an admission policy) is bad
-    configuration; what is wrong around it (a quota, missing permissions) may pass.
+    configuration; what is wrong around it (missing permissions) may pass.
     """
     code = ExitCode.TEMPORARY if _may_pass(error) else ExitCode.BAD_CONFIGURATION
     message = f"the cluster refuses Job {action.name}: {error}"

@@ -11,6 +11,7 @@ from acereason_operator.api.status import AttemptClaim, Failure, StageStatus, St
 from acereason_operator.planner import (
     deadlines,
     failures,
+    hindrances,
     messages,
     retries,
     reuse,
@@ -18,7 +19,6 @@ from acereason_operator.planner import (
 )
 from acereason_operator.planner.ends import is_over
 from acereason_operator.planner.failures import BadEnd
-from acereason_operator.planner.hindrances import hindrance
 from acereason_operator.planner.observed import JobView
 from acereason_operator.planner.scene import Scene
 from acereason_operator.planner.stages import FINAL
@@ -92,7 +92,12 @@ def _unseen(status: StageStatus, claim: AttemptClaim, scene: Scene) -> StageStat
     """A claim that nobody has carried out yet stands, unless it is no longer wanted. (If its Job
     does appear, it belongs to no claim and is stopped.)"""
     unwanted = claim.stopping or scene.held_back or scene.waits_for or scene.inputs is None
-    return _stopped(status, claim, scene) if unwanted else status
+    if unwanted:
+        return _stopped(status, claim, scene)
+    no_room = scene.no_room.get(claim.job)
+    if no_room is None:
+        return status  # what was told of an earlier try stands until the next one
+    return status.model_copy(update={"message": hindrances.of_no_room(claim.job, no_room).advised})
 
 
 def _gone(status: StageStatus, claim: AttemptClaim, scene: Scene) -> StageStatus:
@@ -203,5 +208,5 @@ def _message(reason: StopReason | None, job: JobView) -> str:
         return f"stopping ({reason})"
     if job.queued:
         return "waits in the queue"
-    hindered = hindrance(job)
+    hindered = hindrances.hindrance(job)
     return hindered.advised if hindered else ""

@@ -104,6 +104,12 @@ def hindrance(job: JobView) -> Hindrance | None:
     return None
 
 
+def of_no_room(job: str, said: str) -> Hindrance:
+    """What keeps a Job from being made: a quota, whose sentence is given."""
+    told = f"Job {job} cannot be made yet: {said.rstrip('.')}"
+    return Hindrance("NoRoom", told, for_room=True, stalls_at=None)
+
+
 def _telling(reason: str) -> int:
     if reason in CANNOT_START:
         return 0

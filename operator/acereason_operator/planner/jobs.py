@@ -30,12 +30,15 @@ def to_stop(statuses: Mapping[str, StageStatus], observed: Observed) -> Iterator
 
 
 def to_create(
-    statuses: Mapping[str, StageStatus], scenes: Mapping[str, Scene]
+    statuses: Mapping[str, StageStatus], scenes: Mapping[str, Scene], observed: Observed
 ) -> Iterator[CreateJob]:
-    """Jobs that are claimed and were never seen, in the order of the spec."""
+    """Jobs that are claimed and were never seen, in the order of the spec; not those for which
+    there was no room just now."""
     for name, scene in scenes.items():
         claim = statuses[name].attempt
         if claim is None or claim.seen or claim.stopping or scene.inputs is None:
+            continue
+        if claim.job in observed.no_room:
             continue
         yield CreateJob(
             name=claim.job,

@@ -5,7 +5,8 @@ remembered between two looks. A Job that is not in `Observed.jobs` does not exis
 is not sure (a watch may lag) looks once more before it leaves one out.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -95,6 +96,8 @@ class Observed:
     """All that is seen of one run."""
 
     jobs: tuple[JobView, ...] = ()
+    no_room: Mapping[str, str] = field(default_factory=dict)
+    """By name of a claimed Job that a quota does not let be made now: the cluster's sentence."""
 
 
 def _end(pod: PodView) -> tuple[bool, float]:

@@ -78,7 +78,7 @@ def plan(
         status=after,
         actions=(
             *jobs.to_stop(statuses, observed),
-            *jobs.to_create(statuses, scenes),
+            *jobs.to_create(statuses, scenes, observed),
             *ttl.to_remove(run.spec, after, observed, now),
             *events.between(status, after),
         ),
@@ -112,6 +112,7 @@ class _View:
                 jobs=tuple(job for job in self.observed.jobs if job.stage == stage.name),
                 waits_for=stages.what_it_waits_for(stage.name, recipe.order, statuses),
                 inputs=self._inputs(stage.name, statuses),
+                no_room=self.observed.no_room,
                 now=self.now,
                 context=self.context,
             )

@@ -1,5 +1,6 @@
 """All that the decisions on one stage look at."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -27,6 +28,8 @@ class Scene:
     """Sentence on what it needs and is not done; empty when it may start."""
     inputs: StageInputs | None
     """None while a stage that it reads from is not done, and for a stage that is itself final."""
+    no_room: Mapping[str, str]
+    """See Observed."""
     now: datetime
     context: Context
 

@@ -22,8 +22,8 @@ PAST_GRACE = timedelta(seconds=2)
 
 def absent_jobs(status: RunStatus, observed: Observed, decided: Plan) -> Iterator[str]:
     """Claimed Jobs that are not seen, where the plan is not simply to create them (the server would
-    answer that one is there)."""
-    seen = {job.name for job in observed.jobs}
+    answer that one is there), and was not just told that there is no room for them."""
+    seen = {job.name for job in observed.jobs} | observed.no_room.keys()
     creating = {action.name for action in decided.actions if isinstance(action, CreateJob)}
     for stage in status.stages:
         claim = stage.attempt

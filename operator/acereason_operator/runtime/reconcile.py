@@ -12,7 +12,7 @@ every decision would queue behind them.
 import logging
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from acereason_operator.api.run import AceReasonRun
@@ -34,12 +34,12 @@ from acereason_operator.cluster.protocol import (
 from acereason_operator.cluster.rendering import Rendering
 from acereason_operator.cluster.run_objects import make_objects, objects_for
 from acereason_operator.cluster.storage import unsupported
-from acereason_operator.cluster.views import refused_view
+from acereason_operator.cluster.views import refused_view, waits_for_room
 from acereason_operator.planner import jobs
 from acereason_operator.planner.actions import Action, CreateJob, RecordEvent, RemoveJob, StopJob
 from acereason_operator.planner.context import Context
 from acereason_operator.planner.digests import digest_of
-from acereason_operator.planner.observed import JobView
+from acereason_operator.planner.observed import JobView, Observed
 from acereason_operator.planner.plan import Plan, plan
 from acereason_operator.planner.status import (
     all_stopping,
@@ -65,6 +65,9 @@ back anyway; this is for a Job that nobody touches."""
 PUT_OFF = timedelta(seconds=15)
 """A note of progress that gives way to decisions is tried again after 0.5 to 1.5 times that."""
 LEFT_ALONE = "Jobs of it that run are left alone"
+NO_ROOM = timedelta(seconds=60)
+"""A Job for which there is no room is tried again after 0.5 to 1.5 times that: nothing tells when a
+quota has room."""
 ROUNDS = 10
 """Conflicts in a row before a run goes to the end of the queue."""
 
@@ -90,7 +93,7 @@ class Reconciler:
     async def reconcile(self, key: RunKey) -> datetime | None:
         """Bring a run as far as it goes now; returns when to look again. Raises ClusterError,
         UnreadableStatus."""
-        refusals: tuple[JobView, ...] = ()
+        refusals = Observed()
         for _ in range(ROUNDS):
             run = self.seen.run(key)
             if run is None or "deletionTimestamp" in run["metadata"]:
@@ -114,14 +117,14 @@ class Reconciler:
             except Conflict:
                 await self._read_again(run)
                 continue
-            if not new:
+            if new == Observed():
                 return again_at
-            refusals += new
+            refusals = _both(refusals, new)
         raise Conflict(f"somebody else writes the status of {'/'.join(key)} again and again", 409)
 
     async def _round(
-        self, run: Object, wanted: AceReasonRun, refusals: tuple[JobView, ...]
-    ) -> tuple[tuple[JobView, ...], datetime | None]:
+        self, run: Object, wanted: AceReasonRun, refusals: Observed
+    ) -> tuple[Observed, datetime | None]:
         """Returns Jobs that the server refuses, to be planned with, and when to look again."""
         before = status_of(run)
         decided, sight = await self._decide(run, wanted, before, refusals)
@@ -137,16 +140,17 @@ class Reconciler:
         new = await self._act(written, wanted, decided.actions)
         created = any(isinstance(action, CreateJob) for action in decided.actions)
         soon = self.now() + LOOK_AFTER_CREATING if created else None
-        return new, earliest(decided.requeue_at, sight.again_at, soon, put_off)
+        no_room = self.now() + NO_ROOM * random.uniform(0.5, 1.5) if refusals.no_room else None
+        return new, earliest(decided.requeue_at, sight.again_at, soon, put_off, no_room)
 
     async def _decide(
-        self, run: Object, wanted: AceReasonRun, status: RunStatus, refusals: Iterable[JobView]
+        self, run: Object, wanted: AceReasonRun, status: RunStatus, refusals: Observed
     ) -> tuple[Plan, Sight]:
         """A plan that rests on no absence that only the cache shows."""
         while True:
             now = self.now()
             sight = await self.look.at(run, status, now)
-            observed = replace(sight.observed, jobs=(*sight.observed.jobs, *refusals))
+            observed = _both(sight.observed, refusals)
             decided = plan(wanted, status, observed, now, self.context)
             absent = doubts.absent_jobs(status, observed, decided)
             found = [await self.look.finds(run, job) for job in absent]
@@ -192,25 +196,27 @@ class Reconciler:
         else:
             self.seen.take_absence(RUN, (namespace, name), int(run["metadata"]["resourceVersion"]))
 
-    async def _act(
-        self, run: Object, wanted: AceReasonRun, actions: Iterable[Action]
-    ) -> tuple[JobView, ...]:
-        """Carry out a plan; returns the Jobs that the server will not have."""
-        refusals: list[JobView] = []
+    async def _act(self, run: Object, wanted: AceReasonRun, actions: Iterable[Action]) -> Observed:
+        """Carry out a plan; returns the Jobs that the server will not have, or not now."""
+        refused: list[JobView] = []
+        no_room: dict[str, str] = {}
         for action in actions:
             match action:
                 case CreateJob():
                     try:
                         await self._create(run, wanted, action)
                     except Refused as error:
-                        refusals.append(refused_view(action, error))
+                        if waits_for_room(error):
+                            no_room[action.name] = str(error)
+                        else:
+                            refused.append(refused_view(action, error))
                 case StopJob():
                     await self._delete(run, action.name, "Foreground")
                 case RemoveJob():
                     await self._delete(run, action.name, "Background")
                 case RecordEvent():
                     await self._tell(action, run)
-        return tuple(refusals)
+        return Observed(tuple(refused), no_room)
 
     async def _create(self, run: Object, wanted: AceReasonRun, action: CreateJob) -> None:
         """Make a Job, and before it whatever the run itself needs. That an earlier Job found it is
@@ -253,3 +259,7 @@ class Reconciler:
             return
         except ClusterError as error:
             _log.info("an Event was not posted (%s): %s", error, told.message)
+
+
+def _both(seen: Observed, refusals: Observed) -> Observed:
+    return Observed((*seen.jobs, *refusals.jobs), {**seen.no_room, **refusals.no_room})
