@@ -350,6 +350,7 @@ def a_gang(namespace: str) -> list[Mapping[str, Any]]:
                     "spec": {
                         "subdomain": "gang",
                         "restartPolicy": "Never",
+                        "terminationGracePeriodSeconds": 0,
                         "affinity": apart,
                         "volumes": [
                             {"name": "store", "persistentVolumeClaim": {"claimName": "store"}}
