@@ -1,7 +1,6 @@
 """The queue before the workers: bounded, in order, and never working for nobody."""
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -52,7 +51,7 @@ def at_a_desk(*, capacity: int = 4, slots: int = 2) -> Callable[[Body], Callable
 
 def take(desk: Desk, *answers: str, seconds: float = 60) -> Ticket:
     jobs = [(f"id-{a}", MathJob(a, "1")) for a in answers]
-    return desk.take(SETUP, jobs, time.monotonic() + seconds)
+    return desk.take(SETUP, jobs, seconds)
 
 
 async def answers(ticket: Ticket, number: int) -> dict[str, Verdict]:
@@ -100,12 +99,14 @@ async def test_what_nobody_waits_for_makes_room_and_is_never_begun(desk: Desk, h
 
 
 @at_a_desk(slots=1)
-async def test_what_is_too_late_is_not_begun(desk: Desk, hands: Hands):
-    take(desk, "a")
-    late = take(desk, "b", seconds=-1)
+async def test_only_what_was_handed_over_can_be_late(desk: Desk, hands: Hands):
+    """And it keeps its worker until that is done with it, or more would be handed over."""
+    late = take(desk, "a", "b", seconds=0.01)
+    assert await answers(late, 1) == {"id-a": Verdict.INFRA_ERROR}
+    assert (hands.begun, desk.waiting, desk.running) == (["a"], 1, 1)
+    assert late.answers.empty()
     hands.go_on.set()
-    assert await answers(late, 1) == {"id-b": Verdict.INFRA_ERROR}
-    assert hands.begun == ["a"]
+    assert await answers(late, 2) == {"id-a": Verdict.CORRECT, "id-b": Verdict.CORRECT}
 
 
 @at_a_desk(slots=1)

@@ -51,7 +51,16 @@ def test_a_stream_is_never_silent_for_long(service: ServiceProcess) -> None:
     assert json.loads(answer)["verdict"] == "correct"
 
 
-def test_what_is_not_graded_by_its_deadline_gets_no_verdict(service: ServiceProcess) -> None:
+def test_a_full_queue_lets_no_deadline_pass(service: ServiceProcess) -> None:
+    """3.6 s of one worker, with 2 s for a job."""
+    tests = service.upload(Test("", "1"))
+    source = "import time\ntime.sleep(0.6)\nprint(1)\n#"
+    jobs = [{"id": str(n), "source": f"{source} {n}", "tests": tests} for n in range(6)]
+    lines = service.grade("code", *jobs, deadlineSeconds=2)
+    assert [(x["id"], x["verdict"]) for x in lines] == [(str(n), "correct") for n in range(6)]
+
+
+def test_what_is_not_graded_within_its_deadline_gets_no_verdict(service: ServiceProcess) -> None:
     tests = service.upload(Test("", "1"))
     jobs = [{"id": str(n), "source": f"{n}\n{LOOPS}", "tests": tests} for n in range(5)]
     limits = {"code": {"secondsPerTest": 2}}

@@ -328,6 +328,25 @@ def test_a_request_that_only_ever_says_it_goes_on_is_ended(
     assert "never answered" in grade.detail
 
 
+def test_a_request_that_is_answered_slowly_is_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2 s for a batch, in requests that end after 1.1 s without a verdict."""
+    monkeypatch.setattr(remote, "_SLACK_SECONDS", 0.0)
+    monkeypatch.setattr(remote, "_REQUESTS", 1)
+    requests = 0
+
+    def respond(asked: Mapping[str, Any]) -> Iterator[bytes]:
+        nonlocal requests
+        requests += 1
+        for line in answers(asked):
+            threading.Event().wait(0.125)
+            yield line
+
+    with a_false_service(respond) as url, a_client(url, seconds=0.1, patience=1) as client:
+        asked = [client.submit(MathJob(str(n), "2")) for n in range(17)]
+        assert {job.result(LONG).verdict for job in asked} == {Verdict.CORRECT}
+    assert requests == 2
+
+
 def test_a_job_that_comes_while_a_fault_ends_the_client_is_not_waited_for_in_vain() -> None:
     """It was handed to an event loop that ran no more and did not say so yet."""
     before = sys.getswitchinterval()

@@ -76,7 +76,8 @@ class Outstanding:
         self._hedges = _Groups()
         self._suspects: deque[Asked] = deque()
         self._suspect_sent: Asked | None = None
-        self._last_verdict = float("-inf")
+        self.last_verdict = float("-inf")
+        """When the service last gave one."""
         self._durations: deque[float] = deque(maxlen=_DURATIONS)
 
     def __len__(self) -> int:
@@ -116,7 +117,7 @@ class Outstanding:
             if asked.infra_errors < INFRA_TRIES:
                 return
         else:
-            self._last_verdict = now
+            self.last_verdict = now
             self._durations.append(now - asked.sent)
         self._settle(asked, grade)
 
@@ -168,7 +169,7 @@ class Outstanding:
         hopeless = [
             asked
             for asked in self._open.values()
-            if now - max(asked.alive, self._last_verdict) > self._patience
+            if now - max(asked.alive, self.last_verdict) > self._patience
         ]
         for asked in hopeless:
             self._settle(asked, Grade(Verdict.INFRA_ERROR, None, 0.0, sentence))

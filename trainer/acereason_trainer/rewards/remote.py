@@ -53,7 +53,8 @@ _CONNECT_SECONDS = 10.0
 _SILENT_SECONDS = 3 * HEARTBEAT_SECONDS
 """A stream without even a heartbeat for so long is dead."""
 _SLACK_SECONDS = _SILENT_SECONDS
-"""Beyond the deadline that the service was told, after which a request is ended here."""
+"""Beyond the deadline of a job that the service was told: when no verdict at all came for as long,
+a request is ended here."""
 _PAUSE, _LONGEST_PAUSE = 0.2, 10.0
 _LOOK_EVERY = 0.5
 _UPLOADS = 3
@@ -90,7 +91,11 @@ class RemotePool:
     """Stands where a WorkerPool stands."""
 
     def __init__(self, setup: Setup, url: str, seconds: float) -> None:
-        """`seconds`: wall-clock limit of one job once a worker has it."""
+        """`seconds`: wall-clock limit of one job once a worker has it.
+
+        The service is told this and `patience_seconds` as the deadline of a job that it has begun:
+        a job waits as long for its turn as verdicts come.
+        """
         self._setup = setup
         self._url = url.rstrip("/")
         self._patience = setup.verifier.patience_seconds
@@ -267,11 +272,11 @@ class RemotePool:
         body = write_request(self._setup, [(a.name, a.job) for a in batch], self._deadline)
         for _ in range(_UPLOADS + 1):
             async with (
-                asyncio.timeout(self._deadline + _SLACK_SECONDS),
+                asyncio.timeout(self._deadline + _SLACK_SECONDS) as ending,
                 self._session.post(self._url + "/v1/grade", data=body, headers=_JSON) as response,
             ):
                 if response.status == HTTPStatus.OK:
-                    await self._read_answers(response, batch)
+                    await self._read_answers(response, batch, ending)
                     return
                 trouble = await _trouble_in(response)
                 if not trouble.unknown_tests:
@@ -279,13 +284,16 @@ class RemotePool:
             await self._upload(batch[0].job)
         raise _Busy("forgets tests before they are used; raise its --tests-mib")
 
-    async def _read_answers(self, response: aiohttp.ClientResponse, batch: Sequence[Asked]) -> None:
+    async def _read_answers(
+        self, response: aiohttp.ClientResponse, batch: Sequence[Asked], ending: asyncio.Timeout
+    ) -> None:
         if response.content_type != ANSWERS_TYPE:
             # A proxy's page, say: nobody has accepted anything.
             raise _Busy(f"answers 200 with {response.content_type}, not as {SERVICE} does")
         missing = {asked.name: asked for asked in batch}
         try:
-            self._outstanding.works_on(batch, time.monotonic() + HEARTBEAT_SECONDS)
+            began = time.monotonic()
+            self._outstanding.works_on(batch, began + HEARTBEAT_SECONDS)
             async for line in response.content:
                 now = time.monotonic()
                 self._outstanding.works_on(batch, now + HEARTBEAT_SECONDS)
@@ -293,6 +301,9 @@ class RemotePool:
                     answer = _answer(line)
                     missing.pop(answer.id, None)
                     self._outstanding.answered(answer.id, answer.grade(), now)
+                since_verdict = now - max(began, self._outstanding.last_verdict)
+                left = self._deadline + _SLACK_SECONDS - since_verdict
+                ending.reschedule(self._loop.time() + left)
         finally:
             self._lost(list(missing.values()))
         if missing:

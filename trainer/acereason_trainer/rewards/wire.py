@@ -29,7 +29,7 @@ SERVICE = "acereason-verifier"
 MOST_JOBS = 1024
 """Jobs of one request."""
 MOST_SECONDS = 86400.0
-"""Longest deadline of a request."""
+"""Longest deadline of a job."""
 ANSWERS_TYPE = "application/x-ndjson"
 """Content type of a stream of answers: who sends it has accepted the request."""
 HEARTBEAT_SECONDS = 5.0
@@ -125,7 +125,8 @@ class _Request(Model):
     verifier: Verifier = Verifier()
     """Limits. With how many processes is the service's own affair."""
     deadline_seconds: float = Field(default=600.0, gt=0, le=MOST_SECONDS)
-    """What is not graded by then gets an infrastructure error."""
+    """Of each job from its hand-over to a worker on: what is not graded by then gets an
+    infrastructure error. To wait for the hand-over takes as long as it takes."""
 
 
 class MathRequest(_Request):

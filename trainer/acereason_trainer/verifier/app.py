@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib.metadata
-import time
 from collections.abc import Mapping
 
 from aiohttp import web
@@ -10,7 +9,6 @@ from aiohttp.typedefs import Handler, Middleware
 from pydantic import ValidationError
 
 from acereason_trainer.config.model import Model
-from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.rewards.wire import (
     ANSWERS_TYPE,
     HEARTBEAT_SECONDS,
@@ -97,24 +95,20 @@ async def _parsed(body: bytes) -> Request:
 
 
 async def _stream(ticket: Ticket, asked: Request, response: web.StreamResponse) -> None:
-    """Write answers as they come, until all are there, the deadline has passed or it is drained."""
+    """Write answers as they come, the first for each job, until all are there or it is drained."""
     missing = {item.id for item in asked.jobs}
     while missing:
-        left = ticket.deadline - time.monotonic()
         try:
-            async with asyncio.timeout(max(0.0, min(left, HEARTBEAT_SECONDS))):
+            async with asyncio.timeout(HEARTBEAT_SECONDS):
                 answer = await ticket.answers.get()
         except TimeoutError:
-            if left > HEARTBEAT_SECONDS:
-                await _write(response, b"\n")
-                continue
-            late = Grade(Verdict.INFRA_ERROR, None, 0.0, "not graded within its deadline")
-            await _write(response, b"".join(write_answer(name, late) for name in sorted(missing)))
-            return
+            await _write(response, b"\n")
+            continue
         if answer is None:
             return
-        missing.discard(answer[0])
-        await _write(response, write_answer(*answer))
+        if answer[0] in missing:
+            missing.remove(answer[0])
+            await _write(response, write_answer(*answer))
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:

@@ -1,7 +1,8 @@
 """A bounded queue of jobs before workers of one kind.
 
 Everything waits here and not in the workers' own queue, so that what nobody waits for any more
-(a trainer that went away, a deadline that passed) is dropped before it costs anything.
+(a trainer that went away) is dropped before it costs anything. To wait is no failure: a job's
+deadline begins when it is handed over.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ AHEAD = 2
 """Jobs per worker that are handed over: one runs, one is there when it ends."""
 _RATE_WINDOW, _RATE_JOBS = 30.0, 4096
 _RETRY_LEAST, _RETRY_MOST = 1, 60
+_TOO_LATE = Grade(Verdict.INFRA_ERROR, None, 0.0, "not graded within its deadline")
 
 
 class Full(Exception):
@@ -49,10 +51,10 @@ class Ticket:
     """Jobs of one request."""
 
     setup: Setup
-    deadline: float
-    """On the monotonic clock."""
+    deadline_seconds: float
+    """Of each job, from its hand-over on."""
     answers: "asyncio.Queue[tuple[str, Grade] | None]" = field(default_factory=asyncio.Queue)
-    """(id, grade) as they come; None: no more will."""
+    """(id, grade) as they come, also after the deadline of their own; None: no more will."""
     wanted: bool = True
 
 
@@ -85,14 +87,16 @@ class Desk:
         """Jobs that were handed over."""
         return len(self._running)
 
-    def take(self, setup: Setup, jobs: Sequence[tuple[str, Job]], deadline: float) -> Ticket:
+    def take(
+        self, setup: Setup, jobs: Sequence[tuple[str, Job]], deadline_seconds: float
+    ) -> Ticket:
         """Accept jobs (id, job), all or none. Raises Full or TooMany."""
         if len(jobs) > self._capacity:
             raise TooMany(f"{len(jobs)} jobs in one request; at most {self._capacity} fit")
         self._sweep_if_full(len(jobs))
         if len(self._waiting) + len(jobs) > self._capacity:
             raise Full(len(self._waiting), self._retry_after())
-        ticket, now = Ticket(setup, deadline), time.monotonic()
+        ticket, now = Ticket(setup, deadline_seconds), time.monotonic()
         self._tickets.add(ticket)
         self._waiting.extend((ticket, name, job, now) for name, job in jobs)
         self._fill()
@@ -122,18 +126,21 @@ class Desk:
             ticket, name, job, since = self._waiting.popleft()
             if not ticket.wanted:
                 continue
-            now = time.monotonic()
-            self._meter.waited(now - since)
-            if now >= ticket.deadline:
-                ticket.answers.put_nowait((name, _too_late()))
-                continue
+            self._meter.waited(time.monotonic() - since)
             task = asyncio.ensure_future(self._grade(ticket, name, job))
             self._running.add(task)
             task.add_done_callback(self._ended)
 
     async def _grade(self, ticket: Ticket, name: str, job: Job) -> None:
         began = time.monotonic()
-        grade = await self._graders.grade(ticket.setup, job)
+        late = asyncio.get_running_loop().call_later(
+            ticket.deadline_seconds, ticket.answers.put_nowait, (name, _TOO_LATE)
+        )
+        try:
+            # Not given up itself: its worker is busy until it ends.
+            grade = await self._graders.grade(ticket.setup, job)
+        finally:
+            late.cancel()
         self._meter.graded(grade.verdict, time.monotonic() - began)
         ticket.answers.put_nowait((name, grade))
 
@@ -158,7 +165,3 @@ class Desk:
         per_second = len(self._finished) / max(now - self._finished[0], 1.0)
         seconds = len(self._waiting) / 2 / per_second
         return max(_RETRY_LEAST, min(_RETRY_MOST, round(seconds)))
-
-
-def _too_late() -> Grade:
-    return Grade(Verdict.INFRA_ERROR, None, 0.0, "its deadline passed before it was its turn")

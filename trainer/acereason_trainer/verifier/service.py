@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from dataclasses import replace
 
 from acereason_trainer.config.common import Verifier
@@ -84,10 +83,9 @@ class Service:
         }
         if unknown:
             raise UnknownTests(sorted(unknown))
-        deadline = time.monotonic() + request.deadline_seconds
         desk, setup = self._desks[request.kind], request.setup()
         self._pools[request.kind].require_room(setup, desk.setups)
-        return desk.take(setup, jobs, deadline)
+        return desk.take(setup, jobs, request.deadline_seconds)
 
     def withdraw(self, ticket: Ticket) -> None:
         """Nobody waits for it any more."""
