@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from acereason_operator.runtime import main
+from acereason_operator.runtime import kubeconfig, main
 from kubernetes.aio.config import incluster_config
 from operators import a_kubeconfig, some_settings
 
@@ -33,6 +34,31 @@ def test_in_a_pod_the_watches_send_the_token_that_stands_in_its_file(
     assert first.server == "https://10.0.0.1:443"
     (tmp_path / "token").write_text(f"second{ending}")
     assert asyncio.run(login()).as_http_headers() == {"Authorization": "Bearer second"}
+
+
+def test_the_watches_go_the_way_that_the_client_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through a proxy that the kubeconfig or the environment names, to a server by another name."""
+    for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    file = a_kubeconfig(tmp_path, "http://10.0.0.1:6443")
+    login = main.kopf_login(some_settings(kubeconfig=file))
+    assert asyncio.run(login()).proxy_url is None
+    monkeypatch.setenv("http_proxy", "http://of-the-environment:3128")
+    assert asyncio.run(login()).proxy_url == "http://of-the-environment:3128"
+    said = json.loads(file.read_text())
+    said["clusters"][0]["cluster"] |= {
+        "proxy-url": "http://of-the-file:3128",
+        "tls-server-name": "kubernetes",
+    }
+    file.write_text(json.dumps(said))
+    to = asyncio.run(login())
+    assert to.proxy_url == "http://of-the-file:3128"
+    wrapped = to.as_ssl_context().wrap_bio(
+        ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=False, server_hostname="10.0.0.1"
+    )
+    assert wrapped.server_hostname == "kubernetes"
 
 
 class OddServer(BaseHTTPRequestHandler):
@@ -115,3 +141,53 @@ def test_a_kubeconfig_that_does_not_exist_is_named(given: bool, tmp_path: Path) 
     assert f"{file}" in said
     assert "does not exist" in said
     assert "--kubeconfig" in said
+
+
+NO_KUBECONFIG = {
+    "broken YAML": b"clusters: [",
+    "a list": b"- name: c",
+    "plain text": b"see the wiki",
+    "nothing": b"",
+    "no text": b"\xff\xfe\x00\x01",
+    "clusters that are no list": b"clusters: {c: {}}",
+    "an entry without a name": b"contexts: [{context: {}}]",
+    "an entry that holds nothing": b"clusters: [{name: c, cluster: https://10.0.0.1}]",
+}
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["a flag", "kubectl's own"])
+@pytest.mark.parametrize("content", NO_KUBECONFIG.values(), ids=NO_KUBECONFIG.keys())
+def test_a_file_that_is_no_kubeconfig_is_named_in_a_sentence(
+    content: bytes,
+    given: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_bytes(content)
+    monkeypatch.setattr(kubeconfig, "KUBE_CONFIG_DEFAULT_LOCATION", f"{tmp_path / 'no'}:{file}")
+    monkeypatch.setattr(main, "OWN_NAMESPACE", tmp_path / "no-pod")
+    words = ["--trainer-image", "t", "--prepare-image", "p"]
+    assert main.main([*words, *(("--kubeconfig", str(file)) if given else ())]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    where = "--kubeconfig" if given else "KUBECONFIG"
+    assert said.startswith(f"acereason-operator: {where}: {file} is not a kubeconfig (")
+
+
+def test_a_folder_is_no_kubeconfig(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--trainer-image", "t", "--prepare-image", "p", "--kubeconfig", str(tmp_path)]
+    assert main.main(words) == 2
+    assert f"{tmp_path} is not a kubeconfig ([Errno 21]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["{}", "clusters: []\ncurrent-context: c"])
+def test_a_kubeconfig_that_names_no_server_is_told_by_the_client(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(content)
+    words = ["--trainer-image", "t", "--prepare-image", "p", "--kubeconfig", str(file)]
+    assert main.main(words) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "Invalid kube-config file. Expected" in said

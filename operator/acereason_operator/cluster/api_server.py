@@ -8,12 +8,12 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import quote, urlencode
 
 import aiohttp
-from kubernetes.aio import client, config
+from kubernetes.aio import client
 
+from acereason_operator.cluster import connection
 from acereason_operator.cluster.protocol import (
     RUN,
     AlreadyExists,
@@ -54,20 +54,16 @@ class ApiServer:
 
     @classmethod
     async def from_cluster(cls, counted: Counted = _nobody) -> "ApiServer":
-        """As a pod's service account; its token is read again every minute."""
-        configuration = client.Configuration()
-        config.load_incluster_config(client_configuration=configuration)
-        return cls(_client(configuration), counted)
+        """As a pod's service account. Raises ConfigException."""
+        return cls(client.ApiClient(connection.of_pod()), counted)
 
     @classmethod
     async def from_kubeconfig(
         cls, path: Path | None = None, counted: Counted = _nobody
     ) -> "ApiServer":
-        """As the current context of a kubeconfig file (default: kubectl's)."""
-        configuration = client.Configuration()
-        file = str(path) if path is not None else None
-        await config.load_kube_config(file, client_configuration=configuration)
-        return cls(_client(configuration), counted)
+        """As the current context of a kubeconfig file (default: kubectl's). Raises
+        ConfigException."""
+        return cls(client.ApiClient(await connection.of_kubeconfig(path)), counted)
 
     async def __aenter__(self) -> "ApiServer":
         return self
@@ -229,19 +225,6 @@ def path_of(kind: Kind, namespace: str | None, name: str | None = None) -> str:
     if name is not None:
         parts.append(quote(name, safe=""))
     return "/".join(parts)
-
-
-def _client(configuration: client.Configuration) -> client.ApiClient:
-    """A client that asks the environment for a proxy once.
-
-    aiohttp would look there, and for a netrc file, anew with each request and in a thread: a tenth
-    of the operator's time. (A netrc file has nothing to say where there is a token.)
-    """
-    configuration.client_session_kwargs = {"trust_env": False}
-    server = urlsplit(configuration.host)
-    if configuration.proxy is None and not proxy_bypass(server.hostname or ""):
-        configuration.proxy = getproxies().get(server.scheme)
-    return client.ApiClient(configuration)
 
 
 def _path_to(kind: Kind, body: Object) -> str:

@@ -13,11 +13,13 @@ from secrets import token_hex
 import kopf
 from kubernetes.aio import client, config
 
+from acereason_operator.cluster import connection
 from acereason_operator.cluster.api_server import ApiServer
+from acereason_operator.runtime import kubeconfig
 from acereason_operator.runtime.metrics import Metrics
 from acereason_operator.runtime.operator import Operator
-from acereason_operator.runtime.settings import Settings, WrongSettings, flag, read_settings
-from acereason_operator.runtime.watching import Login, Watches
+from acereason_operator.runtime.settings import Settings, WrongSettings, read_settings
+from acereason_operator.runtime.watching import Login, NamedServer, Watches
 
 _log = logging.getLogger(__name__)
 
@@ -33,8 +35,8 @@ def main(words: Sequence[str] | None = None) -> int:
     except WrongSettings as wrong:
         print(f"acereason-operator: {wrong}", file=sys.stderr)
         return MISUSED
-    if missing := _missing_kubeconfig(settings):
-        print(f"acereason-operator: {missing}", file=sys.stderr)
+    if not _is_pod(settings) and (wrong_file := kubeconfig.problem(settings.kubeconfig)):
+        print(f"acereason-operator: {wrong_file}", file=sys.stderr)
         return MISUSED
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -81,29 +83,17 @@ def _is_pod(settings: Settings) -> bool:
     return settings.kubeconfig is None and OWN_NAMESPACE.exists()
 
 
-def _missing_kubeconfig(settings: Settings) -> str:
-    """What is wrong where no kubeconfig file is there; empty where one is, or none is needed."""
-    if _is_pod(settings):
-        return ""
-    if settings.kubeconfig is not None:
-        there = settings.kubeconfig.is_file()
-        return "" if there else f"{flag('kubeconfig')}: {settings.kubeconfig} does not exist"
-    files = config.KUBE_CONFIG_DEFAULT_LOCATION.split(os.pathsep)
-    if any(Path(file).expanduser().is_file() for file in files):
-        return ""
-    return (
-        f"{flag('kubeconfig')} is not given, this is no pod, and {' or '.join(files)} does not"
-        " exist; say which file is to be used"
-    )
-
-
 async def _api_server(settings: Settings, metrics: Metrics) -> ApiServer:
     def counted(verb: str, code: str) -> None:
         metrics.requests.labels(verb, code).inc()
 
+    return ApiServer(client.ApiClient(await _configuration(settings)), counted)
+
+
+async def _configuration(settings: Settings) -> client.Configuration:
     if _is_pod(settings):
-        return await ApiServer.from_cluster(counted)
-    return await ApiServer.from_kubeconfig(settings.kubeconfig, counted)
+        return connection.of_pod()
+    return await connection.of_kubeconfig(settings.kubeconfig)
 
 
 def _lease_namespace(settings: Settings) -> str:
@@ -119,20 +109,17 @@ def kopf_login(settings: Settings) -> Login:
     server refuses them: a service account's token is replaced in its file every hour."""
 
     async def login() -> kopf.ConnectionInfo:
-        configuration = client.Configuration()
-        if _is_pod(settings):
-            config.load_incluster_config(client_configuration=configuration)
-        else:
-            file = str(settings.kubeconfig) if settings.kubeconfig else None
-            await config.load_kube_config(file, client_configuration=configuration)
+        configuration = await _configuration(settings)
         bearer = (await configuration.get_api_key_with_prefix("BearerToken") or "").split()
-        return kopf.ConnectionInfo(
+        return NamedServer(
             server=configuration.host,
             ca_path=configuration.ssl_ca_cert,
             insecure=not configuration.verify_ssl,
             certificate_path=configuration.cert_file,
             private_key_path=configuration.key_file,
             token=bearer[-1] if bearer else None,
+            proxy_url=configuration.proxy,
+            tls_server_name=configuration.tls_server_name,
         )
 
     return login

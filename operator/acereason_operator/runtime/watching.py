@@ -17,9 +17,11 @@ so a start that finds a kind missing is given up for another one.
 
 import asyncio
 import logging
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
 from typing import Any
@@ -55,6 +57,27 @@ ever: when Kopf gives one up, it ends all of them, also those of the other names
 _KINDS = (RUN, JOB, POD)
 
 Login = Callable[[], Awaitable[kopf.ConnectionInfo]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedServer(kopf.ConnectionInfo):
+    """A server whose certificate may be for another name than that by which it is reached
+    (`tls-server-name` of a kubeconfig), which Kopf has no setting for."""
+
+    tls_server_name: str | None = None
+
+    def as_ssl_context(self) -> ssl.SSLContext:
+        """See kopf.ConnectionInfo."""
+        context = super().as_ssl_context()
+        if self.tls_server_name is None:
+            return context
+        plain: Callable[..., ssl.SSLObject] = context.wrap_bio
+
+        def wrap_bio(*bios: ssl.MemoryBIO, **options: Any) -> ssl.SSLObject:
+            return plain(*bios, **{**options, "server_hostname": self.tls_server_name})
+
+        context.wrap_bio = wrap_bio  # type: ignore[assignment,method-assign]
+        return context
 
 
 class _NoEssence(kopf.DiffBaseStorage):
