@@ -12,7 +12,6 @@ set -eu
 here=$(dirname "$0")
 environment=/opt/acereason
 export PIP_CONFIG_FILE=/run/secrets/pip.conf
-export PIP_BUILD_CONSTRAINT=$here/tools.lock
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1
 export PIP_ROOT_USER_ACTION=ignore
 export DS_BUILD_OPS=0  # DeepSpeed compiles its kernels where they are first used, or not at all
@@ -26,16 +25,14 @@ tools() {
     exit 1
   }
   python3 -m venv /opt/tools
-  # The base's own pip may be too old for a setting above.
-  env -u PIP_BUILD_CONSTRAINT \
-    /opt/tools/bin/python3 -m pip install --quiet --no-deps --requirement "$here/tools.lock"
+  /opt/tools/bin/python3 -m pip install --quiet --no-deps --requirement "$here/tools.lock"
   python3 -m venv --without-pip $environment
 }
 
 environment() {
   tools
   /opt/tools/bin/python3 -m pip --python $environment/bin/python3 \
-    install --no-deps --requirement "$1"
+    install --no-deps --build-constraint "$here/tools.lock" --requirement "$1"
   compiled $environment
   rm -rf /opt/tools /root/.cache \
     /usr/lib/python3*/ensurepip /usr/local/lib/python3*/ensurepip /usr/share/python-wheels \
@@ -57,10 +54,11 @@ package() {
   compiled /opt/package
 }
 
-# Bytecode that does not look at its source's time: a build sets all times to one.
+# Bytecode that does not look at its source's time: a build sets all times to one. Packages have files
+# for other Pythons, which do not compile here, and are not imported either.
 compiled() {
-  $environment/bin/python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash \
-    -s "$1" -p $environment "$1"/lib/python3*/site-packages
+  $environment/bin/python3 -m compileall -qq -j 0 --invalidation-mode unchecked-hash \
+    -s "$1" -p $environment "$1"/lib/python3*/site-packages || true
 }
 
 "$@"
