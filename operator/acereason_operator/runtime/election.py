@@ -9,6 +9,7 @@ A replica that does not lead keeps its cache warm and writes nothing but its bid
 import asyncio
 import logging
 import random
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -80,16 +81,27 @@ class Election:
 
     async def release(self) -> None:
         """Hand the Lease back, so that the next replica need not wait it out."""
-        lease, self._renewed_at = self._lease, None
+        led, self._renewed_at = self._renewed_at is not None, None
         self._show()
-        if lease is None:
+        if not led:
             return
-        spec = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
         try:
             async with asyncio.timeout(self.times.retry):
-                await self.cluster.replace(LEASE, {**lease, "spec": spec})
+                # A renewal without an answer, or one that was cut off as we end, may have taken
+                # effect: then the Lease is ours in a form that was never seen.
+                with suppress(Conflict):
+                    if self._lease is not None:
+                        await self._give_back(self._lease)
+                        return
+                newest = await self.cluster.get(LEASE, self.namespace, self.name)
+                if newest and newest["spec"].get("holderIdentity") == self.identity:
+                    await self._give_back(newest)
         except (ClusterError, TimeoutError) as error:
             _log.info("the Lease was not released (%s); it runs out by itself", error)
+
+    async def _give_back(self, lease: Object) -> None:
+        spec = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+        await self.cluster.replace(LEASE, {**lease, "spec": spec})
 
     async def _bid(self) -> float:
         """Returns the seconds for which the server wants to be left alone."""
