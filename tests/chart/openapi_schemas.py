@@ -7,9 +7,11 @@ the version that the project is tested with, and nothing is fetched from anywher
 
 import json
 from collections.abc import Iterable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from tests.chart.rendered_chart import Object
 from tests.controlplane.control_plane import ControlPlane
 
 FILE_NAME = "{{.Group}}_{{.ResourceAPIVersion}}_{{.ResourceKind}}.json"
@@ -28,8 +30,23 @@ def write_schemas(
         root = "apis" if group else "api"
         published = control_plane.request("GET", f"/openapi/v3/{root}/{api_version}")
         schema = strict_schema(published, {"group": group, "version": version, "kind": kind})
-        name = f"{group or version}_{version}_{kind.lower()}.json"
-        (folder / name).write_text(json.dumps(schema), encoding="utf-8")
+        file_of(group, version, kind, folder).write_text(json.dumps(schema), encoding="utf-8")
+
+
+def write_schemas_of_definition(definition: Object, folder: Path) -> None:
+    """The same for a kind that the server does not have, by its CustomResourceDefinition."""
+    group, kind = definition["spec"]["group"], definition["spec"]["names"]["kind"]
+    for version in definition["spec"]["versions"]:
+        schema = deepcopy(version["schema"]["openAPIV3Schema"])
+        refuse_unknown_fields(schema)
+        file_of(group, version["name"], kind, folder).write_text(
+            json.dumps(schema), encoding="utf-8"
+        )
+
+
+def file_of(group: str, version: str, kind: str, folder: Path) -> Path:
+    """Where kubeconform looks for a kind's schema."""
+    return folder / f"{group or version}_{version}_{kind.lower()}.json"
 
 
 def strict_schema(published: dict[str, Any], named: dict[str, str]) -> dict[str, Any]:

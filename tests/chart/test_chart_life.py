@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from tests.chart.helm_program import helm_program
+from tests.chart.monitor_definitions import monitor_definitions
 from tests.chart.rendered_chart import CHART, RELEASE, Values, environment, one, with_least
 from tests.controlplane.control_plane import ControlPlane
 from tests.controlplane.lifetimes import private_control_plane
@@ -30,34 +31,11 @@ FINISHED = json.loads((OLDER_FILES / f"finished-run-{COMMIT}.json").read_text())
 """A run that the operator of that time has finished."""
 MINE, DONE, TESTED = "mine", FINISHED["metadata"]["name"], f"test-{RELEASE}"
 """Names of a person's runs, and of the one that `helm test` makes."""
-POD_MONITORS = {
-    "apiVersion": "apiextensions.k8s.io/v1",
-    "kind": "CustomResourceDefinition",
-    "metadata": {"name": "podmonitors.monitoring.coreos.com"},
-    "spec": {
-        "group": "monitoring.coreos.com",
-        "scope": "Namespaced",
-        "names": {"kind": "PodMonitor", "plural": "podmonitors"},
-        "versions": [
-            {
-                "name": "v1",
-                "served": True,
-                "storage": True,
-                "schema": {
-                    "openAPIV3Schema": {
-                        "type": "object",
-                        "x-kubernetes-preserve-unknown-fields": True,
-                    }
-                },
-            }
-        ],
-    },
-}
-"""Stands for Prometheus Operator's: the kind is there."""
 
 OF_A_RELEASE = (
     "deployments,services,serviceaccounts,roles,rolebindings,clusterroles,clusterrolebindings,"
-    "networkpolicies,poddisruptionbudgets,horizontalpodautoscalers,configmaps,podmonitors"
+    "networkpolicies,poddisruptionbudgets,horizontalpodautoscalers,configmaps,podmonitors,"
+    "prometheusrules"
 )
 
 OF_THE_VERIFIER = (
@@ -128,12 +106,13 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster that knows PodMonitors, and in which nobody has heard of runs."""
+    """A cluster with Prometheus Operator's kinds, and in which nobody has heard of runs."""
     with private_control_plane() as control_plane:
         control_plane.kubectl("delete", "crd", CRD)
-        control_plane.kubectl("apply", "-f", "-", stdin=json.dumps(POD_MONITORS))
-        there = POD_MONITORS["metadata"]["name"]
-        control_plane.kubectl("wait", "--for=condition=Established", f"crd/{there}")
+        for definition in monitor_definitions():
+            control_plane.kubectl("create", "-f", "-", stdin=json.dumps(definition))
+            there = definition["metadata"]["name"]
+            control_plane.kubectl("wait", "--for=condition=Established", f"crd/{there}")
         yield Cluster(control_plane, control_plane.new_namespace("home"), tmp_path)
 
 
