@@ -69,9 +69,13 @@ _CHOICE = re.compile(r"\(?([A-J])\)?|\(\s*\\text\s*\{\s*([A-J])\s*\}\s*\)")
 _UNKNOWNS_APART = re.compile(r"[a-z](?: [a-z])+")
 _LABELLED = re.compile(
     r"(?:\\text\s*\{\s*\(?([A-J])\)[ .:]*\}|\(([A-J])\)|\\text\s*\{\s*([A-J])[.:]\s*\}|([A-J])[.)])"
-    r"\s*(?![-+*/^=<>\s])(.+)",
+    r"\s*(?![-+*/^=<>,\s]|\\(?:or|and)(?![A-Za-z]))(.+)",
     re.S,
 )
+_FURTHER_LABEL = re.compile(
+    r"(?<![A-Za-z\\])\([A-J]\)|(?:^|[\s,{])[A-J][.:](?!\d)|^[^(]*(?:^|[\s,{])[A-J]\)|^[A-J]$"
+)
+_CHOICES_IN_A_ROW = re.compile(r"(?:\([A-J]\)\s*){2,}")
 _BUILDER = re.compile(
     r"\\\{\s*([A-Za-z])\s*(?:\\in\s*\\mathbb\{R\})?\s*(?:\\mid|:|\|)\s*(.+)\\\}", re.S
 )
@@ -140,10 +144,16 @@ def read(text: str) -> Answer:
     """The structure of a normal form."""
     if max(_depths(text, "([{", ")]}"), default=0) > MAX_DEPTH:
         return Answer("one", squeezed(text))
-    if labelled := _LABELLED.fullmatch(text):
-        letter = next(g for g in labelled.groups()[:4] if g)
-        return replace(_unlabelled(labelled[5]), label=letter.casefold())
-    return _unlabelled(text)
+    if _CHOICES_IN_A_ROW.fullmatch(text):
+        return _unlabelled(",".join(re.findall("[A-J]", text)))
+    whole = _WHOLE_TEXT.fullmatch(text)
+    labelled = _LABELLED.fullmatch(whole[1].strip() if whole else text)
+    # With another label behind it, a label does not say what the answer is.
+    if labelled is None or _FURTHER_LABEL.search(labelled[5]):
+        return _unlabelled(text)
+    letter = next(g for g in labelled.groups()[:4] if g)
+    rest = rf"\text{{{labelled[5]}}}" if whole else labelled[5]
+    return replace(_unlabelled(rest), label=letter.casefold())
 
 
 def _unlabelled(text: str) -> Answer:

@@ -36,6 +36,7 @@ _DERIVATIVE = re.compile(
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _NO_TASKS = COMMANDS - _TASKS - {"lfloor", "lceil"} | {"to", "rightarrow", "ldots", "cdots", "dots"}
+_LETTER = re.compile(r"\(?([^\W\d_])\)?")
 _TOO_LARGE = "too large"
 _NOTHING = Answer("text", "empty set")
 
@@ -142,7 +143,8 @@ def _same_choice(answer: Answer, reference: Answer, same: Same) -> bool:
 
 
 def _letter(answer: Answer) -> str:
-    return answer.text.casefold() if len(answer.text) == 1 and answer.text.isalpha() else ""
+    letter = _LETTER.fullmatch(answer.text)
+    return letter[1].casefold() if letter else ""
 
 
 # --- the reference's form ------------------------------------------------------------------------
