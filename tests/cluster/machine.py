@@ -13,6 +13,7 @@ PACKAGES: Mapping[str, str] = {
     "containerd": "containerd",
     "runc": "runc",
     "buildah": "buildah",
+    "skopeo": "skopeo",
     "containernetworking-plugins": "/usr/lib/cni/ptp",
     "iptables": "iptables",
     "iproute2": "ip",
