@@ -239,7 +239,7 @@ STAGES: list[Panel] = [
 
 QUEUE: list[Panel] = [
     lines(
-        "Queue",
+        "Depth of the queue",
         "Runs that wait for a worker, that workers have, and whose last reconcile failed.",
         NUMBER,
         Series(f"sum(acereason_workqueue_depth{{{HOME}}})", "waiting"),
@@ -475,12 +475,13 @@ VERIFIER: list[Panel] = [
         BYTES,
         Series(f"max by (pod) (acereason_verifier_tests_bytes{{{HOME}}})", "{{pod}}"),
     ),
-    number(
+    lines(
         "Walls missing",
         "Walls around model-written programs that a kernel lacks. Any is an alert.",
         NUMBER,
-        Series(f"sum(acereason_verifier_walls_missing{{{HOME}}})", "walls"),
-        width=THIRD,
+        Series(
+            f"max by (pod, wall) (acereason_verifier_walls_missing{{{HOME}}})", "{{wall}} {{pod}}"
+        ),
         limits=Limits(red=1),
     ),
 ]

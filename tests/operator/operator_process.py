@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,10 +62,12 @@ class Installation:
         return any(c["type"] == "Complete" and c["status"] == "True" for c in conditions)
 
     @contextmanager
-    def an_operator(self, log: Path, kubeconfig: Path | None = None) -> Iterator["OperatorProcess"]:
+    def an_operator(
+        self, log: Path, kubeconfig: Path | None = None, flags: Sequence[str] = ()
+    ) -> Iterator["OperatorProcess"]:
         """A replica, with the account's kubeconfig unless another one is given; killed at the end
         if it still runs."""
-        operator = OperatorProcess(self, log, kubeconfig or self.account.kubeconfig)
+        operator = OperatorProcess(self, log, kubeconfig or self.account.kubeconfig, flags)
         try:
             yield operator
         finally:
@@ -76,16 +78,19 @@ class Installation:
 class OperatorProcess:
     """One replica."""
 
-    def __init__(self, installed: Installation, log: Path, kubeconfig: Path) -> None:
+    def __init__(
+        self, installed: Installation, log: Path, kubeconfig: Path, flags: Sequence[str]
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+            self.port = free.getsockname()[1]
         self.log = log
         words = [
             *("--kubeconfig", str(kubeconfig), "--lease-namespace", installed.home),
             *("--namespace", installed.namespace),
             *("--trainer-image", "trainer:1", "--prepare-image", "operator:1"),
-            *("--probe-host", "127.0.0.1", "--probe-port", str(self._port)),
+            *("--probe-host", "127.0.0.1", "--probe-port", str(self.port)),
+            *flags,
         ]
         with log.open("ab") as out:
             self.process = subprocess.Popen(
@@ -96,7 +101,7 @@ class OperatorProcess:
 
     def get(self, path: str) -> str:
         """What a probe path answers."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=30) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
             text: str = answer.read().decode()
             return text
 

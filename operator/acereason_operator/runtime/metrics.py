@@ -132,6 +132,8 @@ class Metrics:
         as far as a query can tell."""
         for kind in get_args(StageKind):
             self.corrupt.labels(kind)
+            for histogram in (self.stage_seconds, self.handoff_bytes, self.handoff_seconds):
+                histogram.labels(kind)
             for state in ENDS:
                 self.stage_ends.labels(kind, state)
             for cause in CAUSES.values():

@@ -1,0 +1,119 @@
+"""A Prometheus of its own, with the chart's rules, that scrapes every second."""
+
+import json
+import math
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.chart.rendered_chart import Object, one
+from tests.monitoring.prometheus_program import prometheus_programs
+from tests.waiting import wait_for
+
+LOOKED_BACK = 300
+"""Seconds: all of a test's run."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is scraped, with the labels that a PodMonitor would give it."""
+
+    port: int
+    labels: Mapping[str, str]
+    honor_labels: bool = False
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A running one."""
+
+    url: str
+
+    def get(self, path: str, **parameters: str | float) -> Any:
+        """`data` of an answer of its API. Raises AssertionError with what it has against it."""
+        query = urllib.parse.urlencode(parameters)
+        try:
+            with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=30) as answer:
+                return json.load(answer)["data"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{parameters}: {error.read().decode()}") from None
+
+    def numbers(self, expr: str) -> list[float]:
+        """Every number that an expression gave so far; NaN, which a panel does not show, left
+        out."""
+        now = time.time()
+        data = self.get("query_range", query=expr, start=now - LOOKED_BACK, end=now, step=1)
+        values = (float(value) for series in data["result"] for _, value in series["values"])
+        return [value for value in values if not math.isnan(value)]
+
+    def series(self, selector: str) -> list[dict[str, str]]:
+        """Labels of every series that a selector finds."""
+        found: list[dict[str, str]] = self.get("series", **{"match[]": selector})
+        return found
+
+
+@contextmanager
+def prometheus(
+    folder: Path, targets: Sequence[Target], chart: Sequence[Object]
+) -> Iterator[Prometheus]:
+    """One that runs until the end of the block, with the rules of a chart; what it has, it keeps in
+    a folder."""
+    rules, config, log = (folder / name for name in ("rules.yaml", "prometheus.yaml", "log"))
+    rules.write_text(yaml.safe_dump(one([*chart], "PrometheusRule")["spec"]))
+    config.write_text(yaml.safe_dump(_config(targets, rules)))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [
+                prometheus_programs()["prometheus"],
+                f"--config.file={config}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address={address}",
+            ],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        running = Prometheus(f"http://{address}")
+        wait_for(lambda: _is_ready(running.url), "Prometheus", log.read_text)
+        yield running
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _config(targets: Sequence[Target], rules: Path) -> dict[str, Any]:
+    return {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(rules)],
+        "scrape_configs": [
+            {
+                "job_name": f"target-{i}",
+                "honor_labels": target.honor_labels,
+                "static_configs": [
+                    {"targets": [f"127.0.0.1:{target.port}"], "labels": dict(target.labels)}
+                ],
+            }
+            for i, target in enumerate(targets)
+        ],
+    }
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/-/ready", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
