@@ -56,6 +56,37 @@ def test_a_program_whose_sandbox_is_lost_runs_again(rewarder: Rewarder) -> None:
     assert sandbox() != first
 
 
+def program(of: int) -> int:
+    """The program that a sandbox runs, once it sleeps."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        children = Path(f"/proc/{of}/task/{of}/children").read_text().split()
+        for pid in map(int, children):
+            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            if int(stat[3]) == pid and stat[0] == "S":
+                return pid
+        time.sleep(0.01)
+    raise AssertionError("no program was started")
+
+
+def test_a_program_that_the_machine_kills_runs_again(rewarder: Rewarder) -> None:
+    first = sandbox()
+    future = rewarder.submit(ROW, SLOW)
+    os.kill(program(first), signal.SIGKILL)
+    grade = future.result(120)
+    assert (grade.verdict, grade.reward) == (Verdict.CORRECT, 1)
+
+
+def test_a_program_that_the_machine_kills_twice_is_masked(rewarder: Rewarder) -> None:
+    first = sandbox()
+    future = rewarder.submit(ROW, SLOW)
+    os.kill(program(first), signal.SIGKILL)
+    os.kill(program(sandbox(other_than=first)), signal.SIGKILL)
+    grade = future.result(120)
+    assert (grade.verdict, grade.reward) == (Verdict.INFRA_ERROR, None)
+    assert "the machine killed the program" in grade.detail
+
+
 def test_a_program_that_loses_two_sandboxes_is_masked_and_the_next_one_is_checked(
     rewarder: Rewarder,
 ) -> None:

@@ -58,6 +58,13 @@ def run(sandbox: Sandbox, source: str) -> Outcome:
         "import os\nos.kill(-1, 9)",
         "import os, signal\nsignal.pidfd_send_signal(os.pidfd_open(os.getppid()), 9)",
         "import resource, os\nresource.prlimit(os.getppid(), resource.RLIMIT_AS, (1, 1))",
+        # What ends by SIGKILL was ended by the machine, and costs no 0.
+        "import os\nos.kill(os.getpid(), 9)",
+        "import os\nos.kill(0, 9)",
+        "import signal\nsignal.raise_signal(9)",
+        "import signal, threading\nsignal.pthread_kill(threading.get_ident(), 9)",
+        "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (1, 1))",
+        "import ctypes\nl = ctypes.CDLL(None)\nassert l.syscall(160, 0, b'\\1' * 16) == 0",
         "open('here', 'w')",
         "import os\nos.chmod('/tmp', 0)",
         "import os\nos.mkdir('/tmp/acereason-was-here')",

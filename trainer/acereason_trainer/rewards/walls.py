@@ -20,6 +20,8 @@ import errno
 import functools
 import os
 import platform
+import resource
+import signal
 import struct
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -116,7 +118,6 @@ _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "sysinfo": (99, 179),
     "uname": (63, 160),
     "getrlimit": (97, 163),
-    "setrlimit": (160, 164),
     "getrandom": (318, 278),
     "getpid": (39, 172),
     "getppid": (110, 173),
@@ -147,11 +148,13 @@ _ALLOWED_FOR: _Guarded = {
     "ioctl": ((16, 29), 1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),
     "sendto": ((44, 206), 4, (_NULL,)),  # no address: to the other end of a pair
 }
-# What a program may do to itself, and the zygote to its programs.
-_OF_ITSELF: _Guarded = {
-    "kill": ((62, 129), 0, (_SELF, 0)),
-    "tgkill": ((234, 131), 0, (_SELF,)),
-    "prlimit64": ((302, 261), 0, (_SELF, 0)),
+# What a program may do to itself, and the zygote to its programs; with the index and the value of
+# another argument that is refused. By SIGKILL, or a limit of CPU time that leads to it, a program
+# would end as the machine's memory killer ends one, which is no verdict.
+_OF_ITSELF: dict[str, tuple[tuple[int, int], int, tuple[int, ...], tuple[int, int]]] = {
+    "kill": ((62, 129), 0, (_SELF, 0), (1, signal.SIGKILL)),
+    "tgkill": ((234, 131), 0, (_SELF,), (2, signal.SIGKILL)),
+    "prlimit64": ((302, 261), 0, (_SELF, 0), (1, resource.RLIMIT_CPU)),
 }
 # What the zygote does and a program may not.
 _ZYGOTE_ONLY: dict[str, tuple[int, int | None]] = {
@@ -192,7 +195,7 @@ def filter_for_zygote() -> bytes:
         return b""
     allowed = [numbers[column] for numbers in _ALLOWED.values()]
     allowed += [numbers[column] for numbers in _ZYGOTE_ONLY.values()]
-    allowed += [numbers[column] for numbers, _, _ in _OF_ITSELF.values()] + [_CLONE[column]]
+    allowed += [numbers[column] for numbers, *_ in _OF_ITSELF.values()] + [_CLONE[column]]
     program = _beginning()
     for numbers, argument, values in _ALLOWED_FOR.values():
         program += _guarded(numbers[column], argument, values)
@@ -211,8 +214,8 @@ def _program_template() -> bytes:
     if column is None:
         return b""
     program = _beginning()
-    for numbers, argument, values in _OF_ITSELF.values():
-        program += _guarded(numbers[column], argument, values)
+    for numbers, argument, values, refused in _OF_ITSELF.values():
+        program += _guarded(numbers[column], argument, values, refused)
     program += [
         _op(_JUMP_EQUAL, _CLONE[column], 0, 4),
         _op(_LOAD, _ARGUMENTS_AT),
@@ -256,10 +259,16 @@ def _search(allowed: list[int]) -> list[bytes]:
     return [_op(_JUMP_LEAST, allowed[middle], 0, 1), _op(_JUMP, len(below)), *below, *above]
 
 
-def _guarded(number: int, argument: int, values: tuple[int, ...]) -> list[bytes]:
-    """Allow a call where the argument is one of the values (as 32 bits; a pointer as 64)."""
-    low = _ARGUMENTS_AT + 8 * argument
+def _guarded(
+    number: int, argument: int, values: tuple[int, ...], refused: tuple[int, int] | None = None
+) -> list[bytes]:
+    """Allow a call where the argument is one of the values (as 32 bits; a pointer as 64), but not
+    where the argument `refused[0]` is `refused[1]`."""
+    low, no = _ARGUMENTS_AT + 8 * argument, _op(_RETURN, _RET_ERRNO | errno.EPERM)
     tests = []
+    if refused is not None:
+        at, value = refused
+        tests += [_op(_LOAD, _ARGUMENTS_AT + 8 * at), _op(_JUMP_EQUAL, value, 0, 1), no]
     for value in values:
         if value == _NULL:
             tests += [
@@ -275,8 +284,7 @@ def _guarded(number: int, argument: int, values: tuple[int, ...]) -> list[bytes]
                 _op(_JUMP_EQUAL, value, 0, 1),
                 _op(_RETURN, _RET_ALLOW),
             ]
-    refused = _op(_RETURN, _RET_ERRNO | errno.EPERM)
-    return [_op(_JUMP_EQUAL, number, 0, len(tests) + 1), *tests, refused]
+    return [_op(_JUMP_EQUAL, number, 0, len(tests) + 1), *tests, no]
 
 
 def forbid_new_privileges() -> bool:

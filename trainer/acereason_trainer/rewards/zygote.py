@@ -267,10 +267,15 @@ def _run(
         return {"failed": "the sandbox could not be set up"}
     if ended_by == "starved":
         return {"failed": "the machine had no time for the program"}
+    cpu = usage.ru_utime + usage.ru_stime
+    killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    if killed and not ended_by and standing["seccomp"] and cpu < request["cpuSeconds"]:
+        # The walls keep it from doing so itself.
+        return {"failed": "the machine killed the program: was there no memory left?"}
     return {
         "exit": os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
         "signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else None,
-        "cpuSeconds": usage.ru_utime + usage.ru_stime,
+        "cpuSeconds": cpu,
         "wallSeconds": time.monotonic() - start,
         "idleSeconds": idle,
         "late": ended_by == "late",
