@@ -478,7 +478,35 @@ def test_the_pods_of_several_nodes_do_not_wait_for_each_other_for_ever(
     if given_back:
         desk.ends("prompts", a_dead_pod(143, finished_at=desk.now))
         limit = deadlines.get("pending", "30m")
-        said = f"pods did not all run within {limit} (deadlines.pending), 1 times in a row"
+        told = NO_ROOM.rstrip(".")
+        said = (
+            f"pods did not all run within {limit} (deadlines.pending): pod b: Unschedulable: {told}"
+        )
         assert desk.stage("prompts").message == said
-        assert said in desk.status.message
+        assert f"{said}. try: correct what it names, make room" in desk.status.message
         assert desk.condition("Stalled") == "True PodsPending"
+
+
+def test_what_kept_a_gang_from_running_is_told_after_its_pods_are_gone() -> None:
+    """A Job that is deleted loses the pods that no node has at once."""
+    run = a_run(STAGES[:1], defaults={"nodes": 2})
+    desk = Desk(run, CLUSTER)
+    desk.rounds()
+    missing = {"waiting_reason": "FailedMount", "waiting_message": 'secret "kyes" not found'}
+    for often in ("", ", 2 times in a row"):
+        desk.change("prompts", finished=True, prepare=prepared("key"), pods=(a_dead_pod(0),))
+        desk.round()
+        began = desk.now
+        stuck = a_pod("b", phase="Pending", placed_at=began, **missing)
+        desk.change("prompts", pods_wanted=2, admitted_at=began, pods=(a_pod("a"), stuck))
+        desk.rounds()
+        desk.later(minutes=31)
+        assert "stopping (PendingDeadline): pod b: FailedMount" in desk.stage("prompts").message
+        desk.change("prompts", pods=(a_pod("a", terminating_since=desk.now),))
+        desk.later(seconds=10)
+        desk.jobs.clear()
+        desk.rounds()
+        said = f'within 30m (deadlines.pending){often}: pod b: FailedMount: secret "kyes" not found'
+        assert said in desk.stage("prompts").message
+        assert said in desk.status.message
+        desk.retries_now()

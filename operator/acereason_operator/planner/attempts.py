@@ -53,7 +53,7 @@ def _in_flight(status: StageStatus, claim: AttemptClaim, scene: Scene) -> StageS
         update={
             "attempt": claim.model_copy(update={"stopping": reason}),
             "state": _state(claim, job),
-            "message": _message(reason, job),
+            "message": _message(status, reason, job),
         }
     )
 
@@ -120,8 +120,7 @@ def _stopped(status: StageStatus, claim: AttemptClaim, scene: Scene) -> StageSta
         tries = status.spent.pending + 1
         spent = status.spent.model_copy(update={"pending": tries})
         status = status.model_copy(update={"spent": spent})
-        limit = f"{deadlines.pending_limit(scene)} (deadlines.pending)"
-        message = f"pods did not all run within {limit}, {tries} times in a row"
+        message = f"{deadlines.given_back(tries, scene)}{_why(status, claim.stopping)}"
         return retries.wait(status, claim, tries, message, scene)
     return status.model_copy(update={"state": "Waiting", "message": "", "retry_at": None})
 
@@ -203,10 +202,22 @@ def _state(claim: AttemptClaim, job: JobView) -> str:
     return "Running" if claim.started_at and not job.queued else "Pending"
 
 
-def _message(reason: StopReason | None, job: JobView) -> str:
+def _message(status: StageStatus, reason: StopReason | None, job: JobView) -> str:
+    hindered = hindrances.hindrance(job)
     if reason is not None:
-        return f"stopping ({reason})"
+        why = f": {hindered.told}" if hindered and reason == "PendingDeadline" else ""
+        return f"{_stopping(reason)}{why or _why(status, reason)}"
     if job.queued:
         return "waits in the queue"
-    hindered = hindrances.hindrance(job)
     return hindered.advised if hindered else ""
+
+
+def _stopping(reason: StopReason) -> str:
+    return f"stopping ({reason})"
+
+
+def _why(status: StageStatus, reason: StopReason) -> str:
+    """What kept the pods of an attempt from running that is being stopped. Only the message still
+    tells it: the pods themselves are gone by the end."""
+    told = status.message.removeprefix(_stopping(reason))
+    return told if told != status.message else ""

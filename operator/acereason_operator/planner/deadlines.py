@@ -36,9 +36,10 @@ def due(status: StageStatus, claim: AttemptClaim, job: JobView, scene: Scene) ->
     return earliest(_pending(claim, job, scene), _active(status, claim, scene))
 
 
-def pending_limit(scene: Scene) -> str:
-    """What holds for pods that do not all run, of a gang at least: `30m`."""
-    return effective.deadlines(scene.run.spec, scene.stage).pending or OF_A_GANG
+def given_back(tries: int, scene: Scene) -> str:
+    """A clause on an attempt whose pods were given back for the `tries`-th time in a row."""
+    often = f", {tries} times in a row" if tries > 1 else ""
+    return f"pods did not all run within {_pending_limit(scene)} (deadlines.pending){often}"
 
 
 def with_clock(status: StageStatus, claim: AttemptClaim, job: JobView, scene: Scene) -> StageStatus:
@@ -85,6 +86,11 @@ def ran_until(job: JobView | None, now: datetime) -> datetime:
     return min(job.finished_at or now, now)
 
 
+def _pending_limit(scene: Scene) -> str:
+    """What holds for pods that do not all run, of a gang at least: `30m`."""
+    return effective.deadlines(scene.run.spec, scene.stage).pending or OF_A_GANG
+
+
 def _all_run(job: JobView) -> bool:
     started = [p for p in job.pods if p.phase in ("Running", "Succeeded", "Failed")]
     return bool(started) and len(started) >= job.pods_wanted
@@ -96,7 +102,7 @@ def _pending(claim: AttemptClaim, job: JobView, scene: Scene) -> datetime | None
         return None
     if job.queued or job.finished or claim.started_at or _all_run(job):
         return None
-    return (job.admitted_at or job.created_at) + parse_duration(pending_limit(scene))
+    return (job.admitted_at or job.created_at) + parse_duration(_pending_limit(scene))
 
 
 def _active(status: StageStatus, claim: AttemptClaim, scene: Scene) -> datetime | None:

@@ -66,11 +66,12 @@ def stalled(status: StageStatus, job: JobView | None, scene: Scene) -> tuple[str
                 ". try: look at its log; its launcher ends the attempt, and the next one goes on"
             )
     if status.spent.pending and status.state in ("BackingOff", "Preparing", "Pending"):
-        limit = f"{deadlines.pending_limit(scene)} (deadlines.pending)"
+        told = deadlines.given_back(status.spent.pending, scene)
+        if status.message.startswith(told):
+            told = status.message  # it also says what kept them from it
         return "PodsPending", (
-            f"stage {name}: pods did not all run within {limit}, {status.spent.pending} times in a"
-            " row. try: make room, ask for less (nodes, gpusPerNode, resources), or raise"
-            " deadlines.pending"
+            f"stage {name}: {told}. try: correct what it names, make room, ask for less (nodes,"
+            " gpusPerNode, resources), or raise deadlines.pending"
         )
     return None
 
