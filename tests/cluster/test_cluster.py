@@ -5,16 +5,15 @@ Cost on 2 cores: two starts of it, and half a minute for a node to be lost and f
 
 import json
 import os
-import signal
 import ssl
 import subprocess
 import sys
-import textwrap
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +25,7 @@ from tests.cluster.image_seed import BUSYBOX
 from tests.cluster.lifetime import STATE, AlreadyRuns, remove_abandoned, running_cluster
 from tests.cluster.node import cgroup
 from tests.cluster.process import wait
+from tests.cluster.programs import cluster_programs
 from tests.controlplane import marked_processes
 
 # One cluster on a machine at a time: so its tests run in one worker, one after the other. Those
@@ -52,22 +52,25 @@ def test_a_machine_without_debians_packages_reads_which_are_missing(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("cluster_machine")
-def test_what_a_crash_left_of_a_cluster_is_removed_by_whoever_comes_next() -> None:
-    """A start with a running pod: 25 s."""
+def test_the_command_tells_how_to_use_it_and_what_its_crash_leaves_is_removed_by_the_next() -> None:
+    """A start with a running pod: 15 s."""
     before = Traces.now()
-    program = textwrap.dedent("""
-        import os, signal
-        from tests.cluster.lifetime import running_cluster
-        from tests.cluster.test_cluster import run_a_sleeper
-        with running_cluster() as cluster:
-            run_a_sleeper(cluster, "default")
-            os.kill(os.getpid(), signal.SIGKILL)
-    """)
-    crashed = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert crashed.returncode == -signal.SIGKILL, crashed.stderr
+    kubectl = cluster_programs()["kubectl"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.cluster"],
+        cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True,
+    ) as command:  # fmt: skip
+        assert command.stdout
+        told = list(takewhile(lambda line: line != "Ctrl-C ends it\n", command.stdout))
+        (export,) = [line for line in told if line.startswith("export KUBECONFIG=")]
+        environment = os.environ | {"KUBECONFIG": export.strip().partition("=")[2]}
+        pod = a_pod("default", "sleeper", f"exec sleep {SLEEP}", {"nodeName": "n1"})
+        for arguments in (["apply", "-f", "-"], ["wait", "pod/sleeper", "--for=condition=Ready"]):
+            subprocess.run(
+                [kubectl, *arguments],
+                env=environment, input=json.dumps(pod), text=True, check=True, capture_output=True,
+            )  # fmt: skip
+        command.kill()
     left = Traces.now()
     assert left.processes
     assert left.sleepers
