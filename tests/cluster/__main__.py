@@ -12,6 +12,12 @@ from tests.cluster.machine import LeftOut
 from tests.cluster.network import Taken
 from tests.controlplane.control_plane import NotReady
 
+_LOADING = """\
+    for node in n1 n2; do
+      STORAGE_DRIVER=overlay skopeo copy containers-storage:$IMAGE docker-archive:/dev/stdout:$IMAGE |
+      ctr --address {folder}/$node/containerd/containerd.sock --namespace k8s.io images import -
+    done"""
+
 
 def main() -> None:
     """Start one, print how to talk to it, wait, end it."""
@@ -28,8 +34,11 @@ def main() -> None:
             print(f"export KUBECONFIG={cluster.kubeconfig}")
             print(f"alias kubectl={cluster.programs['kubectl']}")
             print(cluster.kubectl("get", "nodes", "-o", "wide"), end="")
-            print(f"image with a shell: {BUSYBOX} (imagePullPolicy: IfNotPresent)")
-            print("images of buildah's local store: make cluster IMAGES='NAME:TAG NAME:TAG'")
+            print(f"an image with a shell, on both nodes: {BUSYBOX}")
+            print(
+                "others, of buildah's local store: make cluster IMAGES='NAME:TAG NAME:TAG', or now:"
+            )
+            print(_LOADING.format(folder=cluster.folder))
             print("Ctrl-C ends it", flush=True)
             signal.pause()
     except KeyboardInterrupt:
