@@ -62,8 +62,10 @@ def ways(value: Fraction) -> list[str]:
     if bottom == 1:
         written += [f"{sign}{top}", f"{sign}{top}.0", f"{sign}{top:,}", f"{sign}0{top}"]
         written += [f"{sign}{top:,}".replace(",", "{,}"), f"x={sign}{top}"]
+        written.append(f"{sign}{top:,}".replace(",", " "))
     if top > bottom > 1:
         written.append(rf"{sign}{top // bottom}\frac{{{top % bottom}}}{{{bottom}}}")
+        written.append(f"{sign}{top // bottom} {top % bottom}/{bottom}")
     if terminating(bottom):
         written.append(decimal(value))
     return written

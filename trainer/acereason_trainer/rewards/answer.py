@@ -108,7 +108,9 @@ _MATRIX = re.compile(
 _TRANSPOSED = re.compile(r"\s*\^\s*\{?\s*(?:T|\\top|\\text\{T\})\s*\}?$")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)")
 _ONE_OR_SEVERAL = re.compile(r"-?\d{1,3}(?:,\d{3})+")
-_SPACED_THOUSANDS = re.compile(r"-?\d{1,3}(?: \d{3})+")
+_SPACED_THOUSANDS = re.compile(
+    r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?|-?\d+\.\d{3}(?: \d{3})*(?: \d{1,3})"
+)
 _MIXED = re.compile(r"(-?)(\d+)\s+(\d+)\s*/\s*(\d+)")
 _RATIO = re.compile(r"[^:]+(?::[^:]+)+")
 _DECIMAL = re.compile(r"[-+]?\d*\.(\d+)")
@@ -378,7 +380,7 @@ def _value(text: str) -> Answer:
     if whole := _WHOLE_TEXT.fullmatch(value):
         value = _without_thousands(whole[1].strip())
     if _SPACED_THOUSANDS.fullmatch(value):
-        value = squeezed(value)
+        value = value.replace(" ", "")
     tree, within = _number(value)
     if tree is not None and multiplier != 1:
         tree, within = ("multiply", tree, ("number", multiplier)), within and within * multiplier

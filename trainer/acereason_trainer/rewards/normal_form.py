@@ -108,6 +108,7 @@ _JOINED_BEHIND_WORDS = re.compile(r"\\text\s*\{([^{}]*[A-Za-z.]),? (or|and) ?\}"
 """3 \\text{ cm and } 4 \\text{ cm}"""
 _NUMERAL = re.compile(r"-?\d+(?:\.\d+)?", re.A)
 _SPACES = re.compile(r"\s+")
+_BESIDE_NO_NUMBERS = re.compile(r"(?<![\d.]) | (?![\d.])")
 
 
 def normal_form(text: str) -> str:
@@ -131,8 +132,8 @@ def normal_form(text: str) -> str:
 
 
 def squeezed(text: str) -> str:
-    """A normal form without spaces."""
-    return text.replace(" ", "")
+    """A normal form without spaces, but for those between two numbers: 2 1/2 is not 21/2."""
+    return _BESIDE_NO_NUMBERS.sub("", text)
 
 
 def _without_degrees(side: re.Match[str]) -> str:
