@@ -205,6 +205,30 @@ def test_a_call_without_an_answer_is_made_good_whether_it_took_effect_or_not(
     in_jumping_time(story())
 
 
+def test_a_trouble_that_goes_on_is_told_to_whoever_looks_at_the_run() -> None:
+    """A webhook that does not answer, for example: nothing of it can stand in status."""
+    said = 'failed calling webhook "policy.example.com": context deadline exceeded'
+
+    async def story() -> None:
+        async with a_world() as world:
+            world.cluster.before = failing("create", JOB, lambda: Unreachable(said, 500), 10**6)
+            world.apply()
+            await world.pass_(5)
+            assert world.cluster.all(EVENT) == [], "it may be a hiccup"
+            await world.until(lambda: world.cluster.all(EVENT), within=60)
+            (event,) = world.cluster.all(EVENT)
+            assert (event["type"], event["reason"]) == ("Warning", "RunDelayed")
+            assert event["note"] == f"it cannot be carried out now and is tried again: {said}"
+            assert event["regarding"]["name"] == "r"
+            posted = world.cluster.written()["create Event"]
+            await world.pass_(4 * 3600)
+            assert 2 <= world.cluster.written()["create Event"] - posted <= 8, "about one an hour"
+            world.cluster.before = lambda call: None
+            await world.until(lambda: complete(world))
+
+    in_jumping_time(story())
+
+
 def test_a_server_that_asks_for_patience_gets_it() -> None:
     async def story() -> None:
         async with a_world() as world:

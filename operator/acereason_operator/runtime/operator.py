@@ -135,7 +135,13 @@ class Operator:
         self._workers = [
             self._task(
                 f"worker {i}",
-                work(self.queue, self.reconciler.reconcile, self._now, self.metrics),
+                work(
+                    self.queue,
+                    self.reconciler.reconcile,
+                    self.reconciler.tell_of_trouble,
+                    self._now,
+                    self.metrics,
+                ),
             )
             for i in range(settings.workers)
         ]

@@ -12,6 +12,7 @@ every decision would queue behind them.
 import logging
 import random
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -50,6 +51,7 @@ from acereason_operator.planner.status import (
 from acereason_operator.planner.times import earliest
 from acereason_operator.runtime import doubts, ledger, rank_zero
 from acereason_operator.runtime.event_objects import event_for
+from acereason_operator.runtime.guarded import NotLeading
 from acereason_operator.runtime.look import Look, Sight
 from acereason_operator.runtime.metrics import Metrics
 from acereason_operator.runtime.progress import ProgressReader
@@ -250,6 +252,16 @@ class Reconciler:
             return
         await self.cluster.delete(JOB, *name_of(job), uid_of(job), propagation)
         self.seen.ask_deleted(JOB, name_of(job), self.now())
+
+    async def tell_of_trouble(self, key: RunKey, sentence: str) -> None:
+        """Post an Event on what keeps a run from being carried out, for whoever looks at the run
+        and not at the operator's log. One that cannot be posted either is lost."""
+        run = self.seen.run(key)
+        if run is None:
+            return
+        told = f"it cannot be carried out now and is tried again: {sentence}"
+        with suppress(NotLeading):
+            await self._tell(RecordEvent("Warning", "RunDelayed", told), run)
 
     async def _tell(self, told: RecordEvent, run: Object) -> None:
         """Post an Event. One that cannot be posted is lost: status says the same."""

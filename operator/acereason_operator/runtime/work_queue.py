@@ -115,6 +115,10 @@ class WorkQueue(Generic[Key]):
         self._failures.pop(key, None)
         self._give_back(key)
 
+    def failures(self, key: Key) -> int:
+        """How often in a row the work on a key has failed."""
+        return self._failures[key]
+
     def failed(self, key: Key, at_least: float = 0.0) -> None:
         """A worker could not do its work: the key comes back after its backoff, or at once where it
         was added meanwhile; but not before the `at_least` seconds that a server asked for."""

@@ -1,4 +1,8 @@
-"""The workers: take a run from the queue, reconcile it, and say when it comes back."""
+"""The workers: take a run from the queue, reconcile it, and say when it comes back.
+
+What goes wrong on the way is tried again and stands in the operator's log. Where it goes on, people
+are told as well: a webhook that answers nothing looks to a researcher like an operator that sleeps.
+"""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -14,23 +18,34 @@ from acereason_operator.runtime.work_queue import WorkQueue
 _log = logging.getLogger(__name__)
 
 Reconcile = Callable[[RunKey], Awaitable[datetime | None]]
+Tell = Callable[[RunKey, str], Awaitable[None]]
+"""Tells people of a run what is wrong, if it can."""
+
+TOLD_AT, TOLD_EVERY = 5, 30
+"""Failures in a row of one run: after the first so many (15 s) a trouble is no hiccup, and then
+about once an hour, which is how long Events are kept."""
 
 
 async def work(
     queue: WorkQueue[RunKey],
     reconcile: Reconcile,
+    tell: Tell,
     now: Callable[[], datetime],
     metrics: Metrics,
 ) -> None:
     """One worker, until the queue is closed."""
     while (key := await queue.take()) is not None:
         with metrics.work.time():
-            result = await _one(queue, reconcile, key, now)
+            result = await _one(queue, reconcile, tell, key, now)
         metrics.reconciles.labels(result).inc()
 
 
 async def _one(
-    queue: WorkQueue[RunKey], reconcile: Reconcile, key: RunKey, now: Callable[[], datetime]
+    queue: WorkQueue[RunKey],
+    reconcile: Reconcile,
+    tell: Tell,
+    key: RunKey,
+    now: Callable[[], datetime],
 ) -> str:
     try:
         again_at = await reconcile(key)
@@ -40,13 +55,12 @@ async def _one(
     except Conflict:
         queue.failed(key)
         return "conflict"
-    except ClusterError as error:
-        queue.failed(key, error.retry_after or 0.0)
+    except (ClusterError, UnreadableStatus) as error:
         _log.warning("run %s: %s", "/".join(key), error)
-        return "error"
-    except UnreadableStatus as error:
-        queue.failed(key)
-        _log.warning("run %s: %s", "/".join(key), error)
+        if (queue.failures(key) + 1) % TOLD_EVERY == TOLD_AT:
+            await tell(key, str(error))
+        patience = error.retry_after if isinstance(error, ClusterError) else None
+        queue.failed(key, patience or 0.0)
         return "error"
     except Exception:  # noqa: BLE001 a fault that one run brings to light must not stop the others
         queue.failed(key)
