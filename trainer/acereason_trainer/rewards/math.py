@@ -36,6 +36,7 @@ _DERIVATIVE = re.compile(
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _NO_TASKS = COMMANDS - _TASKS - {"lfloor", "lceil"} | {"to", "rightarrow", "ldots", "cdots", "dots"}
+_INDEX = re.compile(r"_\d+|'+")
 _LETTER = re.compile(r"\(?([^\W\d_])\)?")
 _TOO_LARGE = "too large"
 _NOTHING = Answer("text", "empty set")
@@ -173,6 +174,8 @@ def _in_one_form(answer: Answer, reference: Answer, same: Same) -> tuple[Answer,
             member := _only_member(reference, same)
         ):
             return answer, replace(member, name=reference.name or member.name)
+        case "list" | "set", "list" if _says_which_is_which(reference) and not _named(answer):
+            return _ordered(answer), _ordered(reference)
         case "list", "set":
             return replace(answer, kind="set"), reference
         case "set", "list":
@@ -182,13 +185,13 @@ def _in_one_form(answer: Answer, reference: Answer, same: Same) -> tuple[Answer,
         case "list", "tuple" if answer.signs != (r"\or",):
             return _by_name(answer), reference
         case "tuple", "list" if reference.signs != (r"\or",):
-            return answer, replace(reference, kind="tuple", signs=())
+            return answer, _ordered(reference)
         case "list", "list":
             return _groups_by_name(answer, reference)
         case "tuple", "matrix" if _is_vector(reference):
-            return answer, replace(reference, kind="tuple", signs=())
+            return answer, _ordered(reference)
         case "matrix", "tuple" if _is_vector(answer):
-            return replace(answer, kind="tuple", signs=()), reference
+            return _ordered(answer), reference
         case "text", "one" if answer.tree is not None:
             return replace(answer, kind="one"), reference
         case "one", "text" if reference.tree is not None:
@@ -196,12 +199,27 @@ def _in_one_form(answer: Answer, reference: Answer, same: Same) -> tuple[Answer,
     return answer, reference
 
 
+def _ordered(several: Answer) -> Answer:
+    return replace(several, kind="tuple", signs=())
+
+
+def _says_which_is_which(listed: Answer) -> bool:
+    """Whether each member has a name of its own, as in `x = 3, y = 4`: then a bare list is asked for
+    in this order. Numbers behind one letter (x_1, x_2) only count the values."""
+    letters = {_INDEX.sub("", part.name) for part in listed.parts}
+    return "" not in letters and len(letters) == len(listed.parts) and listed.signs != (r"\or",)
+
+
+def _named(listed: Answer) -> bool:
+    return any(part.name for part in listed.parts)
+
+
 def _by_name(listed: Answer) -> Answer:
     """`y = 3, x = 5` for a pair: in the order of the names."""
     parts = listed.parts
     if all(part.name for part in parts):
         parts = tuple(sorted(parts, key=lambda part: part.name))
-    return replace(listed, kind="tuple", parts=parts, signs=())
+    return _ordered(replace(listed, parts=parts))
 
 
 def _groups_by_name(answer: Answer, reference: Answer) -> tuple[Answer, Answer]:
