@@ -242,6 +242,37 @@ def test_a_step_that_cannot_be_read_is_not_said_to_stand_still() -> None:
     assert desk.condition("Stalled") == "True NoProgress", "it is read again, and is the same"
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "told"),
+    [
+        (None, None, ["a", "b"]),
+        ("", None, ["b"]),
+        ("pod a: 404", None, ["a", "b"]),
+        (None, "pod b: 404", ["b", "a"]),
+        ("", "", []),
+    ],
+)
+def test_a_new_leader_keeps_what_is_told_only_of_stages_that_it_has_not_asked_yet(
+    a: str | None, b: str | None, told: list[str]
+) -> None:
+    side_by_side = [{**STAGES[0], "name": name, "needs": []} for name in "abc"]
+    desk = Desk(a_run(side_by_side), CLUSTER)
+    desk.rounds()
+    for name in "abc":
+        desk.prepares(name)
+    for name in "ab":
+        why = f"pod {name}: no answer in time; try: let the operator reach that port"
+        desk.change(name, progress_unknown=why)
+    desk.change("c", progress_unknown=None)
+    desk.rounds()
+    desk.change("a", progress_unknown=a)
+    desk.change("b", progress_unknown=b)
+    desk.rounds()
+    said = [c.message for c in desk.status.conditions if c.type == "ProgressUnknown"]
+    sentences = said[0].split("; stage ") if said else []
+    assert [text.removeprefix("stage ")[0] for text in sentences] == told
+
+
 @pytest.mark.parametrize("noted", [False, True])
 def test_a_step_that_is_noted_late_has_stood_since_it_was_seen(noted: bool) -> None:
     run = a_run(STAGES[:1], defaults={"deadlines": {"noProgress": "10m"}})

@@ -4,6 +4,7 @@ Everything here is derived from the stages; nothing of it is read back, except t
 conditions changed.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
@@ -25,6 +26,8 @@ Holds = tuple[bool, str, str]
 """(whether it holds, CamelCase reason, sentence)."""
 
 _TROUBLES: tuple[ConditionType, ...] = ("Failed", "Suspended", "Stalled")
+_OF_STAGES = re.compile(r"; (?=stage \S+ goes on;)")
+"""Between the sentences of several stages in ProgressUnknown."""
 _NOTES = ("step", "total_steps", "step_seen_at", "metrics")
 """What is noted of a stage that runs, and decides nothing."""
 
@@ -205,9 +208,11 @@ def _progress_unknown(
         for name, job in jobs
         if job and job.progress_unknown
     ]
-    if not told and old and any(job and job.progress_unknown is None for _, job in jobs):
-        return old.message
-    return "; ".join(told)
+    before = _OF_STAGES.split(old.message) if old else []
+    unasked = tuple(
+        f"stage {name} goes on;" for name, job in jobs if job and job.progress_unknown is None
+    )
+    return "; ".join([*told, *(part for part in before if part.startswith(unasked))])
 
 
 def _condition(

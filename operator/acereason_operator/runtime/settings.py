@@ -79,7 +79,7 @@ class Settings(Model):
     """What is logged."""
 
     @model_validator(mode="after")
-    def _burst_covers_workers(self) -> "Settings":
+    def _burst_covers_a_second_of_writes(self) -> "Settings":
         if self.write_burst < self.writes_per_second:
             raise Combination(
                 f"{self.write_burst} is below one second of writes ({self.writes_per_second:g});"
