@@ -204,8 +204,8 @@ def _ordered(several: Answer) -> Answer:
 
 
 def _says_which_is_which(listed: Answer) -> bool:
-    """Whether each member has a name of its own, as in `x = 3, y = 4`: then a bare list is asked for
-    in this order. Numbers behind one letter (x_1, x_2) only count the values."""
+    """Whether each member has a name of its own, as in `x = 3, y = 4`: then a bare list is asked
+    for in this order. Numbers behind one letter (x_1, x_2) only count the values."""
     letters = {_INDEX.sub("", part.name) for part in listed.parts}
     return "" not in letters and len(letters) == len(listed.parts) and listed.signs != (r"\or",)
 
