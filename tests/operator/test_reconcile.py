@@ -653,6 +653,36 @@ def test_a_pod_that_cannot_be_set_up_is_explained_by_its_events_and_an_edit_is_t
     in_jumping_time(story())
 
 
+@pytest.mark.parametrize("back", ["when it is read again", "for the next list"])
+def test_a_run_that_was_not_found_once_goes_on(back: str) -> None:
+    """Its definition was being put in its place again."""
+
+    async def story() -> None:
+        async with a_world() as world:
+            objects, at = world.cluster._objects, (RUN, "default", "r")
+            away: list[Object] = []
+
+            def vanish(call: Call) -> None:
+                if (call.verb, call.kind) == ("write_status", RUN) and not away:
+                    away.append(objects.pop(at))
+                elif (call.verb, call.kind) == ("get", RUN) and back.startswith("when"):
+                    objects[at] = away[0]
+
+            def come_back(call: Call) -> None:
+                if (call.verb, call.kind) == ("get", RUN):
+                    objects[at] = away[0]
+
+            world.apply()
+            await world.until(lambda: world.stage("sft").state == "Preparing")
+            world.cluster.before, world.cluster.after = vanish, come_back
+            await world.until(lambda: away)
+            await world.until(lambda: at in objects, moving=False)
+            assert (world.operator.seen.count(RUN) == 1) == back.startswith("when")
+            await world.until(lambda: complete(world), within=1800)
+
+    in_jumping_time(story())
+
+
 # Who may write
 
 

@@ -129,6 +129,16 @@ def test_a_list_removes_what_is_not_in_it_and_keeps_what_is_newer_than_it() -> N
     assert names == {"found", "made-since"}
 
 
+def test_an_object_that_was_not_found_once_comes_back_with_the_next_list_though_unchanged() -> None:
+    """Its kind was away for a moment: a definition that was put in its place again."""
+    cache = seen()
+    cache.take(RUN, a_run(5, step=5))
+    cache.take_absence(RUN, KEY, 5)
+    assert listed(cache, RUN, Listing((a_run(5, step=5),), "4")) == set(), "an older list"
+    assert listed(cache, RUN, Listing((a_run(5, step=5),), "9")) == {KEY}
+    assert step_of(cache) == 5
+
+
 def test_a_list_of_one_namespace_says_nothing_about_another() -> None:
     cache = seen()
     elsewhere = a_run(3)

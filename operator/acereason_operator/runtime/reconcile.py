@@ -166,7 +166,7 @@ class Reconciler:
         try:
             written = await self.cluster.write_status(run, after.dump())
         except NotFound:
-            self.seen.take_absence(RUN, name_of(run), int(run["metadata"]["resourceVersion"]))
+            # It is read again before that is believed.
             raise Conflict(f"run {name_of(run)[1]} is gone", 404) from None
         self.seen.take(RUN, written)
         return written

@@ -3,8 +3,9 @@
 Three sources feed it, in any order: the watches, the relists that correct them, and the answers to
 our own reads and writes (so that a Job we made is known before any watch tells of it). The one rule
 is that an object never goes back: a form with an older resourceVersion than the known one, or
-than its deletion, is ignored. That something is *not* here proves nothing; whoever would conclude
-from an absence reads the server first (`doubts.py`).
+than its deletion, is ignored (unless a list newer than the deletion has it: it was never gone).
+That something is *not* here proves nothing; whoever would conclude from an absence reads the server
+first (`doubts.py`).
 
 A Pod that is deleted is remembered until its Job is gone: how it ended is evidence for the verdict
 on the attempt, and by the time of the verdict a preempted Pod is often collected.
@@ -211,15 +212,18 @@ class Seen:
         async for page in pages:
             as_of = int(page.resource_version)
             listed |= {name_of(whole) for whole in page.items}
-            changed |= {self._take_listed(kind, whole) for whole in page.items}
+            changed |= {self._take_listed(kind, whole, as_of) for whole in page.items}
         for name, known in list(of_kind.objects.items()):
             in_scope = namespace is None or name[0] == namespace
             if in_scope and name not in listed and not known.gone:
                 changed.add(self.take_absence(kind, name, as_of))
         return {run for run in changed if run is not None}
 
-    def _take_listed(self, kind: Kind, whole: Object) -> RunKey | None:
+    def _take_listed(self, kind: Kind, whole: Object, as_of: int) -> RunKey | None:
         of_kind, name, version = self._kinds[kind], name_of(whole), _version(whole)
+        if of_kind.deleted.get(name, as_of) < as_of:
+            # A read said 404 where the kind itself was away for a moment.
+            del of_kind.deleted[name]
         known = of_kind.objects.get(name)
         if known is not None and known.version >= version:
             return None
