@@ -26,21 +26,31 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
+{{/* A wish for nodes without a pod of the same component. Takes its selector. */}}
+{{- define "acereason.apart" -}}
+podAntiAffinity:
+  preferredDuringSchedulingIgnoredDuringExecution:
+    - weight: 100
+      podAffinityTerm:
+        topologyKey: kubernetes.io/hostname
+        labelSelector:
+          matchLabels:
+            {{- . | nindent 12 }}
+{{- end }}
+
 {{/* Where a component's pods go: apart where they can. Takes (list $ "component"). */}}
 {{- define "acereason.placement" -}}
 {{- $ := index . 0 -}}
 {{- $values := index $.Values (index . 1) -}}
 {{- $selector := include "acereason.selector" . -}}
 topologySpreadConstraints:
-{{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
-  - topologyKey: {{ . }}
+  - topologyKey: topology.kubernetes.io/zone
     maxSkew: 1
     whenUnsatisfiable: ScheduleAnyway
     labelSelector:
       matchLabels:
         {{- $selector | nindent 8 }}
     matchLabelKeys: [pod-template-hash]
-{{- end }}
 {{- with $values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
@@ -49,10 +59,10 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $values.affinity }}
+{{- /* Not a second constraint above: the scheduler passes over all of them on nodes without a zone. */}}
+{{- $apart := fromYaml (include "acereason.apart" $selector) }}
 affinity:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+  {{- toYaml (mustMergeOverwrite $apart (deepCopy $values.affinity)) | nindent 2 }}
 {{- with $values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
