@@ -117,8 +117,10 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_an_installation_from_first_to_last(cluster: Cluster, tmp_path: Path) -> None:
-    """30 s: a control plane of its own, because definitions and their removal are everybody's."""
+    """35 s (a multiple on a busy machine: 80 short programs run one after the other), with a
+    control plane of its own, because definitions and their removal are everybody's."""
     cluster.helm("install", RELEASE, OLDER, values={})
     cluster.wait_for_definition()
     older = cluster.names()
