@@ -68,6 +68,7 @@ lock: | $(UV)  ## Compile requirements.lock from pyproject.toml, and each image'
 generate: setup  ## Write what is derived: schema, reference, CRD, table, dashboards, figures
 	$(BIN)/python -m acereason_operator.api.schema
 	$(BIN)/python -m acereason_operator.runtime.metrics_page
+	$(BIN)/python -m acereason_trainer.telemetry.metrics_page
 	$(BIN)/python -m benchmarks.readme
 	$(BIN)/python -m charts.values_table
 	$(BIN)/python -m charts.dashboards

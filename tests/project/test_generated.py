@@ -4,11 +4,16 @@ from pathlib import Path
 
 import pytest
 from acereason_operator.api import schema
+from acereason_trainer.telemetry import metrics_page
 
 from charts.dashboards import __main__ as dashboards
 
 ROOT = Path(__file__).parents[2]
-GENERATED = {**schema.generated(), **dashboards.generated()}
+GENERATED = {
+    **schema.generated(),
+    **dashboards.generated(),
+    metrics_page.PAGE: metrics_page.page(),
+}
 
 
 @pytest.mark.parametrize("file", GENERATED, ids=str)

@@ -17,10 +17,10 @@ replica serves them as it sees them; take the `max` over replicas. Their label `
 run's, so scrape with `honor_labels: true`, as the chart's PodMonitor does.
 
 Series of the process itself (`process_resident_memory_bytes` and the like) are there too, on Linux.
-What a stage measures step by step is served by its own rank 0 (`acereason_stage_*`, on the stage's
-metrics port) and scraped there; the chart's PodMonitor adds the labels `run`, `stage` and
-`attempt`. Dashboards and alerts are in the chart; [runbooks.md](runbooks.md) says what an alert
-means.
+What a stage measures step by step is served by its own rank 0 and listed in
+[stage-metrics.md](stage-metrics.md); the verifier's metrics are in
+[verifier.md](verifier.md#metrics). Dashboards and alerts are in the chart;
+[runbooks.md](runbooks.md) says what an alert means.
 
 | metric | type | labels | what it says |
 |---|---|---|---|
