@@ -51,7 +51,11 @@ def kill(mark: str) -> None:
 
 
 def send(number: int, mark: str, what: signal.Signals) -> None:
-    """Send a signal to a process if it carries the mark; after SIGKILL, wait until it is gone."""
+    """Send a signal to a process if it carries the mark.
+
+    Waits after SIGKILL until it is gone, after SIGSTOP until none of its threads runs any more: on
+    a busy machine they could still answer for a while.
+    """
     with suppress(ProcessLookupError):
         handle = os.pidfd_open(number)
         try:
@@ -60,6 +64,9 @@ def send(number: int, mark: str, what: signal.Signals) -> None:
                 if what == signal.SIGKILL:
                     select.select([handle], [], [])
                     _reap(number)
+                if what == signal.SIGSTOP:
+                    while not _stands_still(number):
+                        time.sleep(0.001)
         finally:
             os.close(handle)
 
@@ -74,6 +81,14 @@ def _carries(number: int, mark: str) -> bool:
         v[len(variable) :].decode() for v in environment.split(b"\0") if v.startswith(variable)
     ]
     return any(value == mark or value.startswith(f"{mark}/") for value in carried)
+
+
+def _stands_still(number: int) -> bool:
+    try:
+        threads = [f.read_text() for f in Path(f"/proc/{number}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+        return False
+    return all(stat.rpartition(")")[2].split()[0] in "TtZX" for stat in threads)
 
 
 def _ended(child: int) -> bool:
