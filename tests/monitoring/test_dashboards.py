@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "charts/acereason-operator/files/dashboards"
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "charts/acereason-operator/files/dashboards"
 BOARDS: dict[str, dict[str, Any]] = {
     file.stem: json.loads(file.read_text()) for file in sorted(FOLDER.glob("*.json"))
 }
@@ -76,3 +77,13 @@ def test_every_variable_that_is_used_can_be_chosen(name: str) -> None:
     chosen = {variable["name"] for variable in board["templating"]["list"]}
     used = set(re.findall(r"\$\{?([a-z]\w*)", json.dumps(board["panels"])))
     assert used == chosen
+
+
+def test_runbooks_name_panels_that_there_are() -> None:
+    page = (ROOT / "docs/runbooks.md").read_text(encoding="utf-8")
+    titles = {panel["title"] for board in BOARDS.values() for panel in board["panels"]}
+    titles |= {title for board in BOARDS.values() for title in board["title"].split(" / ")}
+    titles |= {board["title"] for board in BOARDS.values()}
+    named = {" ".join(t.split()) for t in re.findall(r"(?<!\*)\*([A-Z][^*]+)\*(?!\*)", page)}
+    assert len(named) > 10
+    assert named <= titles
