@@ -1,11 +1,13 @@
 r"""Answers to math problems: what counts as the same, and that no answer can stop the grader."""
 
 import time
+from fractions import Fraction
 
 import pytest
 from acereason_trainer.rewards.extract import boxed_answer, toolkit_answer
 from acereason_trainer.rewards.latex import Unreadable, parse
 from acereason_trainer.rewards.math import Undecided, exactly_same, is_same_answer
+from acereason_trainer.rewards.rational import rational
 from acereason_trainer.rewards.symbolic import symbolically_same
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -162,6 +164,23 @@ def test_algebra_decides_the_rest(answer: str, reference: str, same: bool, why: 
     with pytest.raises(Undecided):
         is_same_answer(answer, reference, exactly_same)
     assert is_same_answer(answer, reference, symbolically_same) is same, why
+
+
+def test_roots_of_long_numbers_hold_nobody_up() -> None:
+    """They are taken in the trainer's own thread."""
+    start = time.process_time()
+    for n in range(8):
+        root = rf"\sqrt[3]{{(2^{{6600}}+{2 * n + 1})^3}}"
+        assert is_same_answer(root, rf"2^{{6600}}+{2 * n + 1}", exactly_same)
+    assert time.process_time() - start < 0.4
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10**40), st.integers(2, 64), st.integers(-1, 1))
+def test_only_powers_have_a_whole_root(base: int, degree: int, beside: int) -> None:
+    value = base**degree + beside * (base > 1)
+    root = rational(("root", ("number", Fraction(value)), ("number", Fraction(degree))))
+    assert root == (base if value == base**degree else None)
 
 
 @settings(deadline=None)

@@ -91,14 +91,14 @@ def _whole_root(value: int, n: int) -> int | None:
     if n == 2:
         root = math.isqrt(value)
         return root if root * root == value else None
-    low, high = 0, 1 << (value.bit_length() // n + 1)
-    while low < high:
-        middle = (low + high) // 2
-        if middle**n < value:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low**n == value else None
+    if value < 2:
+        return value
+    # Newton's method from above, a few steps from less than twice the root.
+    root, lower = 0, 1 << -(-value.bit_length() // n)
+    while root == 0 or lower < root:
+        root = lower
+        lower = ((n - 1) * root + value // root ** (n - 1)) // n
+    return root if root**n == value else None
 
 
 def _factorial(n: Fraction, most_bits: int) -> Fraction | None:
