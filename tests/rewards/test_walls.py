@@ -76,7 +76,7 @@ def run(sandbox: Sandbox, source: str) -> Outcome:
 )
 def test_a_system_call_is_refused(sandbox: Sandbox, missing: str, source: str) -> None:
     if "refuses seccomp filters" in missing:
-        return  # said, as it must be; what then still holds is the last test's
+        pytest.skip("this kernel refuses seccomp filters, and the log says so")
     outcome = run(sandbox, source + "\nprint('done')")
     assert b"done" not in outcome.stdout
     assert outcome.exit_status != 0
@@ -95,7 +95,7 @@ def test_a_system_call_is_refused(sandbox: Sandbox, missing: str, source: str) -
 )
 def test_a_path_is_refused(sandbox: Sandbox, missing: str, source: str) -> None:
     if "has no landlock" in missing:
-        return
+        pytest.skip("this kernel has no landlock, and the log says so")
     outcome = run(sandbox, source)
     assert outcome.exit_status == 1
     assert "PermissionError" in outcome.stderr
@@ -105,7 +105,7 @@ def test_the_store_is_neither_read_nor_written(
     sandbox: Sandbox, missing: str, tmp_path: Path
 ) -> None:
     if "has no landlock" in missing:
-        return
+        pytest.skip("this kernel has no landlock, and the log says so")
     secret = tmp_path / "artifacts" / "tests.jsonl"
     secret.parent.mkdir()
     secret.write_text("expected output")

@@ -62,6 +62,7 @@ def grade_program(
     limits = grading.limits
     output_bytes = limits.output_kib * 1024 + _room_beyond(tests)
     longest = max(seconds_allowed(test, own, limits) for test in tests)
+    together = f"all tests together took more than {limits.seconds_per_program:g} s"
     passed = dict.fromkeys(range(len(tests)), False)
     first_bad: Verdict | None = None
     seconds, cpu, idle, detail = 0.0, 0.0, 0.0, ""
@@ -70,8 +71,7 @@ def grade_program(
         cpu_left = limits.seconds_per_program - cpu
         idle_left = limits.seconds_per_program + _IDLE_EXTRA - idle
         if cpu_left <= 0 or idle_left <= 0:
-            verdict = Verdict.TIMEOUT
-            why = f"all tests together took more than {limits.seconds_per_program:g} s"
+            verdict, why = Verdict.TIMEOUT, together
         else:
             allowance = Allowance(
                 cpu_seconds=min(longest, cpu_left),
@@ -88,6 +88,10 @@ def grade_program(
             seconds_here = min(seconds_allowed(test, own, limits), cpu_left)
             within = replace(allowance, cpu_seconds=seconds_here)
             verdict, why = judge(outcome, test, within, own.tolerance, grading.comparator)
+            if verdict is Verdict.TIMEOUT and (
+                outcome.cpu_seconds >= cpu_left or outcome.idle_seconds >= idle_left
+            ):
+                why = together
         passed[number] = verdict is Verdict.CORRECT
         if verdict is not Verdict.CORRECT:
             first_bad = first_bad or verdict

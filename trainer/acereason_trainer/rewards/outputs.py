@@ -54,7 +54,11 @@ def lcb_same_output(actual: str, expected: str) -> bool:
 
 
 def lcb_same_value(actual: bytes, expected: str) -> bool:
-    """LiveCodeBench: equal as Python compares, so 1 is true."""
+    """LiveCodeBench: equal as Python compares, so 1 is true.
+
+    A tuple is a list at any depth, since it came as JSON: LiveCodeBench's present checker converts
+    only the outermost one.
+    """
     try:
         return bool(loads(actual) == loads(expected))
     except (ValueError, RecursionError):

@@ -28,6 +28,7 @@ import datetime
 import functools
 import gc
 import heapq
+import importlib
 import importlib.machinery
 import importlib.util
 import io
@@ -73,9 +74,11 @@ program touches is measured when it has ended."""
 _MOST_UNTOUCHED = 1 << 30
 """The same for a program that asks for deeper stacks, as contest programs do to recurse."""
 _NO_MEMORY = b"MemoryError\n"
+_FILE = "/solution.py"
 _MAX_INT_DIGITS = 50_000  # LiveCodeBench's; the interpreter's 4,300 fails right programs
 _PACKAGES: dict[str, str] = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
-"""What contest sites offer beyond the standard library; imported by the programs that want it."""
+"""What contest sites offer beyond the standard library; imported when the first program wants it.
+"""
 _LIBRARIES = [os.path.dirname(os.__file__), "/lib", "/lib64", "/usr/lib", "/usr/lib64"]
 for _directory in _PACKAGES.values():
     _LIBRARIES += [_directory, f"{_directory}.libs"]
@@ -145,7 +148,9 @@ def main() -> None:
     while request := _receive(channel):
         line, descriptors = request
         try:
-            answer = _run(json.loads(line), descriptors, ruleset, standing)
+            asked = json.loads(line)
+            _import_for(asked["source"], *asked["before"])
+            answer = _run(asked, descriptors, ruleset, standing)
         except OSError as e:
             answer = {"failed": str(e)}
         for descriptor in descriptors:
@@ -203,6 +208,25 @@ class _Offered:
         )
 
 
+def _import_for(*sources: str) -> None:
+    """Import the offered packages that these name, before they are forked: each fork would need a
+    quarter of a second for numpy, on each test's clock."""
+    for name in _PACKAGES.keys() - sys.modules.keys():
+        wanted = re.compile(rf"\b(?:import|from)\b[^\n;]*\b{name}\b")
+        if not any(map(wanted.search, sources)):
+            continue
+        try:
+            package = importlib.import_module(name)
+        except Exception:
+            continue  # the program will see it itself
+        if name == "numpy":
+            # It is seeded by the system, and a randomised program must have one verdict.
+            package.random.seed(0)
+        _bare.cache_clear()
+        _bare()
+        gc.freeze()
+
+
 def _walls_that_stand(ruleset: int | None) -> dict[str, bool]:
     """Try the walls on a fork of this process."""
     pid = os.fork()
@@ -246,11 +270,11 @@ def _run(
     started_r, started_w = os.pipe()
     os.dup2(started_w, _STARTED_FD)
     os.close(started_w)
-    start = time.monotonic()
+    start, zygote = time.monotonic(), os.getpid()
     pid = os.fork()
     if pid == 0:
         try:
-            _be_the_program(request, fds, ruleset, standing)
+            _be_the_program(request, fds, ruleset, standing, zygote)
         finally:
             os._exit(1)
     os.close(_STARTED_FD)
@@ -348,10 +372,11 @@ def _be_the_program(
     fds: list[int],
     ruleset: int | None,
     standing: dict[str, bool],
+    zygote: int,
 ) -> None:
     """From here on this fork is the model's program: no way back, no return."""
     os.setsid()
-    processes.die_with_parent()
+    processes.die_with_parent(zygote)
     for target, descriptor in enumerate(fds):
         os.dup2(descriptor, target)
     _limit(request, may_fork=not standing["seccomp"])
@@ -430,6 +455,7 @@ def _prepared() -> types.ModuleType:
 def _execute(module: types.ModuleType, source: str, before: list[str], entry: str | None) -> int:
     """Run the program as this module, under the name `__main__`; returns its exit status."""
     module.__dict__["__builtins__"] = builtins
+    module.__file__ = _FILE
     sys.modules["__main__"] = module
     arguments: list[object] = [] if entry is None else json.loads(sys.stdin.read())
     if entry is not None:
@@ -453,11 +479,29 @@ def _execute(module: types.ModuleType, source: str, before: list[str], entry: st
         threading._shutdown()  # type: ignore[attr-defined]
         if "atexit" in sys.modules:
             sys.modules["atexit"]._run_exitfuncs()
-        sys.stdout.flush()
+        _flush()
+        if entry is None:  # of a call, the result counts and no output
+            _let_go(module)
+            _flush()
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = status or 1
     return status
+
+
+def _flush() -> None:
+    for stream in (getattr(sys, "stdout", None), sys.__stdout__):
+        if stream is not None:
+            with contextlib.suppress(ValueError):  # it was closed, or its file taken from it
+                stream.flush()
+
+
+def _let_go(module: types.ModuleType) -> None:
+    """As the interpreter does at its end: a file that nobody closed writes what it still holds."""
+    for name in list(module.__dict__):
+        if name != "__builtins__":
+            module.__dict__[name] = None
+    gc.collect()
 
 
 def _define(block: str, module: types.ModuleType) -> None:
