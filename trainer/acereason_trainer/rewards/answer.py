@@ -59,6 +59,8 @@ class Answer:
     """The text with the unit read as unknowns, where a formula may be written like that."""
     name: str = ""
     """`x` of `x = 5`; an index is written without braces."""
+    element: str = ""
+    """`x` of `x \\in (1, 2)`: what is in such a set, where the set itself may have a name."""
     label: str = ""
     """`B` of `(B) 42`."""
     signs: tuple[str, ...] = ()
@@ -80,8 +82,9 @@ _BUILDER = re.compile(
     r"\\\{\s*([A-Za-z])\s*(?:\\in\s*\\mathbb\{R\})?\s*(?:\\mid|:|\|)\s*(.+)\\\}", re.S
 )
 _MEMBER = re.compile(
-    r"(?:(?:[A-Za-z]|\([A-Za-z](?:\s*,\s*[A-Za-z])+\))\s*\\in(?![A-Za-z])\s*)+(.+)", re.S
+    r"(?:([A-Za-z]|\([A-Za-z](?:\s*,\s*[A-Za-z])+\))\s*\\in(?![A-Za-z])\s*)+(.+)", re.S
 )
+_STATES = re.compile(r"[=<>]|\\in(?![A-Za-z])")
 _INDEX = r"_(?:\{(?:[^{}=]|\{[^{}=]*\}){1,40}\}|\\[A-Za-z]+(?:\s*\{[^{}=]*\})?|\w)"
 _NAME = re.compile(
     r"(?:m?\s*\\(?:angle|triangle|Delta)\s*)?"
@@ -183,8 +186,8 @@ def _reals(text: str) -> Answer | None:  # noqa: PLR0911 - one for each form
     """Sets of real numbers that are written about, not listed."""
     if builder := _BUILDER.fullmatch(text):
         return read(builder[2].strip())
-    if member := _MEMBER.fullmatch(text):
-        return read(member[1].strip())
+    if (member := _MEMBER.fullmatch(text)) and _joins_no_others(member[2]):
+        return replace(read(member[2].strip()), element=member[1])
     if text == r"\mathbb{R}" or text.casefold() in _ALL_REALS:
         return read(_REALS)
     if text in (r"\emptyset", r"\{\}", r"\{ \}"):
@@ -198,6 +201,11 @@ def _reals(text: str) -> Answer | None:  # noqa: PLR0911 - one for each form
     if len(unions) > 1:
         return Answer("union", squeezed(text), tuple(map(read, unions)))
     return None
+
+
+def _joins_no_others(rest: str) -> bool:
+    r"""Not the first of several, as in x \in (-1, 2) \or x \in (3, 4)."""
+    return not any(map(_STATES.search, _pieces(rest, _CONNECTORS)[1:]))
 
 
 def _bracketed(text: str) -> Answer | None:

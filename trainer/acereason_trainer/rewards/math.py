@@ -438,7 +438,9 @@ def _is_region(answer: Answer) -> bool:
     if answer.kind == "list":
         unknown = variable(answer)
         return unknown is not None and all(
-            part.kind == "relation" or (part.kind == "one" and part.name == unknown)
+            part.kind == "relation"
+            or (part.kind == "one" and part.name == unknown)
+            or (_can_be_region(part) and part.element == unknown)
             for part in answer.parts
         )
     return answer.kind in ("interval", "union", "relation", "without")

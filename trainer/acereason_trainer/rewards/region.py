@@ -83,10 +83,12 @@ def merged(pieces: Region) -> Merged | None:
 
 
 def variable(answer: Answer) -> str | None:
-    """The unknown of a relation, or of the first one inside."""
+    """The unknown of a relation, what is in a set, or that of the first one inside."""
     if answer.kind == "relation":
         unknown = _unknown(answer)
         return unknown[2] if unknown else None
+    if answer.element:
+        return answer.element
     return next((v for part in answer.parts if (v := variable(part))), None)
 
 
