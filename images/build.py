@@ -92,7 +92,7 @@ def _engine(asked: str | None) -> str:
 def _build(engine: str) -> list[str]:
     if engine == "docker":
         return [engine, "build", f"--build-arg=SOURCE_DATE_EPOCH={ONE_TIME}"]
-    return [engine, "build", "--layers", f"--timestamp={ONE_TIME}"]
+    return [engine, "build", "--layers", "--force-rm", f"--timestamp={ONE_TIME}"]
 
 
 def _labels(root: Path, source: str | None) -> list[str]:

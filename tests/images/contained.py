@@ -7,8 +7,10 @@ cluster have all of it.
 """
 
 import json
+import os
+import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,21 +42,44 @@ class Contained:
         """`User`, `Env`, `Cmd`, `Labels`, as in the OCI image specification."""
         self.root = root
 
-    def command(self, words: Sequence[str], given: Path) -> list[str]:
-        """What starts a program in it. given: a folder that it finds at /mnt."""
+    @contextmanager
+    def started(self, *words: str, given: Path = Path("/mnt")) -> "Iterator[subprocess.Popen[str]]":
+        """A program in it, with pipes for stdout and stderr; it ends with the block at the latest.
+
+        given: a folder that it finds at /mnt.
+        """
         user, environment = self.config["User"], self.config["Env"]
-        return [
-            *("unshare", "--mount", "--pid", "--fork", "--kill-child"),
-            *("sh", "-c", _AS_IN_A_POD, "sh", str(self.root), str(given), user),
-            *environment,
-            *words,
-        ]
+        with subprocess.Popen(
+            [
+                *("unshare", "--mount", "--pid", "--fork"),
+                *("sh", "-c", _AS_IN_A_POD, "sh", str(self.root), str(given), user),
+                *environment,
+                *words,
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                # The kernel ends all others with the first one. (unshare's --kill-child is undone
+                # where the user changes.)
+                for first in _children(process.pid):
+                    os.kill(first, signal.SIGKILL)
 
     def run(self, *words: str, given: Path = Path("/mnt")) -> "subprocess.CompletedProcess[str]":
         """Run a program to its end."""
-        return subprocess.run(
-            self.command(words, given), capture_output=True, text=True, check=False, timeout=240
-        )
+        with self.started(*words, given=given) as process:
+            out, err = process.communicate()
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
 
 
 @contextmanager

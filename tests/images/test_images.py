@@ -153,13 +153,8 @@ def test_the_operators_image_is_small_and_changes_of_code_move_little(
 def serving(image: Contained) -> Iterator[str]:
     """Address of a verifier in it, on a port of its own."""
     words = [*image.config["Cmd"], "--port=0", "--code-workers=1", "--math-workers=1"]
-    with subprocess.Popen(
-        image.command(words, Path("/mnt")), stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            yield f"http://127.0.0.1:{_port(process)}"
-        finally:
-            process.kill()
+    with image.started(*words) as process:
+        yield f"http://127.0.0.1:{_port(process)}"
 
 
 def _port(process: "subprocess.Popen[str]") -> str:
@@ -203,7 +198,12 @@ def test_the_verifier_judges_answers_and_programs(inside: Images, tmp_path: Path
             check=True,
         )
     verdicts = {row["id"]: row["verdict"] for row in map(json.loads, done.stdout.splitlines())}
-    assert verdicts == {"right": "correct", "wrong": "wrong", "curious": "wrong", "math": "correct"}
+    assert verdicts == {
+        "right": "correct",
+        "wrong": "wrong",
+        "curious": "runtime_error",
+        "math": "correct",
+    }
 
 
 @pytest.mark.slow
