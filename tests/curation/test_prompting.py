@@ -9,6 +9,7 @@ from acereason_trainer.prompting import (
     prompt_text,
     question,
     render_prompt,
+    require_single_think,
     response_after_prompt,
 )
 from acereason_trainer.stage import StageFailure
@@ -106,3 +107,26 @@ def test_a_worked_answer_goes_on_after_the_prompts_think(
     response: str, after: str, why: str
 ) -> None:
     assert response_after_prompt(response, Prompting()) == after
+
+
+@pytest.mark.parametrize("opened", ["<think>\n\n</think>\n\n", "<think> "])
+def test_a_template_that_opens_think_by_itself_is_refused(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch, opened: str
+) -> None:
+    template = "{{ messages[0].content }}[assistant]" + opened + "Well: "
+    monkeypatch.setattr(tokenizer, "chat_template", template)
+    with pytest.raises(StageFailure, match=r"writes <think> .*thinkOpen opens it again"):
+        prompt_text(MATH, Prompting(), tokenizer)
+
+
+def test_a_problem_about_think_is_none_that_opens_it_twice(tokenizer: Any) -> None:
+    row = Row("a", {"problem": "What does <think> mean?", "answer": "1"}, "")
+    assert prompt_text(row, Prompting(), tokenizer).count("<think>") == 2
+
+
+def test_an_answer_that_opens_think_twice_is_refused_with_its_row() -> None:
+    row = Row("a", {"problem": "p", "response": "<think>\n<think>so"}, "rows.jsonl line 3")
+    with pytest.raises(StageFailure, match=r"rows\.jsonl line 3 begins with <think> twice"):
+        require_single_think(row, Prompting())
+    plain = Row("a", {"problem": "p", "response": "<think>\n<think>so"}, "")
+    require_single_think(plain, Prompting(think_open=""))

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -28,6 +29,8 @@ STAGES = {
 }
 """Module of each stage kind; its `run(context)` does the work. Imported when it is asked for:
 torch and the model classes take seconds."""
+SHARED = ("sft", "mathRL", "codeRL")
+"""Stage kinds whose work several ranks share; the first rank does the others alone."""
 
 
 def main() -> int:
@@ -70,7 +73,13 @@ def carry_out(context: StageContext) -> int:
         if asks_a_model(context.file.settings):
             configure_torch()
             leave_out_progress_bars()
-        stage(context)
+        if context.file.settings.kind in SHARED:
+            from acereason_trainer.process_group import meet
+
+            with meet() as peers:
+                stage(replace(context, peers=peers))
+        elif os.environ.get("RANK", "0") == "0":
+            stage(context)
     except Stopped:
         return ExitCode.STOPPED
     except StageFailure as failure:

@@ -2,6 +2,7 @@
 
 A state is written when `saving.minutesAtRisk` of work would otherwise be lost, and when a stop is
 asked for. It holds the policy's own files, `loop.json` (where the loop is) and the curves so far.
+With several ranks the first one decides when, and each writes the policy's files that are its own.
 """
 
 import json
@@ -72,11 +73,13 @@ class Checkpoints:
         Also where this attempt has completed none but has a journal: that of the open step goes
         with a state.
         """
-        left = self._context.file.grace_seconds - self._context.stop.seconds_since
-        if not isinstance(error, Stopped) or self._save_seconds >= left:
-            return
-        if self._unsaved is not None and (self._has_news or self._has_journal):
+        if isinstance(error, Stopped) and self._unsaved and self._context.peers.led(self._is_worth):
             self._save(self._unsaved)
+
+    def _is_worth(self) -> bool:
+        """Whether to save at a stop."""
+        left = self._context.file.grace_seconds - self._context.stop.seconds_since
+        return self._save_seconds < left and (self._has_news or self._has_journal)
 
     @property
     def _has_journal(self) -> bool:
@@ -84,7 +87,7 @@ class Checkpoints:
 
     def check_stop(self) -> None:
         """Raise Stopped if a stop was asked for."""
-        self._context.stop.check()
+        self._context.check_stop()
 
     def resume(self) -> Resumed:
         """Load the state that `prepare` chose, or start from the beginning."""
@@ -102,34 +105,50 @@ class Checkpoints:
     def completed(self, step: int, loop: dict[str, Any] | None = None) -> None:
         """The policy holds `step` completed steps; written now if it is due."""
         self._unsaved, self._has_news = Resumed(step, loop or {}), True
-        if time.monotonic() - self._saved_at >= self._saving.minutes_at_risk * 60:
+        if self._context.peers.led(self._is_due):
             self._save(self._unsaved)
             if self._journal is not None:
-                self._journal.clear()
+                self._context.peers.led(self._journal.clear)
+
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._saved_at >= self._saving.minutes_at_risk * 60
 
     def _save(self, state: Resumed) -> None:
         began = time.monotonic()
         with self._recorder.phase("save"):
-            write_state(
-                self._context.work_dir,
-                key=self._context.prepared.key,
-                step=state.step,
-                salt=self._context.prepared.salt,
-                writer=lambda directory: self._write(directory, state),
-            )
-            keep_newest(
-                self._context.work_dir,
-                self._saving.keep,
-                and_up_to=None if self._keep_before is None else state.step - self._keep_before,
-            )
+            if self._context.peers.leads:
+                self._write_with_peers(state)
+            else:
+                self._write_own(None)
         self._saved_at = time.monotonic()
         self._save_seconds = self._saved_at - began
         self._unsaved, self._has_news = None, False
 
-    def _write(self, directory: Path, state: Resumed) -> None:
-        self._policy.save_state(directory)
+    def _write_with_peers(self, state: Resumed) -> None:
+        write_state(
+            self._context.work_dir,
+            key=self._context.prepared.key,
+            step=state.step,
+            salt=self._context.prepared.salt,
+            writer=lambda directory: self._write_all(directory, state),
+        )
+        keep_newest(
+            self._context.work_dir,
+            self._saving.keep,
+            and_up_to=None if self._keep_before is None else state.step - self._keep_before,
+        )
+
+    def _write_all(self, directory: Path, state: Resumed) -> None:
         (directory / LOOP_FILE).write_text(json.dumps(state.loop))
         shutil.copyfile(self._recorder.path, directory / CURVES_FILE)
+        self._write_own(directory)
+
+    def _write_own(self, directory: Path | None) -> None:
+        """Every rank's part: into the leader's directory, which is complete when all have."""
+        peers = self._context.peers
+        ours = peers.led(lambda: directory)
+        assert ours is not None
+        peers.together(lambda: self._policy.save_state(ours))
 
 
 def earlier_journal(context: StageContext) -> Path | None:

@@ -55,7 +55,16 @@ def prompt_text(row: Row, prompting: Prompting, tokenizer: "PreTrainedTokenizerB
     if prompting.system:
         messages.insert(0, {"role": "system", "content": prompting.system})
     text = str(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
-    return text if _opens_already(text, prompting) else text + prompting.think_open
+    text = text if _opens_already(text, prompting) else text + prompting.think_open
+    if prompting.thinks and text.rpartition(asked)[2].count(prompting.think_open.strip()) > 1:
+        raise StageFailure(
+            ExitCode.BAD_CONFIGURATION,
+            "DoubleThink",
+            f"the model's chat template writes {prompting.think_open.strip()} into the assistant's "
+            "turn, and prompting.thinkOpen opens it again; set thinkOpen to what the template "
+            "leaves to be opened, or to nothing",
+        )
+    return text
 
 
 def render_prompt(
@@ -72,6 +81,18 @@ def response_after_prompt(response: str, prompting: Prompting) -> str:
     if not opening or not response.lstrip().startswith(opening):
         return response
     return response.lstrip().removeprefix(opening).lstrip("\n")
+
+
+def require_single_think(row: Row, prompting: Prompting) -> None:
+    """Raise StageFailure where a worked answer opens its reasoning twice: it would be learned."""
+    opening = prompting.think_open.strip()
+    rest = response_after_prompt(str(row.data["response"]), prompting)
+    if opening and rest.lstrip().startswith(opening):
+        raise StageFailure(
+            ExitCode.BAD_CONFIGURATION,
+            "DoubleThink",
+            f"the response in {row.origin} begins with {opening} twice; keep one of them",
+        )
 
 
 def _opens_already(text: str, prompting: Prompting) -> bool:

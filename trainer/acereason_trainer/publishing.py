@@ -57,15 +57,25 @@ def publish_model(
     step: int,
     metrics: Mapping[str, float],
 ) -> None:
-    """Export the policy in Hugging Face form, with its curves as a record, and publish it."""
+    """Export the policy in Hugging Face form, with its curves as a record, and publish it.
+
+    All ranks call it; the first one writes, and none goes on before it is done.
+    """
     directory = context.work_dir / "export"
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir()
-    with recorder.phase("publish"):
-        policy.export(directory)
+
+    def prepare() -> None:
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+
+    def finish() -> None:
         shutil.copyfile(recorder.path, directory / recorder.path.name)
         publish(context, directory, records=[recorder.path.name], step=step, metrics=metrics)
-    shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
+
+    with recorder.phase("publish"):
+        context.peers.led(prepare)
+        policy.export(directory)
+        context.peers.led(finish)
 
 
 def _versions() -> dict[str, str]:

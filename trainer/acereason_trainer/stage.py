@@ -6,10 +6,14 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.sources import ArtifactRef
 from acereason_trainer.config.stage_file import Prepared, StageFile
+
+if TYPE_CHECKING:
+    from acereason_trainer.peers import Peers
 
 
 class StageFailure(Exception):
@@ -58,6 +62,12 @@ class StopFlag:
             raise Stopped
 
 
+def _alone() -> "Peers":
+    from acereason_trainer.peers import ALONE  # it knows the exceptions of this file
+
+    return ALONE
+
+
 @dataclass(frozen=True)
 class StageContext:
     """One attempt of one stage, ready to work."""
@@ -69,6 +79,12 @@ class StageContext:
     work_dir: Path
     """This attempt's own directory."""
     stop: StopFlag = field(default_factory=StopFlag)
+    peers: "Peers" = field(default_factory=_alone)
+    """The ranks of this attempt."""
+
+    def check_stop(self) -> None:
+        """Raise Stopped on every rank if one of them was asked to stop. All ranks must call."""
+        self.peers.together(self.stop.check)
 
     def input_dir(self, ref: ArtifactRef) -> Path:
         """Directory of an input artifact."""

@@ -108,3 +108,24 @@ def test_sequences_that_are_longer_than_the_model_reads_are_refused_with_the_num
         check_context(config, tokens, loading)
     assert e.value.code == ExitCode.BAD_CONFIGURATION
     assert "loading.ropeTheta" in str(e.value)
+
+
+def test_a_longer_context_is_in_the_trainer_and_in_what_it_saves(tmp_path: Path) -> None:
+    """transformers 5 reads the rotary base of `rope_parameters` alone."""
+    AutoModelForCausalLM.from_config(a_config("qwen2")).save_pretrained(tmp_path / "base")
+    loading = ModelLoading(dtype="float32", rope_theta=1e6, max_position_embeddings=4096)
+    model = load_model(tmp_path / "base", loading)
+    model.save_pretrained(tmp_path / "saved")
+    saved = load_model(tmp_path / "saved", LOADING)
+    size = model.config.hidden_size // model.config.num_attention_heads
+    frequencies = 1e6 ** -(torch.arange(0, size, 2) / size)
+    for one in (model, saved):
+        assert torch.allclose(one.base_model.rotary_emb.inv_freq, frequencies)
+        assert one.config.max_position_embeddings == 4096
+
+
+def test_a_context_of_the_users_own_is_a_limit() -> None:
+    loading = ModelLoading(rope_theta=1e6, max_position_embeddings=128)
+    check_context(a_config("qwen2"), 128, loading)
+    with pytest.raises(StageFailure, match=r"129 tokens, .*maxPositionEmbeddings is 128"):
+        check_context(a_config("qwen2"), 129, loading)

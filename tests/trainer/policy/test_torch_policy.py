@@ -8,12 +8,14 @@ import pytest
 import torch
 from acereason_trainer.config.common import ModelLoading
 from acereason_trainer.config.sft import Optimizer
-from acereason_trainer.policy import torch_policy
+from acereason_trainer.policy import forward
 from acereason_trainer.policy.micro_batches import group_rows
 from acereason_trainer.policy.protocol import Batch
 from acereason_trainer.policy.schedule import learning_rate
 from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.stage import Stopped
+
+from tests.trainer.policy.batches import a_batch
 
 
 def a_policy(
@@ -26,21 +28,6 @@ def a_policy(
         total_steps=10,
         tokens_per_micro_batch=budget,
         **options,
-    )
-
-
-def a_batch(n: int = 6, seed: int = 0, rows: list[list[int]] | None = None) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-    lengths = [int(x) for x in torch.randint(8, 30, (n,), generator=generator)]
-    sequences = [torch.randint(3, 90, (k,), generator=generator).tolist() for k in lengths]
-    return Batch(
-        sequences=sequences,
-        prompt_lengths=[4] * n,
-        token_weights=[
-            torch.full((k - 4,), (-1.0) ** i / sum(lengths)) for i, k in enumerate(lengths)
-        ],
-        temperature=0.8,
-        rows=rows,
     )
 
 
@@ -139,7 +126,7 @@ def test_a_stop_between_micro_batches_leaves_the_policy_at_the_step_before(
 
 def test_logits_in_chunks_give_the_same_step(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
     whole = a_policy(tiny_model).step(a_batch())
-    monkeypatch.setattr(torch_policy, "LOGITS_AT_ONCE", 98 * 7)
+    monkeypatch.setattr(forward, "LOGITS_AT_ONCE", 98 * 7)
     chunked = a_policy(tiny_model).step(a_batch())
     assert whole.loss == pytest.approx(chunked.loss, rel=1e-4, abs=1e-6)
     assert whole.grad_norm == pytest.approx(chunked.grad_norm, rel=1e-4)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from acereason_trainer.config.forms import COLUMN, IMPORT_PATH, VERIFIER_SERVICE
-from acereason_trainer.config.model import NOT_IN_KEY, Combination, Model
+from acereason_trainer.config.model import IN_KEY_WHEN_SET, NOT_IN_KEY, Combination, Model
 
 Column = Annotated[str, Field(pattern=COLUMN)]
 ImportPath = Annotated[str, Field(pattern=IMPORT_PATH, max_length=256)]
@@ -54,9 +54,9 @@ class CodeLimits(Model):
     """What one run of a model-written program may use."""
 
     seconds_per_test: float = Field(default=6.0, gt=0, le=600)
-    """CPU seconds for one test, rounded up (LiveCodeBench's default; the papers state none), where
-    neither the test nor the problem says more. CPU time, so that a busy machine changes no verdict;
-    a program that does nothing is ended after as long and 2 s."""
+    """CPU seconds for one test (LiveCodeBench's default; the papers state none), where neither the
+    test nor the problem says more. CPU time, so that a busy machine changes no verdict; a program
+    that does nothing is ended after as long and 2 s."""
     reference_factor: float = Field(default=10.0, ge=1, le=1000)
     """A test that says how many CPU `seconds` the reference solution took may take so many times as
     long, and 1 s at least. 10 leaves room for a slower right idea in Python and ends a wrong
@@ -87,8 +87,8 @@ class Verifier(Model):
     workers: int = Field(default=2, ge=1, le=4096, json_schema_extra=NOT_IN_KEY)
     """Processes that check answers at once on this machine (the papers: 64)."""
     math_seconds: float = Field(default=5.0, gt=0, le=600)
-    """CPU seconds for one symbolic comparison; then the kernel ends the worker and the answer
-    counts as wrong by timeout. 5 leave room for an unusual expression, and an endless one holds
+    """CPU seconds for one symbolic comparison; then its process is killed and the answer counts as
+    wrong by timeout. 5 leave room for an unusual expression, and an endless one holds
     its worker no longer."""
     code: CodeLimits = CodeLimits()
     """Limits of one model-written program."""
@@ -136,6 +136,24 @@ class ModelLoading(Model):
     """Number format of the forward pass; the optimizer's copy is always float32."""
     rope_theta: float | None = Field(default=None, gt=0)
     """Replaces the model's rotary base (1.1: 1,000,000 for Qwen2.5-Math-7B, 128K context)."""
+    max_position_embeddings: int | None = Field(
+        default=None, ge=1, le=2**24, json_schema_extra=IN_KEY_WHEN_SET
+    )
+    """Replaces the context length that the model's configuration promises, here and in what is
+    published: samplers refuse longer sequences (1.1: 131072, beside ropeTheta). Unset: as the model
+    says, and with ropeTheta no limit in this stage."""
+
+
+class Zero(Model):
+    """How several ranks hold one model (DeepSpeed's ZeRO). Changes rounding, never results."""
+
+    stage: Literal[1, 2, 3] = Field(default=3, json_schema_extra=NOT_IN_KEY)
+    """What is spread over the ranks: 1 the optimizer's float32 weights and moments (12 bytes per
+    parameter), 2 also the gradients (4), 3 also the weights (2). 3 trains whatever can be trained
+    at all; 2 is faster where a rank has room for all weights."""
+    offload_optimizer: bool = Field(default=False, json_schema_extra=NOT_IN_KEY)
+    """Keep the optimizer's share in host memory and step there: 12 bytes per parameter and rank
+    less on the GPU, for some seconds per step with 7B parameters on 8 ranks."""
 
 
 class Saving(Model):

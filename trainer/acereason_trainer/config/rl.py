@@ -13,6 +13,7 @@ from acereason_trainer.config.common import (
     Saving,
     Telemetry,
     Verifier,
+    Zero,
 )
 from acereason_trainer.config.model import NOT_IN_KEY, Combination, Model
 from acereason_trainer.config.one_of import OneOf
@@ -204,6 +205,13 @@ class RL(Model):
     tokens_per_micro_batch: int = Field(default=65536, ge=16, json_schema_extra=NOT_IN_KEY)
     """Tokens of one forward and backward pass: two responses of 32K. Memory, not results up to
     rounding."""
+    zero: Zero | None = Field(default=None, json_schema_extra=NOT_IN_KEY)
+    """How several ranks hold the model. Unset: one rank trains with plain torch, several with
+    ZeRO's stage 3. Set: also one rank trains with DeepSpeed, for its offload."""
+    activation_checkpointing: bool | None = Field(default=None, json_schema_extra=NOT_IN_KEY)
+    """Keep only each layer's input and compute the layer again in the backward pass: a third more
+    compute, and memory for activations that hardly grows with depth. Unset: with several ranks,
+    since models that need them need this too at 32K."""
     prompting: Prompting = Prompting()
     """How problems become prompts."""
     loading: ModelLoading = ModelLoading()

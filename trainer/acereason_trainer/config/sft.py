@@ -10,6 +10,7 @@ from acereason_trainer.config.common import (
     Prompting,
     Saving,
     Telemetry,
+    Zero,
 )
 from acereason_trainer.config.model import NOT_IN_KEY, Combination, Model
 from acereason_trainer.config.one_of import OneOf
@@ -65,6 +66,13 @@ class SFT(Model):
     tokens."""
     tokens_per_micro_batch: int = Field(default=32768, ge=16, json_schema_extra=NOT_IN_KEY)
     """Tokens of one forward and backward pass: one row. Memory, not results up to rounding."""
+    zero: Zero | None = Field(default=None, json_schema_extra=NOT_IN_KEY)
+    """How several ranks hold the model. Unset: one rank trains with plain torch, several with
+    ZeRO's stage 3. Set: also one rank trains with DeepSpeed, for its offload."""
+    activation_checkpointing: bool | None = Field(default=None, json_schema_extra=NOT_IN_KEY)
+    """Keep only each layer's input and compute the layer again in the backward pass: a third more
+    compute, and memory for activations that hardly grows with depth. Unset: with several ranks,
+    since models that need them need this too at 32K."""
     mix: list[MixPart] = Field(default_factory=list, max_length=16)
     """Resampling by ranges of a column."""
     prompting: Prompting = Prompting()

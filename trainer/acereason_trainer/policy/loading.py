@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -69,6 +70,8 @@ def load_model(directory: Path, loading: ModelLoading) -> Any:
     _require_full_attention(config.get_text_config())
     if loading.rope_theta is not None:
         config.rope_parameters = {**config.rope_parameters, "rope_theta": loading.rope_theta}
+    if loading.max_position_embeddings is not None:
+        config.max_position_embeddings = loading.max_position_embeddings
     random_weights = directory / FROM_CONFIG
     if random_weights.exists():
         torch.manual_seed(json.loads(random_weights.read_text())["seed"])
@@ -82,10 +85,20 @@ def check_context(config: Any, tokens: int, loading: ModelLoading) -> None:
     """Raise StageFailure where a sequence of this many tokens is longer than the model can read.
 
     A rotary base of the user's own (`loading.rope_theta`) is given to read more than the model's
-    configuration promises, so there is no limit with one.
+    configuration promises, so there is no limit with one, but for that of
+    `loading.max_position_embeddings`.
     """
     text = config.get_text_config()
     limit = getattr(text, "max_position_embeddings", None)
+    if loading.max_position_embeddings is not None:
+        if tokens > loading.max_position_embeddings:
+            raise StageFailure(
+                ExitCode.BAD_CONFIGURATION,
+                "ContextTooShort",
+                f"a sequence may have {tokens:,} tokens, and loading.maxPositionEmbeddings is "
+                f"{loading.max_position_embeddings:,}; raise it, or ask for fewer tokens",
+            )
+        return
     if loading.rope_theta is not None or limit is None:
         return
     rope = getattr(text, "rope_parameters", None) or {}
@@ -135,3 +148,16 @@ def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     configured = model.generation_config.eos_token_id
     ids = configured if isinstance(configured, list) else [configured]
     return frozenset([tokenizer.eos_token_id, *(i for i in ids if i is not None)])
+
+
+def chat_end(tokenizer: Any) -> int | None:
+    """The special token that the chat template writes behind an answer, where it writes one."""
+    if tokenizer.chat_template is None:
+        return None
+    said = [{"role": "user", "content": "1?"}, {"role": "assistant", "content": "1."}]
+    try:
+        text = tokenizer.apply_chat_template(said, tokenize=False)
+    except TemplateError:  # made for prompts alone: no answer, no end
+        return None
+    ids = tokenizer(text.rpartition("1.")[2], add_special_tokens=False)["input_ids"]
+    return ids[0] if ids and ids[0] in tokenizer.added_tokens_decoder else None

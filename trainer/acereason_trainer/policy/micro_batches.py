@@ -29,6 +29,13 @@ class MicroBatch:
     """[n] float32 weights."""
     sampler_logprobs: Tensor | None
     """[n] float32."""
+    counts: bool = True
+    """Whether it is part of the batch at all."""
+
+    @property
+    def inputs(self) -> tuple[Tensor | None, ...]:
+        """What the forward pass is given, in its order."""
+        return self.tokens, self.positions, self.mask, self.rows, self.columns, self.targets
 
 
 def group_rows(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -47,13 +54,78 @@ def group_rows(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return groups
 
 
-def micro_batches(batch: Batch, budget: int, device: torch.device) -> Iterator[MicroBatch]:
-    """The whole batch, in micro-batches of at most `budget` padded tokens, each made when asked
-    for: a mask of packed rows takes T bytes per token."""
+def shared_groups(lengths: Sequence[int], budget: int, world: int) -> list[list[list[int]]]:
+    """The groups of each rank, as many for every one; [] where there are fewer groups than ranks.
+
+    The ranks go through their groups in step with one another, so a round takes as long as its
+    largest group. The rounds are as few as the budget allows, the groups as small as these rounds
+    allow, and those of a round neighbours in size; the last round's are cut until each rank has
+    one. One rank has the groups of `group_rows`.
+    """
+    groups = group_rows(lengths, budget)
+    if world == 1:
+        return [groups]
+    rounds = max(1, -(-len(groups) // world))
+    smallest, enough = min(budget, max(lengths, default=0)), budget
+    while smallest < enough:
+        middle = (smallest + enough) // 2
+        if len(group_rows(lengths, middle)) <= rounds * world:
+            enough = middle
+        else:
+            smallest = middle + 1
+    groups = sorted(group_rows(lengths, enough), key=lambda g: -len(g) * lengths[g[0]])
+    full = (rounds - 1) * world
+    groups[full:] = _halved(groups[full:], lengths, world)
+    return [groups[rank::world] for rank in range(world)]
+
+
+def _halved(groups: Sequence[list[int]], lengths: Sequence[int], number: int) -> list[list[int]]:
+    """So many groups, by cutting the largest in half again and again; empty ones where no rows are
+    left to be cut apart."""
+    out = list(groups)
+    while len(out) < number:
+        cuttable = [g for g in out if len(g) > 1]
+        if not cuttable:
+            return [*out, *([] for _ in range(number - len(out)))]
+        largest = max(cuttable, key=lambda g: len(g) * lengths[g[0]])
+        out.remove(largest)
+        half = (len(largest) + 1) // 2
+        out += [largest[:half], largest[half:]]
+    return out
+
+
+def micro_batches(
+    batch: Batch, budget: int, device: torch.device, *, rank: int = 0, world: int = 1
+) -> Iterator[MicroBatch]:
+    """A rank's share of the batch, in micro-batches of at most `budget` padded tokens, each made
+    when asked for: a mask of packed rows takes T bytes per token.
+
+    All ranks have as many. Where there is nothing for a rank, it runs one token of weight 0: the
+    collectives of a round need everybody.
+    """
     rows = batch.rows or [[i] for i in range(len(batch.sequences))]
     lengths = [sum(len(batch.sequences[i]) for i in row) for row in rows]
-    for group in group_rows(lengths, budget):
-        yield _assemble(batch, [rows[i] for i in group], device)
+    for group in shared_groups(lengths, budget, world)[rank]:
+        if group:
+            yield _assemble(batch, [rows[i] for i in group], device)
+        else:
+            yield weightless(device)
+
+
+def weightless(device: torch.device) -> MicroBatch:
+    """One token of weight 0: every parameter gets a gradient, and it is zero."""
+    zero = torch.zeros(1, dtype=torch.long, device=device)
+    return MicroBatch(
+        tokens=torch.zeros(1, 2, dtype=torch.long, device=device),
+        positions=None,
+        mask=None,
+        rows=zero,
+        columns=zero,
+        targets=zero,
+        weights=torch.zeros(1, device=device),
+        sampler_logprobs=None,
+        counts=False,
+    )
 
 
 def _assemble(batch: Batch, rows: Sequence[Sequence[int]], device: torch.device) -> MicroBatch:

@@ -61,7 +61,11 @@ class Weights(Protocol):
 
 
 class Policy(Weights, Protocol):
-    """A model with its optimizer."""
+    """A model with its optimizer.
+
+    With several ranks all of them call each of these, in the same order and with the same
+    arguments: what a batch is shared into is the policy's own.
+    """
 
     @property
     def model(self) -> Any:

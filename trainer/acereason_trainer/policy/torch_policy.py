@@ -7,19 +7,25 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from acereason_trainer.config.common import ModelLoading
 from acereason_trainer.config.sft import Optimizer
 from acereason_trainer.policy import loading as loader
+from acereason_trainer.policy.exporting import export_model
+from acereason_trainer.policy.forward import Scoring
 from acereason_trainer.policy.micro_batches import MicroBatch, micro_batches
 from acereason_trainer.policy.protocol import Batch, Update
 from acereason_trainer.policy.schedule import learning_rate
+from acereason_trainer.policy.state_files import (
+    FIRST,
+    SECOND,
+    WEIGHT,
+    read_parts,
+    read_steps,
+    write_parts,
+    write_steps,
+)
 from acereason_trainer.stage import Stopped
-
-STATE_FILE = "policy.pt"
-LOGITS_AT_ONCE = 2**26
-"""Tokens x vocabulary of one chunk of the head: 256 MiB for each float32 copy."""
 
 
 class TorchPolicy:
@@ -37,23 +43,26 @@ class TorchPolicy:
         optimizer: Optimizer,
         total_steps: int | None,
         tokens_per_micro_batch: int,
+        activation_checkpointing: bool = False,
         check_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self.tokenizer = loader.load_tokenizer(directory)
         self._model = loader.load_model(directory, loading)
+        self._scoring = Scoring(self._model, recompute=activation_checkpointing)
         self._settings = optimizer
         self._total = total_steps
         self._budget = tokens_per_micro_batch
         self._check_stop = check_stop
         self._steps = 0
-        self._parameters = [p for p in self._model.parameters() if p.requires_grad]
+        trained = {n: p for n, p in self._model.named_parameters() if p.requires_grad}
+        self._names, self._parameters = list(trained), list(trained.values())
         self._masters = (
             self._parameters
             if loader.DTYPES[loading.dtype] is torch.float32
             else [p.detach().to(torch.float32).clone().requires_grad_() for p in self._parameters]
         )
         self._optimizer = torch.optim.AdamW(
-            _decayed_and_not(self._masters, optimizer.weight_decay),
+            decayed_and_not(self._masters, optimizer.weight_decay),
             lr=optimizer.learning_rate,
             betas=optimizer.betas,
         )
@@ -79,11 +88,11 @@ class TorchPolicy:
         tokens = 0
         for part in micro_batches(batch, self._budget, self.device):
             self._stop_between_micro_batches()
-            logprobs, entropy = self._forward(part, batch.temperature)
+            logprobs, entropy = self._scoring(*part.inputs, batch.temperature)
             loss = -(part.weights * logprobs).sum()
             loss.backward()
             self._collect_gradients()
-            totals += torch.stack([loss.detach(), entropy.sum(), _mismatch(part, logprobs)]).cpu()
+            totals += totals_of(part, loss, logprobs, entropy)
             tokens += len(part.targets)
         rate = learning_rate(self._settings, self._steps, self._total)
         norm = self._descend(rate)
@@ -96,28 +105,6 @@ class TorchPolicy:
             mismatch_kl=float(totals[2]) / mean,
             tokens=tokens,
         )
-
-    def _forward(self, part: MicroBatch, temperature: float) -> tuple[Tensor, Tensor]:
-        """log p [n] and full-vocabulary entropy [n] (no gradient) of the trained tokens.
-
-        Where their logits would be too many, they are made chunk by chunk and made again in the
-        backward pass: 32K tokens of a vocabulary of 152K are 20 GB for each copy.
-        """
-        hidden = self._model.base_model(
-            input_ids=part.tokens,
-            position_ids=part.positions,
-            attention_mask=part.mask,
-            use_cache=False,
-        ).last_hidden_state[part.rows, part.columns]
-        head = self._model.get_output_embeddings()
-        size = max(1, LOGITS_AT_ONCE // head.weight.shape[0])
-        if len(hidden) <= size:
-            return token_logprobs(head, hidden, part.targets, temperature)
-        chunks = [
-            checkpoint(token_logprobs, head, h, t, temperature, use_reentrant=False)
-            for h, t in zip(hidden.split(size), part.targets.split(size), strict=True)
-        ]
-        return torch.cat([c[0] for c in chunks]), torch.cat([c[1] for c in chunks])
 
     def _stop_between_micro_batches(self) -> None:
         try:
@@ -157,44 +144,43 @@ class TorchPolicy:
 
     def save_state(self, directory: Path) -> None:
         """Master weights, AdamW's moments and the schedule's position, bit for bit."""
-        torch.save(
-            {
-                "weights": [m.detach() for m in self._masters],
-                "optimizer": self._optimizer.state_dict(),
-                "steps": self._steps,
-            },
-            directory / STATE_FILE,
-        )
+        states = self._optimizer.state
+        parts = {
+            name: {
+                WEIGHT: master.detach(),
+                FIRST: states[master].get(FIRST, torch.zeros_like(master)),
+                SECOND: states[master].get(SECOND, torch.zeros_like(master)),
+            }
+            for name, master in zip(self._names, self._masters, strict=True)
+        }
+        sizes = dict(zip(self._names, map(Tensor.numel, self._masters), strict=True))
+        write_parts(directory, sizes, parts.__getitem__)
+        write_steps(directory, self._steps)
 
     def load_state(self, directory: Path) -> None:
         """Go on exactly where `save_state` was called."""
-        state = torch.load(directory / STATE_FILE, map_location=self.device, weights_only=True)
-        with torch.no_grad():
-            for master, parameter, saved in zip(
-                self._masters, self._parameters, state["weights"], strict=True
-            ):
-                master.copy_(saved)
-                parameter.copy_(saved)
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._steps = state["steps"]
+        self._steps = read_steps(directory)
+        parts = read_parts(directory, self._names)
+        for master, parameter, (_, saved) in zip(
+            self._masters, self._parameters, parts, strict=True
+        ):
+            with torch.no_grad():
+                master.copy_(saved[WEIGHT])
+                parameter.copy_(saved[WEIGHT])
+            self._optimizer.state[master] = {
+                "step": torch.tensor(float(self._steps)),
+                FIRST: saved[FIRST].to(self.device),
+                SECOND: saved[SECOND].to(self.device),
+            }
 
     def export(self, directory: Path) -> None:
         """A Hugging Face directory that `from_pretrained` reads."""
-        self._model.save_pretrained(directory)
-        self.tokenizer.save_pretrained(directory)
+        export_model(self._model, self.tokenizer, directory)
 
 
-def token_logprobs(
-    head: Any, hidden: Tensor, targets: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """log p [n] of targets [n] and full-vocabulary entropy [n] (no gradient), at a temperature.
-
-    hidden: [n, H], head: H to V. The softmax is float32.
-    """
-    log_p = torch.log_softmax(head(hidden).float() / temperature, dim=-1)
-    with torch.no_grad():
-        entropy = -(log_p.exp() * log_p).sum(-1)
-    return log_p.gather(1, targets[:, None])[:, 0], entropy
+def totals_of(part: MicroBatch, loss: Tensor, logprobs: Tensor, entropy: Tensor) -> Tensor:
+    """[3] of one micro-batch: loss, sum of entropies, sum of mismatch; on the CPU."""
+    return torch.stack([loss.detach(), entropy.sum(), _mismatch(part, logprobs)]).cpu()
 
 
 def _mismatch(part: MicroBatch, logprobs: Tensor) -> Tensor:
@@ -205,7 +191,7 @@ def _mismatch(part: MicroBatch, logprobs: Tensor) -> Tensor:
     return (torch.expm1(log_ratio) - log_ratio).sum()
 
 
-def _decayed_and_not(masters: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:
+def decayed_and_not(masters: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay for matrices, none for norms and biases."""
     masters = list(masters)
     return [

@@ -10,12 +10,14 @@ from statistics import fmean
 from typing import Any, Literal
 
 from acereason_trainer.checkpoints import Checkpoints, earlier_journal
+from acereason_trainer.config.common import Verifier
 from acereason_trainer.config.rl import RL
 from acereason_trainer.dataset import read_rows
+from acereason_trainer.peers import Peers
 from acereason_trainer.policy.health import check_update
 from acereason_trainer.policy.loading import check_context, load_tokenizer
+from acereason_trainer.policy.making import make_policy
 from acereason_trainer.policy.protocol import Policy
-from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.publishing import publish_model
 from acereason_trainer.rewards import make_rewarder
 from acereason_trainer.rl.batches import advantages_of, assemble, masked
@@ -47,14 +49,7 @@ def run(context: StageContext) -> None:
         f"{len(rows):,} rows, {len(prompts):,} prompts after where and mix, {too_long:,} dropped "
         f"as longer than maxPromptTokens, {len(held_out):,} problems for validation"
     )
-    policy = TorchPolicy(
-        context.model_dir,
-        loading=stage.loading,
-        optimizer=stage.optimizer,
-        total_steps=total,
-        tokens_per_micro_batch=stage.tokens_per_micro_batch,
-        check_stop=context.stop.check,
-    )
+    policy = make_policy(context, stage, total)
     longest = max(len(p.tokens) for p in (*prompts, *held_out))
     check_context(policy.model.config, longest + stage.max_response_tokens, stage.loading)
     journal = Journal(context.work_dir / "journal", earlier_journal(context))
@@ -69,19 +64,32 @@ def run(context: StageContext) -> None:
         closing(
             make_rewarder(
                 domain,
-                stage.verifier,
+                verifier_of(stage, context.peers),
                 stage.reward,
                 require_think=stage.prompting.thinks,
             )
         ) as rewarder,
         Recorder(
-            context.work_dir, total=total, unit="steps", settings=stage.telemetry, key=key
+            context.work_dir,
+            total=total,
+            unit="steps",
+            settings=stage.telemetry,
+            key=key,
+            leads=context.peers.leads,
         ) as recorder,
         Checkpoints(
             context, stage.saving, policy, recorder, journal, keep_before=window
         ) as checkpoints,
     ):
-        drawing = Drawing(stage, Means(sampler, rewarder, recorder, context.stop.check), name)
+        means = Means(
+            sampler,
+            rewarder,
+            recorder,
+            context.stop.check,
+            peers=context.peers,
+            sequences_per_batch=stage.sequences_per_batch,
+        )
+        drawing = Drawing(stage, means, name)
         state = train(stage, prompts, held_out, policy, drawing, checkpoints)
         publish_model(
             context,
@@ -132,6 +140,12 @@ def train(
         )
         check_rewards(state.rewards, stage.health)
         checkpoints.completed(step, state.dump())
+
+
+def verifier_of(stage: RL, peers: Peers) -> Verifier:
+    """The stage's verifier for one rank: those of a machine share its workers."""
+    workers = max(1, stage.verifier.workers // peers.local_world)
+    return stage.verifier.model_copy(update={"workers": workers})
 
 
 def validation_prompts(

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
 from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.peers import ALONE, Peers
 from acereason_trainer.rewards.protocol import Grade, Rewarder
 from acereason_trainer.rewards.waiting import verdict_of
 from acereason_trainer.rl.prompts import Prompt
@@ -54,6 +56,16 @@ class Means:
     check_stop: Callable[[], None]
     drawing_phase: str = "generate"
     checking_phase: str = "reward_wait"
+    peers: Peers = ALONE
+    sequences_per_batch: int = 1
+    """Responses that are drawn together: ranks share whole batches, so that each batch is the same
+    one whoever draws it."""
+
+    def share(self, requests: Sequence[SampleRequest]) -> list[SampleRequest]:
+        """What this rank draws: every so manieth batch, in order."""
+        size, world = self.sequences_per_batch, self.peers.world
+        starts = range(self.peers.rank * size, len(requests), world * size)
+        return [r for start in starts for r in requests[start : start + size]]
 
 
 @dataclass(frozen=True)
@@ -95,9 +107,9 @@ def collect(
     *,
     name: tuple[str | int, ...],
     expected: Mapping[str, float],
-    by: "Means",
+    by: Means,
 ) -> Rollouts:
-    """Draw `samples` responses for each prompt and check them.
+    """Draw `samples` responses for each prompt and check them, every rank its share of them.
 
     `name` is what the draws are for: with the prompt and the sample it names every seed. The
     longest responses are begun first, by `expected` (a prompt's last mean length; one that was
@@ -105,31 +117,54 @@ def collect(
     """
     requests = requests_for(prompts, samples, name)
     rows = {p.id: p.row.data for p in prompts}
+    longest_first = sorted(requests, key=lambda r: -expected.get(r.prompt_id, math.inf))
+    shares = by.peers.together(lambda: _drawn(by.share(longest_first), rows, params, by))
+    found = {_asked(r.completion.request): r for share in shares for r in share.rollouts}
+    rollouts = [found[_asked(r)] for r in requests]
+    require_verdicts(rollouts)
+    times = sorted(after for share in shares for after in share.times)
+    return Rollouts(
+        [rollouts[i : i + samples] for i in range(0, len(rollouts), samples)],
+        generate_seconds=max(share.seconds for share in shares),
+        tail_seconds=times[-1] - times[int(0.9 * (len(times) - 1))],
+    )
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What one rank drew."""
+
+    rollouts: Sequence[Rollout]
+    times: Sequence[float]
+    """Seconds until each response was drawn."""
+    seconds: float
+    """Until all were."""
+
+
+def _drawn(
+    requests: Sequence[SampleRequest],
+    rows: Mapping[str, Mapping[str, Any]],
+    params: SamplingParams,
+    by: Means,
+) -> _Share:
+    """Draw these and have them checked meanwhile."""
     grades: dict[tuple[str, int], Future[Grade]] = {}
     times: list[float] = []
+    began = time.monotonic()
 
     def check(drawn: Sequence[Completion]) -> None:
         for c in drawn:
             grades[_asked(c.request)] = by.rewarder.submit(rows[c.request.prompt_id], c.text)
-            times.append(time.monotonic())
+            times.append(time.monotonic() - began)
 
-    began = time.monotonic()
     with by.recorder.phase(by.drawing_phase):
-        longest_first = sorted(requests, key=lambda r: -expected.get(r.prompt_id, math.inf))
-        drawn = {_asked(c.request): c for c in by.sampler.generate(longest_first, params, check)}
-    ended = time.monotonic()
+        completions = by.sampler.generate(requests, params, check)
+    seconds = time.monotonic() - began
     with by.recorder.phase(by.checking_phase):
         rollouts = [
-            Rollout(drawn[_asked(r)], verdict_of(grades[_asked(r)], by.check_stop))
-            for r in requests
+            Rollout(c, verdict_of(grades[_asked(c.request)], by.check_stop)) for c in completions
         ]
-    require_verdicts(rollouts)
-    most = times[int(0.9 * (len(times) - 1))]
-    return Rollouts(
-        [rollouts[i : i + samples] for i in range(0, len(rollouts), samples)],
-        generate_seconds=ended - began,
-        tail_seconds=times[-1] - most,
-    )
+    return _Share(rollouts, times, seconds)
 
 
 def require_verdicts(rollouts: Sequence[Rollout]) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.sft import SFT
 from acereason_trainer.dataset import Row, require_response
-from acereason_trainer.prompting import prompt_text, response_after_prompt
+from acereason_trainer.prompting import prompt_text, require_single_think, response_after_prompt
 from acereason_trainer.rollout.seeds import draw_seed
 from acereason_trainer.sft.packing import pack
 from acereason_trainer.stage import StageFailure
@@ -85,6 +85,7 @@ class Documents:
         while some := list(islice(rows, ROWS_AT_ONCE)):
             for row, copies in some:
                 require_response(row)
+                require_single_think(row, self._settings.prompting)
                 if copies:
                     self._row_of.extend([len(self._rows)] * copies)
                     self._rows.append(row)

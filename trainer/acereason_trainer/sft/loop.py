@@ -1,6 +1,7 @@
 """SFT as in AceReason 1.1 section 3: next-token loss on the answers alone, packed rows, cosine."""
 
 import time
+from collections.abc import Iterator
 from itertools import islice
 
 import torch
@@ -10,8 +11,8 @@ from acereason_trainer.config.sft import SFT
 from acereason_trainer.dataset import read_rows, resampled
 from acereason_trainer.policy.health import check_update
 from acereason_trainer.policy.loading import load_tokenizer
+from acereason_trainer.policy.making import make_policy
 from acereason_trainer.policy.protocol import Batch, Policy
-from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.publishing import publish_model
 from acereason_trainer.sft.documents import Documents, Watch
 from acereason_trainer.stage import StageContext, StopFlag
@@ -26,34 +27,57 @@ def run(context: StageContext) -> None:
     settings = context.file.settings.sft
     assert settings is not None
     key = context.prepared.key
+    peers = context.peers
     with Recorder(
-        context.work_dir, total=None, unit="steps", settings=settings.telemetry, key=key
+        context.work_dir,
+        total=None,
+        unit="steps",
+        settings=settings.telemetry,
+        key=key,
+        leads=peers.leads,
     ) as recorder:
         recorder.heartbeat("load")
-        documents = load_documents(context, settings, recorder)
-        total = documents.total_steps()
-        recorder.expect(total)
-        say(
-            f"{len(documents):,} documents, {len(documents.too_long):,} dropped so far as longer "
-            f"than rowTokens, {total:,} steps"
-        )
-        policy = TorchPolicy(
-            context.model_dir,
-            loading=settings.loading,
-            optimizer=settings.optimizer,
-            total_steps=total,
-            tokens_per_micro_batch=settings.tokens_per_micro_batch,
-            check_stop=context.stop.check,
-        )
+        steps = Steps(context, settings, recorder)
+        recorder.expect(steps.total)
+        policy = make_policy(context, settings, steps.total)
         with Checkpoints(context, settings.saving, policy, recorder) as checkpoints:
-            train(settings, documents, policy, checkpoints, recorder, total)
+            train(settings, steps, policy, checkpoints, recorder)
         publish_model(
             context,
             policy,
             recorder,
-            step=total,
-            metrics={"documents_too_long": float(len(documents.too_long))},
+            step=steps.total,
+            metrics={"documents_too_long": float(steps.too_long)},
         )
+
+
+class Steps:
+    """The batches of the stage. The first rank alone holds the documents: a set of millions fits a
+    machine's memory once, and one step of it is a few megabytes to tell."""
+
+    def __init__(self, context: StageContext, settings: SFT, recorder: Recorder) -> None:
+        self._peers = context.peers
+        self._documents: Documents | None = None
+        self.total, self.too_long = self._peers.led(lambda: self._load(context, settings, recorder))
+
+    def _load(self, context: StageContext, settings: SFT, recorder: Recorder) -> tuple[int, int]:
+        self._documents = documents = load_documents(context, settings, recorder)
+        total = documents.total_steps()
+        say(
+            f"{len(documents):,} documents, {len(documents.too_long):,} dropped so far as longer "
+            f"than rowTokens, {total:,} steps"
+        )
+        return total, len(documents.too_long)
+
+    def after(self, done: int) -> Iterator[Batch]:
+        """The batches that follow on `done` completed steps, on every rank."""
+        return self._peers.stream(lambda: self._read(done))
+
+    def _read(self, done: int) -> Iterator[Batch]:
+        assert self._documents is not None
+        for rows in islice(self._documents.steps(), done, self.total):
+            yield as_batch(self._documents, rows)
+            self.too_long = len(self._documents.too_long)
 
 
 def load_documents(context: StageContext, settings: SFT, recorder: Recorder) -> Documents:
@@ -87,22 +111,21 @@ def _watch(stop: StopFlag, recorder: Recorder) -> Watch:
 
 def train(
     settings: SFT,
-    documents: Documents,
+    steps: Steps,
     policy: Policy,
     checkpoints: Checkpoints,
     recorder: Recorder,
-    total: int,
 ) -> None:
     """One optimizer step for each set of packed rows."""
-    start = checkpoints.resume().step
-    for step, rows in enumerate(islice(documents.steps(), start, total), start + 1):
+    done = checkpoints.resume().step
+    for step, batch in enumerate(steps.after(done), done + 1):
         checkpoints.check_stop()
         began = time.monotonic()
         with recorder.phase("train"):
-            batch = as_batch(documents, rows)
             update = policy.step(batch)
         check_update(update, step)
         seconds, tokens = time.monotonic() - began, sum(map(len, batch.sequences))
+        room = len(batch.rows or ()) * settings.row_tokens
         recorder.record(
             step,
             {
@@ -112,7 +135,7 @@ def train(
                 "learning_rate": update.learning_rate,
                 "trained_tokens": float(update.tokens),
                 "documents": float(len(batch.sequences)),
-                "padding_share": 1 - tokens / (len(rows) * settings.row_tokens),
+                "padding_share": 1 - tokens / room,
                 "tokens_per_second": tokens / seconds,
             },
         )

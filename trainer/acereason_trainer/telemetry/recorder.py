@@ -1,8 +1,9 @@
 """What a running stage writes down: metrics.jsonl, progress.json, gauges, rollout dumps, its log.
 
-One recorder per attempt, on rank 0. The stage loop says what it is doing (`phase`) and what came
-out of a step (`record`); where that goes is decided here. metrics.jsonl of a resumed attempt holds
-the rows of the steps before it too, so that the last attempt's file is the stage's whole curve.
+One recorder per attempt writes, on rank 0. The stage loop says what it is doing (`phase`) and what
+came out of a step (`record`); where that goes is decided here. metrics.jsonl of a resumed attempt
+holds the rows of the steps before it too, so that the last attempt's file is the stage's whole
+curve.
 """
 
 import json
@@ -31,9 +32,18 @@ class Recorder:
     """Writes an attempt's curves and progress into its directory."""
 
     def __init__(
-        self, work_dir: Path, *, total: int | None, unit: str, settings: Telemetry, key: str
+        self,
+        work_dir: Path,
+        *,
+        total: int | None,
+        unit: str,
+        settings: Telemetry,
+        key: str,
+        leads: bool = True,
     ) -> None:
+        """leads: whether this rank writes; the others know where the stage is, and no more."""
         self._dir = work_dir
+        self._leads = leads
         self._total = total
         self._unit = unit
         self._settings = settings
@@ -59,8 +69,10 @@ class Recorder:
 
         Rows of later steps are dropped: those steps are done again.
         """
-        self._dir.mkdir(parents=True, exist_ok=True)
         self._step = self._first_step = step
+        if not self._leads:
+            return
+        self._dir.mkdir(parents=True, exist_ok=True)
         self._rows = [dict(r) for r in rows if r["step"] <= step]
         self._file = self.path.open("w", encoding="utf-8")
         for row in self._rows:
@@ -115,6 +127,9 @@ class Recorder:
                 f"metrics {', '.join(unknown)} are not in telemetry/metrics.py; "
                 "add them to its table"
             )
+        if not self._leads:
+            self._step, self._seconds = step, {}
+            return
         if self._file is None:
             raise RuntimeError("record() before start()")
         now = time.monotonic()
@@ -139,7 +154,7 @@ class Recorder:
         ids, logprobs; one line per response.
         """
         every = self._settings.dump_rollouts_every
-        if every == 0 or step % every != 0:
+        if not self._leads or every == 0 or step % every != 0:
             return
         directory = self._dir / "rollouts"
         directory.mkdir(exist_ok=True)
@@ -180,6 +195,8 @@ class Recorder:
             },
             updated_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
+        if not self._leads:
+            return progress
         temporary = self._dir / ".progress.json.tmp"
         temporary.write_text(progress.model_dump_json(by_alias=True, exclude_none=True))
         temporary.replace(self._dir / "progress.json")

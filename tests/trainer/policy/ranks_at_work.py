@@ -1,0 +1,164 @@
+"""What two ranks do for test_zero_policy.py: `python -m tests.trainer.policy.ranks_at_work DIR`.
+
+One start for all cases: importing torch and DeepSpeed twice takes longer than all of them. The
+first rank writes what came out to DIR/found.json; states and exports lie beside it.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from acereason_trainer.config.common import ModelLoading, Zero
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.sft import Optimizer
+from acereason_trainer.peers import Peers
+from acereason_trainer.policy.amx import make_bfloat16_safe
+from acereason_trainer.policy.protocol import Policy, Update
+from acereason_trainer.policy.zero_policy import ZeroPolicy
+from acereason_trainer.process_group import meet
+from acereason_trainer.stage import StageFailure, Stopped
+
+from tests.trainer.policy.batches import FEW, OPTIMIZER, STEPS, a_batch, batches
+
+HALF = STEPS // 2
+
+
+class Desk:
+    """Makes policies of one model for these ranks."""
+
+    def __init__(self, directory: Path, peers: Peers) -> None:
+        self.directory = directory
+        self.peers = peers
+
+    def policy(self, stage: int, *, offload: bool = False, **options: Any) -> ZeroPolicy:
+        told = {
+            "loading": ModelLoading(dtype=options.pop("dtype", "float32")),
+            "optimizer": Optimizer(**OPTIMIZER),
+            "total_steps": STEPS,
+            "tokens_per_micro_batch": 64,
+            "activation_checkpointing": False,
+        }
+        return ZeroPolicy(
+            self.directory / "model",
+            settings=Zero(stage=stage, offload_optimizer=offload),
+            peers=self.peers,
+            **{**told, **options},
+        )
+
+    def below(self, name: str) -> Path:
+        """A directory that all ranks know."""
+        directory = self.directory / name
+        self.peers.led(lambda: directory.mkdir(exist_ok=True))
+        return directory
+
+
+def main() -> None:
+    make_bfloat16_safe()
+    torch.set_num_threads(1)
+    with meet() as peers:
+        desk = Desk(Path(sys.argv[1]), peers)
+        found = {f"stage {stage}": of_stage(desk, stage) for stage in (1, 2, 3)}
+        found["bfloat16"] = {f"stage {stage}": in_bfloat16(desk, stage) for stage in (1, 2, 3)}
+        found["offload"] = few_steps(desk, (2, 3), offload=True)
+        found["checkpointing"] = few_steps(desk, (2, 3), activation_checkpointing=True)
+        found["ends"] = ends(peers)
+        if peers.leads:
+            (desk.directory / "found.json").write_text(json.dumps(found))
+
+
+def trained(policy: Policy, first: int = 0, last: int = STEPS) -> list[dict[str, float]]:
+    """Updates of the steps [first, last)."""
+    return [asdict(policy.step(batch)) for batch in batches()[first:last]]
+
+
+def in_bfloat16(desk: Desk, stage: int) -> list[dict[str, float]]:
+    """Updates of the first steps; the state after them is written."""
+    policy = desk.policy(stage, dtype="bfloat16")
+    updates = trained(policy, 0, FEW)
+    policy.save_state(desk.below(f"bfloat16-{stage}"))
+    return updates
+
+
+def few_steps(desk: Desk, stages: Iterable[int], **options: Any) -> dict[str, Any]:
+    """Updates of the first steps with an option, by stage."""
+    return {f"stage {s}": trained(desk.policy(s, **options), 0, FEW) for s in stages}
+
+
+def of_stage(desk: Desk, stage: int) -> dict[str, Any]:
+    """Straight on; saved half-way and gone on with; gone on with from one process's state."""
+    straight = desk.policy(stage)
+    updates = trained(straight, 0, HALF)
+    state = desk.below(f"half-{stage}")
+    straight.save_state(state)
+    updates += trained(straight, HALF)
+    straight.save_state(desk.below(f"end-{stage}"))
+    straight.export(desk.below(f"export-{stage}"))
+
+    resumed = desk.policy(stage)
+    resumed.load_state(state)
+    after = trained(resumed, HALF)
+    resumed.save_state(desk.below(f"resumed-{stage}"))
+
+    of_one = desk.policy(stage)
+    of_one.load_state(desk.directory / "of-one")
+    one_then_two = trained(of_one, HALF)
+    return {
+        "straight": updates,
+        "resumed": after,
+        "one process, then two": one_then_two,
+        "without signal": asdict(without_signal(desk, stage)),
+        "not a number": not_a_number(desk, stage),
+    }
+
+
+def without_signal(desk: Desk, stage: int) -> Update:
+    return desk.policy(stage).step(replace(a_batch(), sequences=[], prompt_lengths=[],
+                                           token_weights=[]))  # fmt: skip
+
+
+def not_a_number(desk: Desk, stage: int) -> dict[str, Any]:
+    """A step on numbers that are none, and the good step after it."""
+    policy, batch = desk.policy(stage), a_batch()
+    bad = policy.step(replace(batch, token_weights=[w * math.nan for w in batch.token_weights]))
+    return {"norm is finite": math.isfinite(bad.grad_norm), "then": asdict(policy.step(batch))}
+
+
+def ends(peers: Peers) -> list[dict[str, Any]]:
+    """By rank: how work ended that did not end alike on both."""
+
+    def stop() -> None:
+        raise Stopped
+
+    def fail() -> None:
+        raise StageFailure(ExitCode.CORRUPT_INPUT, "Damaged", "a file is damaged")
+
+    def told(settle: Callable[[], Any]) -> Any:
+        try:
+            return settle()
+        except Stopped:
+            return "stopped"
+        except StageFailure as e:
+            return [int(e.code), e.reason, e.message]
+
+    def by_rank(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
+        return told(lambda: peers.together(second if peers.rank else first))
+
+    own = {
+        "both well": by_rank(lambda: 1, lambda: 2),
+        "one is stopped": by_rank(lambda: 1, stop),
+        "one fails": by_rank(lambda: 1, fail),
+        "one fails, one is stopped": by_rank(stop, fail),
+        "the leader fails": told(lambda: peers.led(fail)),
+        "what the leader says": told(lambda: peers.led(lambda: peers.rank)),
+        "what the leader reads": told(lambda: [*peers.stream(lambda: iter("abc"))]),
+    }
+    return peers.together(lambda: own)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Who reads a published model knows where its answers end."""
+
+import json
+from pathlib import Path
+
+import pytest
+from acereason_trainer.policy.exporting import export_model
+from acereason_trainer.policy.loading import chat_end, load_tokenizer
+from transformers import AutoModelForCausalLM
+
+EOS, UNK = 1, 2
+ENDED = "{% for m in messages %}[{{ m.role }}]{{ m.content }}<unk>\n{% endfor %}"
+"""A template that ends each turn with a special token of its own, as ChatML does."""
+BARE = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+PROMPTS_ONLY = (
+    "{% for m in messages %}{% if m.role != 'user' %}{{ raise_exception('no') }}{% endif %}"
+    "{{ m.content }}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "configured", "ends"),
+    [
+        (ENDED, None, [EOS, UNK]),
+        (ENDED, EOS, [EOS, UNK]),
+        (ENDED, [UNK, EOS], [UNK, EOS]),
+        (BARE, None, EOS),
+        (BARE, EOS, EOS),
+        (PROMPTS_ONLY, None, EOS),
+        (None, None, EOS),
+    ],
+)
+def test_the_generation_config_names_every_token_that_ends_an_answer(
+    tiny_model: Path,
+    tmp_path: Path,
+    template: str | None,
+    configured: int | list[int] | None,
+    ends: int | list[int],
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    tokenizer = load_tokenizer(tiny_model)
+    model.generation_config.eos_token_id = configured
+    tokenizer.chat_template = template
+    export_model(model, tokenizer, tmp_path)
+    written = json.loads((tmp_path / "generation_config.json").read_text())
+    assert written["eos_token_id"] == ends
+
+
+def test_ordinary_text_behind_an_answer_is_no_end(tiny_model: Path) -> None:
+    tokenizer = load_tokenizer(tiny_model)
+    tokenizer.chat_template = BARE + "!"
+    assert chat_end(tokenizer) is None

@@ -1,0 +1,191 @@
+"""Two ranks with ZeRO do what one process does, and their states know nothing of ranks.
+
+One pair of processes does all of it (ranks_at_work.py), once; each test looks at a part.
+"""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from acereason_trainer.config.common import ModelLoading
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.sft import Optimizer
+from acereason_trainer.policy.state_files import owners
+from acereason_trainer.policy.torch_policy import TorchPolicy
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from tests.trainer.pairs import run_ranks
+from tests.trainer.policy.batches import FEW, OPTIMIZER, STEPS, a_batch, batches
+
+pytestmark = pytest.mark.slow
+"""Costs about 40 s: two processes import torch and DeepSpeed and take some 400 small steps."""
+HALF = STEPS // 2
+STAGES = [1, 2, 3]
+
+
+def one_process(model: Path, dtype: str = "float32") -> TorchPolicy:
+    return TorchPolicy(
+        model,
+        loading=ModelLoading(dtype=dtype),
+        optimizer=Optimizer(**OPTIMIZER),
+        total_steps=STEPS,
+        tokens_per_micro_batch=64,
+    )
+
+
+def trained(policy: TorchPolicy, first: int = 0, last: int = STEPS) -> list[dict[str, float]]:
+    return [asdict(policy.step(batch)) for batch in batches()[first:last]]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """Directory of the model, of what one process left half-way, and of what two ranks did."""
+    directory = tmp_path_factory.mktemp("ranks")
+    shutil.copytree(tiny_model, directory / "model")
+    (directory / "of-one").mkdir()
+    policy = one_process(tiny_model)
+    trained(policy, 0, HALF)
+    policy.save_state(directory / "of-one")
+    run_ranks("tests.trainer.policy.ranks_at_work", [str(directory)])
+    return directory
+
+
+@pytest.fixture(scope="module")
+def found(work: Path) -> dict[str, Any]:
+    """What two ranks did."""
+    return json.loads((work / "found.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_model: Path) -> list[dict[str, float]]:
+    """The same steps by one process."""
+    return trained(one_process(tiny_model))
+
+
+def same(these: list[dict[str, float]], those: list[dict[str, float]], rel: float) -> bool:
+    """Whether all numbers of all updates agree."""
+    pairs = zip(these, those, strict=True)
+    return all(a == pytest.approx(b, rel=rel, abs=1e-7) for a, b in pairs)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_two_ranks_take_the_steps_of_one_process(
+    found: dict[str, Any], alone: list[dict[str, float]], stage: int
+) -> None:
+    assert same(found[f"stage {stage}"]["straight"], alone, rel=1e-4)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_resumed_pair_goes_on_bit_for_bit(work: Path, found: dict[str, Any], stage: int) -> None:
+    case = found[f"stage {stage}"]
+    assert case["resumed"] == case["straight"][HALF:]
+    assert bits(work / f"resumed-{stage}") == bits(work / f"end-{stage}")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_from_one_process_to_two_ranks_and_back(
+    work: Path, found: dict[str, Any], alone: list[dict[str, float]], tiny_model: Path, stage: int
+) -> None:
+    assert same(found[f"stage {stage}"]["one process, then two"], alone[HALF:], rel=1e-5)
+    back = one_process(tiny_model)
+    back.load_state(work / f"half-{stage}")
+    assert same(trained(back, HALF), alone[HALF:], rel=1e-5)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_is_exported_are_the_weights_of_the_state(
+    work: Path, tiny_model: Path, stage: int
+) -> None:
+    exported = AutoModelForCausalLM.from_pretrained(work / f"export-{stage}")
+    policy = one_process(tiny_model)
+    policy.load_state(work / f"end-{stage}")
+    weights = dict(exported.named_parameters())
+    assert weights.keys() == dict(policy.model.named_parameters()).keys()
+    for name, weight in policy.model.named_parameters():
+        assert torch.equal(weight, weights[name]), name
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_batch_without_signal_is_a_step_with_no_gradient(
+    found: dict[str, Any], stage: int
+) -> None:
+    update = found[f"stage {stage}"]["without signal"]
+    assert (update["loss"], update["grad_norm"], update["tokens"]) == (0.0, 0.0, 0)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_gradient_that_is_no_number_changes_nothing(
+    found: dict[str, Any], tiny_model: Path, stage: int
+) -> None:
+    case = found[f"stage {stage}"]["not a number"]
+    assert not case["norm is finite"]
+    good = asdict(one_process(tiny_model).step(a_batch()))
+    assert case["then"] == pytest.approx(good, rel=1e-4)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_bfloat16_steps_are_those_of_one_process_up_to_its_rounding(
+    found: dict[str, Any], tiny_model: Path, stage: int
+) -> None:
+    alone = trained(one_process(tiny_model, "bfloat16"), 0, FEW)
+    for theirs, ours in zip(alone, found["bfloat16"][f"stage {stage}"], strict=True):
+        assert ours == pytest.approx(theirs, rel=0.02, abs=0.02)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_bfloat16_has_float32_master_weights(work: Path, stage: int) -> None:
+    state = tensors(work / f"bfloat16-{stage}")
+    assert {tensor.dtype for tensor in state.values()} == {torch.float32}
+    weights = torch.cat([t.flatten() for name, t in state.items() if name.endswith("/weight")])
+    assert (weights != weights.bfloat16().float()).float().mean() > 0.5
+
+
+@pytest.mark.parametrize("option", ["offload", "checkpointing"])
+@pytest.mark.parametrize("stage", [2, 3])
+def test_where_the_optimizer_is_and_what_is_recomputed_change_nothing(
+    found: dict[str, Any], option: str, stage: int
+) -> None:
+    assert same(
+        found[option][f"stage {stage}"], found[f"stage {stage}"]["straight"][:FEW], rel=1e-5
+    )
+
+
+def test_a_state_is_shared_out_to_be_written(work: Path) -> None:
+    for stage in STAGES:
+        files = sorted(p.name for p in (work / f"half-{stage}").glob("policy-*"))
+        assert files == ["policy-0-0.safetensors", "policy-1-0.safetensors"]
+    assert owners([4, 4, 4, 4], 2) == [0, 0, 1, 1]
+    assert owners([100, 1, 1], 2)[1:] == [1, 1]
+
+
+def test_ranks_end_alike_and_hear_the_same(found: dict[str, Any]) -> None:
+    first, second = found["ends"]
+    failed = [int(ExitCode.CORRUPT_INPUT), "Damaged", "a file is damaged"]
+    assert first == second
+    assert first == {
+        "both well": [1, 2],
+        "one is stopped": "stopped",
+        "one fails": failed,
+        "one fails, one is stopped": failed,
+        "the leader fails": failed,
+        "what the leader says": 0,
+        "what the leader reads": ["a", "b", "c"],
+    }
+
+
+def bits(directory: Path) -> dict[str, bytes]:
+    """Every tensor of a state, byte by byte."""
+    return {name: tensor.numpy().tobytes() for name, tensor in tensors(directory).items()}
+
+
+def tensors(directory: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a state."""
+    found: dict[str, torch.Tensor] = {}
+    for path in directory.glob("policy-*.safetensors"):
+        found |= load_file(path)
+    return found

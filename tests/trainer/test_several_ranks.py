@@ -1,0 +1,192 @@
+"""Stages on two ranks, as the launcher starts them: what one process learns, and no state lost."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.stage_file import ResultRecord, StageFile
+from acereason_trainer.launch.watchdog import read_progress
+from acereason_trainer.prepare.key import stage_key
+from acereason_trainer.telemetry.recorder import read_metrics
+
+from tests.stage_attempts import a_stage, attempt, begun, published, write_rows
+from tests.trainer.test_exact_resume import next_attempt, outcome
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("importable_rewards")]
+"""Each test costs 10 to 40 s: every launch has two processes that import torch and DeepSpeed."""
+STEPS = 20
+SFT = {
+    "optimizer": {"learningRate": 1e-3, "finalFraction": 0.1},
+    "budget": {"steps": STEPS},
+    "rowTokens": 96,
+    "rowsPerStep": 3,  # two ranks cannot have as many rows each
+    "tokensPerMicroBatch": 96,
+    "prompting": {"template": "plain"},
+    "loading": {"dtype": "float32"},
+}
+RL = {
+    "optimizer": {"learningRate": 1e-3},
+    "promptsPerStep": 3,
+    "groupSize": {"fixed": 4},
+    "maxResponseTokens": 24,
+    "temperature": {"fixed": 1.0},
+    "stop": {"steps": STEPS},
+    "overlong": {"mode": "mask"},
+    "sequencesPerBatch": 4,
+    "tokensPerMicroBatch": 128,
+    "reward": {"function": "tests.trainer.letters:has_an_early_letter"},
+    "prompting": {"template": "plain"},
+    "loading": {"dtype": "float32"},
+    "verifier": {"workers": 1},
+}
+KINDS = {"sft": SFT, "mathRL": RL}
+AT_EACH_STEP = {"saving": {"minutesAtRisk": 0}}
+
+
+def a_prepared_stage(
+    store: Path, model: Path, kind: str, ranks: int, **settings: Any
+) -> dict[str, Any]:
+    """Attempt 1 under its real key, which the launcher computes again."""
+    rows = [
+        {"problem": f"How much is {n} + {n}?", "answer": str(2 * n), "response": f"{n}+{n} " * 3}
+        for n in range(12)
+    ]
+    data = write_rows(store / "rows.jsonl", rows)
+    stage = a_stage(store, {kind: {**KINDS[kind], **settings}}, model=model, data=data)
+    file = StageFile.parse(stage)
+    assert file.prepared is not None
+    key = stage_key(file, file.prepared.inputs)
+    return {**stage, "ranks": ranks, "prepared": {**stage["prepared"], "key": key}}
+
+
+def start(stage: dict[str, Any]) -> tuple[Path, "subprocess.Popen[bytes]"]:
+    """The launcher of an attempt, and the attempt's directory (made where it is not there yet)."""
+    work_dir = Path(stage["store"]) / StageFile.parse(stage).work_dir
+    if not work_dir.exists():
+        begun(stage)
+    command = [sys.executable, "-m", "acereason_trainer.launch", str(work_dir / "stage.yaml")]
+    return work_dir, subprocess.Popen(command)
+
+
+def launched(stage: dict[str, Any]) -> ResultRecord:
+    """How the attempt ended."""
+    work_dir, launcher = start(stage)
+    launcher.wait()
+    return ResultRecord.parse_json((work_dir / "result.json").read_bytes())
+
+
+def stopped(stage: dict[str, Any], step: int, number: signal.Signals) -> ResultRecord:
+    """How the attempt ended after SIGTERM for all, or SIGKILL for its last rank, at a step."""
+    work_dir, launcher = start(stage)
+    while (progress := read_progress(work_dir / "progress.json")) is None or progress.step < step:
+        assert launcher.poll() is None, (work_dir / "rank-0.log").read_text()
+        time.sleep(0.01)
+    if number == signal.SIGTERM:
+        launcher.send_signal(number)
+    else:
+        subprocess.run(["pkill", "-KILL", "-P", str(launcher.pid), "-n"], check=True)
+    launcher.wait()
+    record = ResultRecord.parse_json((work_dir / "result.json").read_bytes())
+    assert step <= record.step < STEPS, "it ended by itself"
+    return record
+
+
+def curve(stage: dict[str, Any], name: str = "loss") -> list[float | None]:
+    return [row[name] for row in read_metrics(published(stage)[1] / "metrics.jsonl")]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[dict[str, Any]]:
+    """By kind: the stage as one process carried it out."""
+    with pytest.MonkeyPatch.context() as patch:
+        root = str(Path(__file__).parents[2])
+        patch.setenv("PYTHONPATH", root)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.syspath_prepend(root)
+        stages = {}
+        for kind in KINDS:
+            store = tmp_path_factory.mktemp(f"alone-{kind}")
+            stages[kind] = a_prepared_stage(store, tiny_model, kind, 1)
+            assert attempt(stages[kind]) == ExitCode.DONE
+        yield stages
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the operator would tell two ranks on two cores."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def recorded(stage: dict[str, Any], of: dict[str, Any]) -> Path:
+    """Give an attempt the rollouts that another one has drawn; its journal."""
+    journal = begun(stage).work_dir / "journal"
+    source = Path(of["store"]) / StageFile.parse(of).work_dir / "journal"
+    if source.exists():  # an SFT stage draws none
+        shutil.copytree(source, journal)
+    return journal
+
+
+@pytest.mark.parametrize("zero", [2, 3])
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_two_ranks_learn_what_one_process_learns(
+    tmp_path: Path, tiny_model: Path, alone: dict[str, Any], kind: str, zero: int
+) -> None:
+    """RL learns from the rollouts that the one process has drawn, and draws none itself."""
+    stage = a_prepared_stage(tmp_path, tiny_model, kind, 2, zero={"stage": zero})
+    journal = recorded(stage, of=alone[kind])
+    batches = sorted(journal.glob("*"))
+    assert launched(stage).exit_code == ExitCode.DONE
+    assert sorted(journal.glob("*")) == batches
+    assert bool(batches) == (kind == "mathRL")
+    for name in ("loss", "grad_norm", "entropy_exact", "trained_tokens"):
+        theirs, ours = curve(alone[kind], name), curve(stage, name)
+        assert len(ours) == STEPS
+        assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-7), name
+
+
+@pytest.mark.parametrize(
+    ("kind", "zero", "number", "code"),
+    [
+        ("sft", 3, signal.SIGTERM, ExitCode.STOPPED),
+        ("sft", 2, signal.SIGKILL, ExitCode.TEMPORARY),
+        ("mathRL", 3, signal.SIGKILL, ExitCode.TEMPORARY),
+        ("mathRL", 2, signal.SIGTERM, ExitCode.STOPPED),
+    ],
+)
+def test_two_ranks_that_are_stopped_or_killed_go_on_to_the_same_bits(
+    tmp_path: Path, tiny_model: Path, kind: str, zero: int, number: signal.Signals, code: int
+) -> None:
+    settings = {"zero": {"stage": zero}, **AT_EACH_STEP}
+    straight = a_prepared_stage(tmp_path / "straight", tiny_model, kind, 2, **settings)
+    assert launched(straight).exit_code == ExitCode.DONE
+    store = tmp_path / "broken off"
+    stage = a_prepared_stage(store, tiny_model, kind, 2, **settings)
+    assert stopped(stage, 3, number).exit_code == code
+    stage = next_attempt(stage, store)
+    assert stage["prepared"]["resume"]["step"] >= 2  # that of step 3 may have been under way
+    assert launched(stage).exit_code == ExitCode.DONE
+    assert outcome(stage) == outcome(straight)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_stage_goes_from_two_ranks_to_one_process_and_back(
+    tmp_path: Path, tiny_model: Path, alone: dict[str, Any], kind: str
+) -> None:
+    stage = a_prepared_stage(tmp_path, tiny_model, kind, 2, **AT_EACH_STEP)
+    recorded(stage, of=alone[kind])
+    assert stopped(stage, 3, signal.SIGTERM).exit_code == ExitCode.STOPPED
+    for ranks, until in ((1, 10), (2, STEPS)):
+        stage = {**next_attempt(stage, tmp_path), "ranks": ranks}
+        recorded(stage, of=alone[kind])
+        if until < STEPS:
+            assert stopped(stage, until, signal.SIGTERM).exit_code == ExitCode.STOPPED
+        else:
+            assert launched(stage).exit_code == ExitCode.DONE
+    assert curve(stage) == pytest.approx(curve(alone[kind]), rel=1e-5, abs=1e-7)

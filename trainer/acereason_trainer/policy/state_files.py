@@ -1,0 +1,81 @@
+"""A policy's exact state as files that know nothing of ranks or of the engine that wrote them.
+
+    policy.json                       steps taken
+    policy-<rank>-<n>.safetensors     of each parameter, by its name: float32 weight and moments
+
+Every tensor is whole. So a state that one process wrote is read by eight ranks, and the other way
+round, with nothing to convert; and what a rank writes is a share of the parameters, not of each.
+Files of a gigabyte at most keep little in the host's memory at once.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+STEPS_FILE = "policy.json"
+WEIGHT, FIRST, SECOND = "weight", "exp_avg", "exp_avg_sq"
+"""What is kept of a parameter; the moments are named as torch and DeepSpeed name them."""
+BYTES_PER_FILE = 2**30
+
+Parts = Mapping[str, Tensor]
+"""float32 tensors of one parameter: its master weight and both moments."""
+
+
+def write_steps(directory: Path, steps: int) -> None:
+    """How many optimizer steps the state holds."""
+    (directory / STEPS_FILE).write_text(json.dumps({"steps": steps}))
+
+
+def read_steps(directory: Path) -> int:
+    """How many optimizer steps the state holds."""
+    return int(json.loads((directory / STEPS_FILE).read_text())["steps"])
+
+
+def write_parts(
+    directory: Path,
+    sizes: Mapping[str, int],
+    parts_of: Callable[[str], Parts],
+    *,
+    rank: int = 0,
+    world: int = 1,
+) -> None:
+    """Write this rank's share of the parameters.
+
+    sizes: elements of each parameter. `parts_of` is called for every one of them in this order,
+    whoever keeps it: with several ranks it is a collective.
+    """
+    kept: dict[str, Tensor] = {}
+    number = size = 0
+    for name, owner in zip(sizes, owners(list(sizes.values()), world), strict=True):
+        parts = parts_of(name)
+        if owner != rank:
+            continue
+        kept |= {f"{name}/{part}": tensor.contiguous().cpu() for part, tensor in parts.items()}
+        size += sum(t.nbytes for t in parts.values())
+        if size >= BYTES_PER_FILE:
+            save_file(kept, directory / f"policy-{rank}-{number}.safetensors")
+            kept, number, size = {}, number + 1, 0
+    if kept:
+        save_file(kept, directory / f"policy-{rank}-{number}.safetensors")
+
+
+def read_parts(directory: Path, names: Sequence[str]) -> Iterator[tuple[str, Parts]]:
+    """Each parameter's tensors on the CPU, in the order of `names`."""
+    files = [safe_open(path, "pt") for path in sorted(directory.glob("policy-*.safetensors"))]
+    place = {key: file for file in files for key in file.keys()}  # noqa: SIM118 (no mapping)
+    for name in names:
+        keys = {part: f"{name}/{part}" for part in (WEIGHT, FIRST, SECOND)}
+        yield name, {part: place[key].get_tensor(key) for part, key in keys.items()}
+
+
+def owners(sizes: Sequence[int], world: int) -> list[int]:
+    """The rank that writes each parameter: about as many elements each, neighbours together."""
+    total, before, out = max(1, sum(sizes)), 0, []
+    for size in sizes:
+        out.append((before + size // 2) * world // total)
+        before += size
+    return out

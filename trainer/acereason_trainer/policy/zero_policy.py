@@ -1,0 +1,328 @@
+"""Several ranks, DeepSpeed's ZeRO: optimizer, gradients and weights spread over all of them.
+
+Each rank runs its share of a batch's micro-batches, all ranks as many. DeepSpeed averages gradients
+over ranks, and the batch's weights already hold the whole denominator, so the loss is multiplied by
+the number of ranks: the sum comes out exact. Gradients are reduced and accumulated in float32, and
+the master weights are float32, as in the policy of one process. All ranks must call every method,
+in the same order.
+"""
+
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch
+from deepspeed import zero
+from deepspeed.utils import (
+    safe_get_full_fp32_param,
+    safe_get_full_optimizer_state,
+    safe_set_full_fp32_param,
+    safe_set_full_optimizer_state,
+    safe_set_local_fp32_param,
+    safe_set_local_optimizer_state,
+)
+from torch import Tensor, distributed
+
+from acereason_trainer.config.common import ModelLoading, Zero
+from acereason_trainer.config.sft import Optimizer
+from acereason_trainer.peers import Peers
+from acereason_trainer.policy import loading as loader
+from acereason_trainer.policy.exporting import export_model
+from acereason_trainer.policy.forward import Scoring
+from acereason_trainer.policy.micro_batches import MicroBatch, micro_batches, weightless
+from acereason_trainer.policy.protocol import Batch, Update
+from acereason_trainer.policy.schedule import learning_rate
+from acereason_trainer.policy.state_files import (
+    FIRST,
+    SECOND,
+    WEIGHT,
+    Parts,
+    read_parts,
+    read_steps,
+    write_parts,
+    write_steps,
+)
+from acereason_trainer.policy.torch_policy import decayed_and_not, totals_of
+
+_PREFIX = "model."
+"""Where a parameter of the language model is within Scoring."""
+
+
+class ZeroPolicy:
+    """A causal language model over all ranks of an attempt, with float32 master weights and AdamW.
+
+    With ZeRO-3 no rank has all weights; `model` is then a copy that is whole, made anew when it is
+    asked for after a step.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        loading: ModelLoading,
+        optimizer: Optimizer,
+        total_steps: int | None,
+        tokens_per_micro_batch: int,
+        settings: Zero,
+        activation_checkpointing: bool,
+        peers: Peers,
+        check_stop: Callable[[], None] = lambda: None,
+    ) -> None:
+        """check_stop: called by all ranks between micro-batches; raises Stopped on all or none."""
+        self.tokenizer = loader.load_tokenizer(directory)
+        model = loader.load_model(directory, loading)
+        self._directory, self._loading = directory, loading
+        self._stage = settings.stage
+        self._device = loader.device()
+        self._optimizer_settings = optimizer
+        self._total = total_steps
+        self._budget = tokens_per_micro_batch
+        self._peers = peers
+        self._check_stop = check_stop
+        self._steps = 0
+        self._whole: Any = None
+        self._whole_is_of = -1
+        _prepare_process()
+        trained = [p for p in model.parameters() if p.requires_grad]
+        adamw = torch.optim.AdamW(
+            decayed_and_not(trained, optimizer.weight_decay),
+            lr=optimizer.learning_rate,
+            betas=optimizer.betas,
+            fused=settings.offload_optimizer or None,
+        )
+        self._engine, self._optimizer, _, _ = deepspeed.initialize(
+            model=Scoring(model, recompute=activation_checkpointing),
+            optimizer=adamw,
+            config=engine_settings(settings, loading, optimizer.grad_clip, self._device),
+            dist_init_required=False,
+        )
+        self._parameters = {
+            name.removeprefix(_PREFIX): p
+            for name, p in self._engine.module.named_parameters()
+            if p.requires_grad
+        }
+        if self._stage < 3:
+            self._begin_moments()
+        self._settle()
+
+    @property
+    def model(self) -> Any:
+        """The torch module with all weights, in evaluation mode."""
+        if self._stage < 3:
+            return self._engine.module.model
+        if self._whole is None:
+            self._whole = loader.load_model(self._directory, self._loading)
+        if self._whole_is_of != self._steps:
+            whole = dict(self._whole.named_parameters())
+            with torch.no_grad():
+                for name, tensor in self._weights():
+                    whole[name].copy_(tensor)
+            self._whole_is_of = self._steps
+        return self._whole
+
+    @property
+    def device(self) -> torch.device:
+        """Where this rank computes."""
+        return self._device
+
+    def step(self, batch: Batch) -> Update:
+        """One optimizer step over all sequences, accumulated over ranks and micro-batches.
+
+        The update is the same on every rank. Numbers that are none leave the weights as they were.
+        Raises Stopped between micro-batches, on all ranks; the policy can then still be saved, at
+        the step before, and no more.
+        """
+        own = torch.zeros(4, dtype=torch.float64)
+        parts = micro_batches(
+            batch, self._budget, self._device, rank=self._peers.rank, world=self._peers.world
+        )
+        for part, is_last in _and_last(parts):
+            self._check_stop()
+            own += self._accumulate(part, batch.temperature, is_last=is_last)
+        rate = learning_rate(self._optimizer_settings, self._steps, self._total)
+        norm = self._descend(rate)
+        if math.isfinite(norm):
+            self._steps += 1
+        totals = torch.stack(self._peers.together(lambda: own)).sum(0)
+        mean = max(int(totals[3]), 1)
+        return Update(
+            loss=float(totals[0]),
+            grad_norm=norm,
+            learning_rate=rate,
+            entropy=float(totals[1]) / mean,
+            mismatch_kl=float(totals[2]) / mean,
+            tokens=int(totals[3]),
+        )
+
+    def _accumulate(self, part: MicroBatch, temperature: float, *, is_last: bool) -> Tensor:
+        """Forward and backward of one micro-batch; [4] loss, entropies, mismatch and tokens."""
+        self._engine.set_gradient_accumulation_boundary(is_last)
+        logprobs, entropy = self._engine(*part.inputs, temperature)
+        loss = -(part.weights * logprobs).sum()
+        self._engine.backward(loss * self._peers.world, scale_wrt_gas=False)
+        if not part.counts:
+            return torch.zeros(4)
+        return torch.cat(
+            [totals_of(part, loss, logprobs, entropy), torch.tensor([len(part.targets)])]
+        )
+
+    def _descend(self, rate: float) -> float:
+        """Clip, AdamW, round the master weights into the model; returns the gradient's norm."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._engine.step()
+        return float(self._engine.get_global_grad_norm())
+
+    def _begin_moments(self) -> None:
+        """Moments of zero for ZeRO-1 and 2: they look for moments once, when the first of the two
+        parameter groups has been stepped, and never find those that torch makes after that."""
+        for group in self._adamw.param_groups:
+            for flat in group["params"]:
+                self._adamw.state[flat] = {
+                    "step": torch.tensor(0.0),
+                    FIRST: torch.zeros_like(flat),
+                    SECOND: torch.zeros_like(flat),
+                }
+
+    def _settle(self) -> None:
+        """Take a step that changes nothing: a gradient of zero, at rate zero.
+
+        In it DeepSpeed makes what it makes in a first step, and brings its master weights into the
+        model, however they came to be.
+        """
+        self._accumulate(weightless(self._device), 1.0, is_last=True)
+        self._descend(0.0)
+        self._count_steps()
+
+    def _count_steps(self) -> None:
+        """AdamW's own count, for its bias correction."""
+        for state in self._adamw.state.values():
+            state["step"].fill_(float(self._steps))
+
+    @property
+    def _adamw(self) -> torch.optim.Optimizer:
+        return self._engine.basic_optimizer
+
+    def save_state(self, directory: Path) -> None:
+        """Master weights, AdamW's moments and the schedule's position, bit for bit.
+
+        Every rank writes a share of the parameters, into the same directory.
+        """
+        sizes = {name: _elements(p) for name, p in self._parameters.items()}
+        write_parts(
+            directory, sizes, self._parts_of, rank=self._peers.rank, world=self._peers.world
+        )
+        if self._peers.leads:
+            write_steps(directory, self._steps)
+
+    def _parts_of(self, name: str) -> Parts:
+        p = self._parameters[name]
+        return {
+            WEIGHT: safe_get_full_fp32_param(p).view(_shape(p)),
+            FIRST: safe_get_full_optimizer_state(p, FIRST).view(_shape(p)),
+            SECOND: safe_get_full_optimizer_state(p, SECOND).view(_shape(p)),
+        }
+
+    def load_state(self, directory: Path) -> None:
+        """Go on exactly where `save_state` was called, by whatever number of ranks."""
+        self._steps = read_steps(directory)
+        for name, parts in read_parts(directory, list(self._parameters)):
+            self._set(name, WEIGHT, parts[WEIGHT])
+        self._settle()
+        for name, parts in read_parts(directory, list(self._parameters)):
+            self._set(name, FIRST, parts[FIRST])
+            self._set(name, SECOND, parts[SECOND])
+        self._whole_is_of = -1
+
+    def _set(self, name: str, part: str, value: Tensor) -> None:
+        p = self._parameters[name]
+        value = value.to(self._device)
+        if self._stage < 3:
+            if part == WEIGHT:
+                safe_set_full_fp32_param(p, value)
+            else:
+                safe_set_full_optimizer_state(p, value, part)
+            return
+        # Of ZeRO-3's own setters, that of a whole tensor fails where ranks do not divide it.
+        own = _share(value, p.ds_tensor.numel(), self._peers.rank)
+        if part == WEIGHT:
+            safe_set_local_fp32_param(p, own)
+        else:
+            safe_set_local_optimizer_state(p, own, part)
+
+    def export(self, directory: Path) -> None:
+        """A Hugging Face directory that `from_pretrained` reads, written by the leader."""
+        weights = {
+            name: tensor.cpu() if self._peers.leads else None for name, tensor in self._weights()
+        }
+        if self._peers.leads:
+            export_model(self._engine.module.model, self.tokenizer, directory, weights)
+
+    def _weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight of the model, whole, one at a time; a copy is the caller's to make."""
+        for name, p in self._engine.module.model.named_parameters():
+            with zero.GatheredParameters([p], enabled=self._stage == 3):
+                yield name, p.detach()
+
+
+def engine_settings(
+    settings: Zero, loading: ModelLoading, grad_clip: float, device: torch.device
+) -> dict[str, Any]:
+    """What DeepSpeed is told."""
+    stage: dict[str, Any] = {"stage": settings.stage}
+    if settings.offload_optimizer:
+        stage["offload_optimizer"] = {"device": "cpu", "pin_memory": device.type == "cuda"}
+    return {
+        "zero_optimization": stage,
+        "bf16": {"enabled": loader.DTYPES[loading.dtype] is torch.bfloat16},
+        "data_types": {"grad_accum_dtype": "fp32"},
+        "communication_data_type": "fp32",
+        "gradient_clipping": grad_clip,
+        # The boundaries of a step are set by hand, since steps differ in micro-batches. With 1,
+        # ZeRO-2 would take the gradient's norm with offload of the last micro-batch alone.
+        "gradient_accumulation_steps": 2,
+        "train_micro_batch_size_per_gpu": 1,
+        "zero_force_ds_cpu_optimizer": False,  # its own AdamW is compiled where it runs
+    }
+
+
+def _prepare_process() -> None:
+    """What DeepSpeed asks of a process; alone, a group of one."""
+    # One per collective, about names that it calls: a log would hold little else.
+    warnings.filterwarnings("ignore", ".* is deprecated. Please use", FutureWarning)
+    deepspeed.utils.logger.setLevel("WARNING")
+    # It would compile collectives over shared memory at the start, wherever there is a compiler.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    for name, alone in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1")):
+        os.environ.setdefault(name, alone)
+    if not distributed.is_initialized():
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
+    deepspeed.init_distributed(verbose=False)
+
+
+def _and_last(parts: Iterator[MicroBatch]) -> Iterator[tuple[MicroBatch, bool]]:
+    """Each micro-batch and whether it is the last one."""
+    held = next(parts)
+    for following in parts:
+        yield held, False
+        held = following
+    yield held, True
+
+
+def _elements(p: Any) -> int:
+    return int(p.ds_numel) if hasattr(p, "ds_numel") else int(p.numel())
+
+
+def _shape(p: Any) -> torch.Size:
+    return torch.Size(p.ds_shape) if hasattr(p, "ds_shape") else p.shape
+
+
+def _share(value: Tensor, size: int, rank: int) -> Tensor:
+    """A rank's `size` elements of a tensor, with zeros behind its end."""
+    own = value.flatten()[rank * size : (rank + 1) * size]
+    return torch.nn.functional.pad(own, (0, size - own.numel()))
