@@ -4,6 +4,7 @@ from pathlib import Path
 
 from acereason_operator.planner.status import is_true
 from acereason_operator.planner.times import parse_time
+from acereason_operator.runtime.metrics import Metrics
 from acereason_operator.runtime.metrics_page import page
 from acereason_operator.runtime.run_series import series_of
 from fake_controllers import End
@@ -161,6 +162,22 @@ def test_what_runs_came_to_is_counted_once() -> None:
             assert total("runs", state="Complete") == 2, "each replica shows what it sees"
 
     in_jumping_time(story())
+
+
+def test_what_is_rare_is_counted_from_zero_so_that_the_first_time_shows() -> None:
+    """A series that begins at 1 has not grown, as far as `increase` can tell."""
+    rare = {
+        "corrupt_artifacts_total": {"kind": "mathRL"},
+        "attempt_failures_total": {"kind": "sft", "cause": "infrastructure"},
+        "stage_ends_total": {"kind": "evaluate", "state": "Failed"},
+        "stage_duration_seconds_count": {"kind": "curate"},
+        "relists_total": {"resource": "jobs", "result": "error"},
+        "progress_reads_total": {"result": "unreachable"},
+        "reconcile_total": {"result": "error"},
+    }
+    registry = Metrics().registry
+    for name, labels in rare.items():
+        assert registry.get_sample_value(f"acereason_{name}", labels) == 0, name
 
 
 def test_the_page_of_metrics_is_fresh() -> None:
