@@ -2,11 +2,12 @@
 
 Not by simplification, which is slow, never certain, and may be asked to solve the problem itself:
 two expressions are equal when they agree at several fixed points of mixed sign and size, or,
-without unknowns, once. To agree is to be equal to 100 digits of 120, and then, without unknowns, to
-1200 of 2000, far beyond what 1 + e^{-1000} or a long decimal for a root differ by. What is near
-zero both times is zero only if it is what cancelling left, which shrinks with more digits, where a
-small number stays. Numbers too long for that are compared exactly, and products of a length that
-nobody can write (10^{10^6}) by their logarithms.
+without unknowns, once. Points where one is not real do not tell them apart. To agree is to be equal
+to 100 digits of 120, and then, without unknowns, to 1200 of 2000, far beyond what 1 + e^{-1000} or
+a long decimal for a root differ by. What is near zero both times is zero only if it is what
+cancelling left, which shrinks with more digits, where a small number stays. Numbers too long for
+that are compared exactly, and products of a length that nobody can write (10^{10^6}) by their
+logarithms.
 An odd root of a negative number is the real one, as in school.
 
 What only the larger LaTeX parser can read is computed by sympy (sympy_latex.py). Runs in a worker
@@ -95,9 +96,27 @@ def _same_values(answer: Node, reference: Node, within: Fraction | None) -> bool
     for point in _points(unknown, _of_whole(answer) or _of_whole(reference)):
         agreed = _agree(answer, reference, point)
         if agreed is False:
+            if _leaves_the_reals(answer, point) or _leaves_the_reals(reference, point):
+                continue
             return False
         found += agreed is True
     return found >= _NEEDED
+
+
+def _leaves_the_reals(tree: Node, point: Mapping[str, Fraction]) -> bool:
+    """Whether a root or a logarithm of something negative with unknowns in it is taken there: of
+    \\ln a - \\ln b nobody says that it is \\ln(a/b) for negative a and b too."""
+    kind, *children = tree
+    if kind in LEAVES or kind == "latex":
+        return False
+    if kind in ("power", "root", "ln", "lg") and _symbols(children[0]):
+        base = value_of(children[0], point)
+        if not isinstance(base, mpc) and base < 0:
+            exact = None if kind in ("ln", "lg") else _exact_exponent(kind, children[1])
+            whole = kind == "power" and mp.isint(value_of(children[1], point))
+            if not whole and (exact is None or exact.denominator % 2 == 0):
+                return True
+    return any(_leaves_the_reals(child, point) for child in children)
 
 
 def _agree(answer: Node, reference: Node, point: Mapping[str, Fraction]) -> bool | None:
@@ -198,8 +217,9 @@ def _proportional(left: Node, right: Node) -> bool:
 @cache
 def _drawn(number: int, place: int) -> Fraction:
     draw = random.Random(f"{number} {place}")
-    drawn = Fraction(draw.randint(11, 97) * draw.choice((1, -1)), draw.randint(7, 23))
-    return 1 / drawn if number % 2 else drawn  # x^{2024} - 1 is x^{2024} where x is large
+    sign = draw.choice((1, -1)) if number % 2 else 1  # at every second point all are positive
+    drawn = Fraction(draw.randint(11, 97) * sign, draw.randint(7, 23))
+    return 1 / drawn if number // 2 % 2 else drawn  # x^{2024} - 1 is x^{2024} where x is large
 
 
 @cache
