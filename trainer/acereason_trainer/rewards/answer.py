@@ -116,6 +116,7 @@ _SPACED_THOUSANDS = re.compile(
 )
 _MIXED = re.compile(r"(-?)(\d+)\s+(\d+)\s*/\s*(\d+)")
 _RATIO = re.compile(r"[^:]+(?::[^:]+)+")
+_RATIO_OF_NUMBERS = re.compile(r"[\d. ]+(?::[\d. ]+)+")
 _DECIMAL = re.compile(r"[-+]?\d*\.(\d+)")
 _INTEGER = re.compile(r"[-+]?\d+")
 _SCIENTIFIC = re.compile(
@@ -348,6 +349,8 @@ def _single(text: str) -> Answer:
     if stated := _tolerance(text):
         value, within = stated
         return replace(_value(value), within=within, rounded=False)
+    if (whole := _WHOLE_TEXT.fullmatch(text)) and _RATIO_OF_NUMBERS.fullmatch(whole[1].strip()):
+        text = whole[1].strip()
     if _RATIO.fullmatch(text):
         return Answer("ratio", squeezed(text), tuple(_value(p.strip()) for p in text.split(":")))
     return _value(text)

@@ -21,6 +21,7 @@ from acereason_trainer.rewards.latex import COMMANDS, Node, TooLarge, Unreadable
 from acereason_trainer.rewards.normal_form import MAX_CHARACTERS, normal_form, squeezed
 from acereason_trainer.rewards.rational import infinite, rational
 from acereason_trainer.rewards.region import Piece, Region, is_empty, merged, region, variable
+from acereason_trainer.rewards.units import erased_units
 
 Same = Callable[[Node, Node, Fraction | None], bool]
 """(answer, reference, how far the answer may be from a rounded reference): are they equal?"""
@@ -38,6 +39,9 @@ _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _NO_TASKS = COMMANDS - _TASKS - {"lfloor", "lceil"} | {"to", "rightarrow", "ldots", "cdots", "dots"}
 _INDEX = re.compile(r"_\d+|'+")
 _LETTER = re.compile(r"\(?([^\W\d_])\)?")
+_SIGNS_OF_PRODUCT = re.compile(r"\\(?:cdot|times)|[*{}() ]")
+_TIME = re.compile(r"\d{1,2}:[0-5]\d")
+_TWO = 2
 _TOO_LARGE = "too large"
 _NOTHING = Answer("text", "empty set")
 
@@ -50,6 +54,9 @@ def is_same_answer(answer: str, reference: str, same: Same) -> bool:
     """Whether `answer` is the reference. What `same` raises comes through."""
     if len(answer) > MAX_CHARACTERS or len(reference) > MAX_CHARACTERS:
         return answer.strip() == reference.strip()
+    said = erased_units(reference)
+    if said and (other := erased_units(answer)) and said.isdisjoint(other):
+        return False
     got, want = normal_form(answer), normal_form(reference)
     if squeezed(got) == squeezed(want):
         return bool(got)
@@ -194,9 +201,26 @@ def _in_one_form(answer: Answer, reference: Answer, same: Same) -> tuple[Answer,
             return _ordered(answer), reference
         case "text", "one" if answer.tree is not None:
             return replace(answer, kind="one"), reference
-        case "one", "text" if reference.tree is not None:
+        case "one", "text" if reference.tree is not None and _spells(answer, reference.text):
             return answer, replace(reference, kind="one")
+        case "ratio", "one" if len(answer.parts) == _TWO:
+            return _quotient(answer), reference
+        case "one", "ratio" if len(reference.parts) == _TWO:
+            return answer, _quotient(reference)
     return answer, reference
+
+
+def _spells(answer: Answer, word: str) -> bool:
+    """Whether a product has its letters in the order of a word: of a bare word nobody knows
+    whether it is a product."""
+    return _SIGNS_OF_PRODUCT.sub("", answer.text).casefold() == word
+
+
+def _quotient(ratio: Answer) -> Answer:
+    """`3:4` as 3/4."""
+    first, second = (part.tree for part in ratio.parts)
+    known = first is not None and second is not None
+    return replace(ratio, kind="one", parts=(), tree=("divide", first, second) if known else None)
 
 
 def _ordered(several: Answer) -> Answer:
@@ -342,18 +366,8 @@ def _is_finite_fraction(tree: Node) -> bool:
 
 
 def _same_words(answer: Answer, reference: Answer, same: Same) -> bool:
-    """Letters may be a product in another order, but not capitals: BADC is an order of things."""
-    if answer.text == reference.text:
-        return True
-    if answer.tree is None or reference.tree is None or len(answer.text) != len(reference.text):
-        return False
-    if _are_capitals(answer.tree) or _are_capitals(reference.tree):
-        return False
-    return same(answer.tree, reference.tree, None)
-
-
-def _are_capitals(tree: Node) -> bool:
-    return all(name.isupper() for name in _unknowns(tree))
+    """Not as products of their letters: hth and BADC are orders of things."""
+    return answer.text == reference.text
 
 
 def _in_order(answer: Answer, reference: Answer, same: Same) -> bool:
@@ -362,6 +376,22 @@ def _in_order(answer: Answer, reference: Answer, same: Same) -> bool:
     if answer.signs != reference.signs:
         return False
     return all(_same(a, r, same) for a, r in zip(answer.parts, reference.parts, strict=True))
+
+
+def _same_ratio(answer: Answer, reference: Answer, same: Same) -> bool:
+    """Up to a common factor, but where the reference may be a time of day."""
+    if _in_order(answer, reference, same):
+        return True
+    parts = answer.parts, reference.parts
+    if _TIME.fullmatch(reference.text) or len(parts[0]) != len(parts[1]):
+        return False
+    if any(part.tree is None or part.unit for side in parts for part in side):
+        return False
+    (first, *others), (wanted, *all_wanted) = parts
+    return all(
+        same(("divide", a.tree, first.tree), ("divide", b.tree, wanted.tree), None)
+        for a, b in zip(others, all_wanted, strict=True)
+    )
 
 
 def _in_any_order(answer: Answer, reference: Answer, same: Same) -> bool:
@@ -487,7 +517,7 @@ _COMPARE: dict[str, Callable[[Answer, Answer, Same], bool]] = {
     "tuple": _in_order,
     "interval": _in_order,
     "matrix": _in_order,
-    "ratio": _in_order,
+    "ratio": _same_ratio,
     "without": _in_order,
     "relation": _same_relation,
     "equation": _same_equation,

@@ -48,6 +48,7 @@ _REPLACED: list[tuple[re.Pattern[str], str]] = [
         (r"\u00d7", r"\\times "),
         (r"[·⋅]", r"\\cdot "),
         (r"÷", "/"),
+        (r"\\colon(?![A-Za-z])", ":"),
         (r"√", r"\\sqrt "),
         (r"π", r"\\pi "),
         (r"∞", r"\\infty "),

@@ -133,6 +133,38 @@ class Amount:
     """So may each of its letters."""
 
 
+_ERASED = {
+    "dollar": r"\\\$|dollars?|usd",
+    "euro": r"€|euros?|eur",
+    "pound sterling": r"£|gbp",
+    "cent": r"¢|cents?",
+    "yen": r"¥|yen",
+    "yuan": r"yuan|rmb",
+    "percent": r"%|\\percent|percent(?:age)?s?|pct",
+    "degree": r"°|\^\s*\{?\s*\\circ|\\degrees?|degrees?|deg",
+    "radian": r"rad|radians?",
+}
+_ERASED_UNIT = re.compile(
+    r"(?<![A-Za-z])(?:"
+    + "|".join(f"(?P<u{n}>{written})" for n, written in enumerate(_ERASED.values()))
+    + ")(?![A-Za-z])",
+    re.I,
+)
+_NAMES_OF_ERASED = list(_ERASED)
+
+
+def erased_units(text: str) -> set[str]:
+    """What a text as it was written says of the units that its normal form does not show: money,
+    percent, angles. Two texts that both say so must agree somewhere."""
+    found = {
+        _NAMES_OF_ERASED[match.lastindex - 1]
+        for match in _ERASED_UNIT.finditer(text)
+        if match.lastindex
+    }
+    # One that opens nothing: $5.
+    return found | {"dollar"} if text.replace(r"\$", "").count("$") % 2 else found
+
+
 def split_unit(text: str) -> Amount:
     """What a text says of how much of what."""
     if (base := _BASE.fullmatch(text)) and (number := _base(base)):
