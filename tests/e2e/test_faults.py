@@ -53,6 +53,20 @@ def test_a_trainer_pod_is_killed(installation: Installation, costs: Costs) -> No
     assert cost.user_retries == 0
 
 
+def test_one_pod_of_two_is_killed(installation: Installation, costs: Costs) -> None:
+    """Two ranks, one on each node, that train one model with ZeRO-3."""
+    trial = Trial(installation, "peer-killed", seed=12)
+    trial.apply(nodes=2)
+    trial.wait_for_step("first", LATE_ENOUGH)
+    first, second = trial.pods("first")
+    assert first["spec"]["nodeName"] != second["spec"]["nodeName"]
+    name = second["metadata"]["name"]
+    installation.kubectl("delete", "pod", name, "--force", "--grace-period=0")
+    cost = costs.note("one pod of two killed", trial.complete())
+    assert cost.attempts == {"first": 2, "second": 1}
+    assert cost.user_retries == 0, "its peer failed only because it was gone"
+
+
 def test_a_node_is_drained(installation: Installation, costs: Costs) -> None:
     trial = a_run_in_training(installation, "node-drained", seed=3)
     node = trial.pod("first")["spec"]["nodeName"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from acereason_operator.cluster.labels import COMPLETION_INDEX
 
 from tests.e2e.installation import CLAIM, Installation
 from tests.waiting import wait_for
@@ -52,14 +53,15 @@ class Trial:
     claim: str = CLAIM
     """Of its volume."""
 
-    def apply(self, stages: int = 2, steps: int | None = None) -> None:
+    def apply(self, stages: int = 2, steps: int | None = None, nodes: int = 1) -> None:
         """Create the run with its first stages, or give it the rest of them.
 
-        steps: of each stage, where other than the file's.
+        steps: of each stage, where other than the file's. nodes: pods of each stage.
         """
         body = yaml.safe_load(RUN_FILE.read_text())
         body["metadata"] = {"name": self.name, "namespace": self.there.namespace}
         body["spec"] |= {"seed": self.seed, "storage": {"claim": self.claim}}
+        body["spec"]["defaults"]["nodes"] = nodes
         body["spec"]["stages"] = body["spec"]["stages"][:stages]
         if steps is not None:
             for stage in body["spec"]["stages"]:
@@ -125,12 +127,17 @@ class Trial:
         volume = self.there.cluster.volume_folder(self.there.namespace, self.claim)
         return volume / "work" / self.name / stage
 
-    def pod(self, stage: str) -> Object:
-        """The newest pod in which a stage trains."""
+    def pods(self, stage: str) -> list[Object]:
+        """The pods in which the newest attempt of a stage trains, by their index."""
         wanted = {"run": self.name, "stage": stage, "phase": "train"}
+        wanted["attempt"] = str(self.stage(stage)["attempts"])
         label = ",".join(f"acereason.dev/{name}={value}" for name, value in wanted.items())
-        pods = self.there.get("pods", "-l", label)["items"]
-        return max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+        found: list[Object] = self.there.get("pods", "-l", label)["items"]
+        return sorted(found, key=lambda pod: int(pod["metadata"]["labels"][COMPLETION_INDEX]))
+
+    def pod(self, stage: str) -> Object:
+        """The first of them."""
+        return self.pods(stage)[0]
 
     def _is(self, condition: str) -> bool:
         found = self.status().get("conditions", ())
