@@ -47,6 +47,7 @@ RL = {
     "verifier": {"workers": 1},
 }
 KINDS = {"sft": SFT, "mathRL": RL}
+SETTINGS = {**KINDS, "curate": {}}
 AT_EACH_STEP = {"saving": {"minutesAtRisk": 0}}
 
 
@@ -59,7 +60,7 @@ def a_prepared_stage(
         for n in range(12)
     ]
     data = write_rows(store / "rows.jsonl", rows)
-    stage = a_stage(store, {kind: {**KINDS[kind], **settings}}, model=model, data=data)
+    stage = a_stage(store, {kind: {**SETTINGS[kind], **settings}}, model=model, data=data)
     file = StageFile.parse(stage)
     assert file.prepared is not None
     key = stage_key(file, file.prepared.inputs)
@@ -190,3 +191,14 @@ def test_a_stage_goes_from_two_ranks_to_one_process_and_back(
         else:
             assert launched(stage).exit_code == ExitCode.DONE
     assert curve(stage) == pytest.approx(curve(alone[kind]), rel=1e-5, abs=1e-7)
+
+
+def test_of_a_stage_that_is_not_shared_one_rank_does_all_and_the_other_waits(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    stage = a_prepared_stage(tmp_path, tiny_model, "curate", 2)
+    record = launched(stage)
+    assert (record.exit_code, record.reason) == (ExitCode.DONE, "Done")
+    work_dir = Path(stage["store"]) / StageFile.parse(stage).work_dir
+    assert [row["rows"] for row in read_metrics(work_dir / "metrics.jsonl")] == [12]
+    assert (work_dir / "rank-1.log").read_text() == ""

@@ -73,13 +73,7 @@ def carry_out(context: StageContext) -> int:
         if asks_a_model(context.file.settings):
             configure_torch()
             leave_out_progress_bars()
-        if context.file.settings.kind in SHARED:
-            from acereason_trainer.process_group import meet
-
-            with meet() as peers:
-                stage(replace(context, peers=peers))
-        elif os.environ.get("RANK", "0") == "0":
-            stage(context)
+        share_out(stage, context)
     except Stopped:
         return ExitCode.STOPPED
     except StageFailure as failure:
@@ -89,6 +83,24 @@ def carry_out(context: StageContext) -> int:
     except StoreFull as full:
         return leave(context, StageFailure(ExitCode.TEMPORARY, "StoreFull", str(full)))
     return ExitCode.DONE
+
+
+def share_out(stage: Callable[[StageContext], None], context: StageContext) -> None:
+    """Carry out the stage with the other ranks of the attempt, where there are others.
+
+    Of a stage that cannot be shared the first rank does everything, and the others wait: the
+    launcher of another node must not see its ranks end before there is an artifact.
+    """
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        stage(context)
+        return
+    from acereason_trainer.process_group import meet  # torch, which rules alone do without
+
+    with meet(os.environ) as peers:
+        if context.file.settings.kind in SHARED:
+            stage(replace(context, peers=peers))
+        else:
+            peers.led(lambda: stage(context))
 
 
 def verify_inputs(context: StageContext) -> None:

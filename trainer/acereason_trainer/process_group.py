@@ -5,7 +5,6 @@ doing. A rank that dies closes its connections, which its peers see at once; one
 launcher's watchdog's. So waiting has no limit that matters.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,7 +14,7 @@ import torch
 from torch import distributed
 
 from acereason_trainer.config.exit_codes import ExitCode
-from acereason_trainer.peers import ALONE, End, Peers
+from acereason_trainer.peers import End, Peers
 from acereason_trainer.stage import StageFailure
 
 PATIENCE = timedelta(days=7)
@@ -56,11 +55,11 @@ class Group(Peers):
 
 
 @contextmanager
-def meet(environment: Mapping[str, str] = os.environ) -> Iterator[Peers]:
-    """The other ranks of this attempt, as torchrun's variables tell; alone without them."""
-    if int(environment.get("WORLD_SIZE", "1")) == 1:
-        yield ALONE
-        return
+def meet(environment: Mapping[str, str]) -> Iterator[Peers]:
+    """The other ranks of this attempt, as torchrun's variables tell.
+
+    Raises StageFailure where one of them is lost.
+    """
     try:
         yield Group(environment)
         # Not after a failure: it could wait for peers, who see closed connections anyway.

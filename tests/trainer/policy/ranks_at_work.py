@@ -6,6 +6,7 @@ first rank writes what came out to DIR/found.json; states and exports lie beside
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -60,7 +61,7 @@ class Desk:
 def main() -> None:
     make_bfloat16_safe()
     torch.set_num_threads(1)
-    with meet() as peers:
+    with meet(os.environ) as peers:
         desk = Desk(Path(sys.argv[1]), peers)
         found = {f"stage {stage}": of_stage(desk, stage) for stage in (1, 2, 3)}
         found["bfloat16"] = {f"stage {stage}": in_bfloat16(desk, stage) for stage in (1, 2, 3)}

@@ -152,8 +152,8 @@ class Zero(Model):
     parameter), 2 also the gradients (4), 3 also the weights (2). 3 trains whatever can be trained
     at all; 2 is faster where a rank has room for all weights."""
     offload_optimizer: bool = Field(default=False, json_schema_extra=NOT_IN_KEY)
-    """Keep the optimizer's share in host memory and step there: 12 bytes per parameter and rank
-    less on the GPU, for some seconds per step with 7B parameters on 8 ranks."""
+    """Keep each rank's share of the optimizer in host memory and step there: 12 bytes per
+    parameter, over all ranks, less on the GPUs, and each step waits for the host."""
 
 
 class Saving(Model):

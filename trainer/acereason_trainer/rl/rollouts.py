@@ -62,7 +62,7 @@ class Means:
     one whoever draws it."""
 
     def share(self, requests: Sequence[SampleRequest]) -> list[SampleRequest]:
-        """What this rank draws: every so manieth batch, in order."""
+        """What this rank draws: one batch for each round of all ranks, in order."""
         size, world = self.sequences_per_batch, self.peers.world
         starts = range(self.peers.rank * size, len(requests), world * size)
         return [r for start in starts for r in requests[start : start + size]]
