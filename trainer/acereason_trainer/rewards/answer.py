@@ -27,6 +27,7 @@ Kind = Literal[
     "relation",
     "matrix",
     "ratio",
+    "cases",
 ]
 
 MAX_PARTS = 64
@@ -108,6 +109,13 @@ _MATRIX = re.compile(
     r"(?P<rows>.*)\\end\s*\{(?P=env)\}(?P<turned>\s*\^\s*\{?\s*(?:T|\\top|\\text\{T\})\s*\}?)?\s*[)\]]?",
     re.S,
 )
+_CASES = re.compile(
+    r"(?:(?P<name>[^=<>]{1,24}?)\s*=\s*)?\\begin\s*\{cases\}(?P<rows>.*)\\end\s*\{cases\}", re.S
+)
+_IF = re.compile(
+    r"^\s*,?\s*(?:\\text\s*\{\s*,?\s*(?:if|when|for|where)?\s*:?\s*\}|(?:if|when|for)(?![A-Za-z]))"
+)
+_OTHERWISE = re.compile(r"(?:\\text\s*\{)?\s*(?:otherwise|else|elsewhere)\s*\.?\s*\}?", re.I)
 _TRANSPOSED = re.compile(r"\s*\^\s*\{?\s*(?:T|\\top|\\text\{T\})\s*\}?$")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)")
 _ONE_OR_SEVERAL = re.compile(r"-?\d{1,3}(?:,\d{3})+")
@@ -168,7 +176,7 @@ def _unlabelled(text: str) -> Answer:
     while text.startswith("{") and _closes_at_end(text):
         text = text[1:-1].strip()
     text = _exact_side(text)
-    found = _reals(text) or _bracketed(text) or _several(text) or _with_sign(text)
+    found = _cases(text) or _reals(text) or _bracketed(text) or _several(text) or _with_sign(text)
     return found or _matrix(text) or _single(text)
 
 
@@ -181,6 +189,26 @@ def as_several(answer: Answer) -> Answer | None:
 
 
 # --- from the outside in -----------------------------------------------------------------------
+
+
+def _cases(text: str) -> Answer | None:
+    """A function by cases: pairs of a value and when it is that, with the function's name."""
+    match = _CASES.fullmatch(text)
+    if match is None:
+        return None
+    rows = [row.strip() for row in match["rows"].split(r"\\") if row.strip()]
+    pairs = [_case(row) for row in rows[: MAX_PARTS + 1]]
+    name = _name(match["name"].strip()) if match["name"] else ""
+    return Answer("cases", squeezed(text), tuple(pairs), name=name)
+
+
+def _case(row: str) -> Answer:
+    value, apart, condition = row.partition("&")
+    if not apart:
+        value, _, condition = row.partition(",")
+    condition = _IF.sub("", condition.strip()).strip(" ,.")
+    condition = "otherwise" if _OTHERWISE.fullmatch(condition) else condition
+    return Answer("tuple", squeezed(row), (read(value.strip(" ,")), read(condition)))
 
 
 def _reals(text: str) -> Answer | None:  # noqa: PLR0911 - one for each form

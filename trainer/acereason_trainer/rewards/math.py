@@ -17,6 +17,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from acereason_trainer.rewards.answer import MAX_PARTS, Answer, as_several, read
+from acereason_trainer.rewards.conditions import split_condition
 from acereason_trainer.rewards.latex import COMMANDS, Node, TooLarge, Unreadable, nodes
 from acereason_trainer.rewards.normal_form import MAX_CHARACTERS, normal_form, squeezed
 from acereason_trainer.rewards.rational import infinite, rational
@@ -54,18 +55,25 @@ def is_same_answer(answer: str, reference: str, same: Same) -> bool:
     """Whether `answer` is the reference. What `same` raises comes through."""
     if len(answer) > MAX_CHARACTERS or len(reference) > MAX_CHARACTERS:
         return answer.strip() == reference.strip()
-    said = erased_units(reference)
-    if said and (other := erased_units(answer)) and said.isdisjoint(other):
+    if _in_other_units(answer, reference):
         return False
     got, want = normal_form(answer), normal_form(reference)
     if squeezed(got) == squeezed(want):
         return bool(got)
-    if _DERIVATIVE.search(got) and not _DERIVATIVE.search(want):
+    (got, own), (want, wanted) = split_condition(got), split_condition(want)
+    if (own and wanted and own != wanted) or (
+        _DERIVATIVE.search(got) and not _DERIVATIVE.search(want)
+    ):
         return False
     try:
-        return _asked(read(got), read(want), same)
+        return squeezed(got) == squeezed(want) or _asked(read(got), read(want), same)
     except Unreadable:
         return False
+
+
+def _in_other_units(answer: str, reference: str) -> bool:
+    said = erased_units(reference)
+    return bool(said and (other := erased_units(answer)) and said.isdisjoint(other))
 
 
 def _asked(answer: Answer, reference: Answer, same: Same) -> bool:
@@ -518,6 +526,7 @@ _COMPARE: dict[str, Callable[[Answer, Answer, Same], bool]] = {
     "interval": _in_order,
     "matrix": _in_order,
     "ratio": _same_ratio,
+    "cases": _in_any_order,
     "without": _in_order,
     "relation": _same_relation,
     "equation": _same_equation,
