@@ -25,6 +25,8 @@ SUITE = "bookworm"
 PACKAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
 """Programs that are needed, and the Debian packages that have them."""
 _BASE_PACKAGES = "python3,python3-venv,ca-certificates"
+_TAIL = 4000
+"""Characters of a failed build's output that are shown: what went wrong stands at the end."""
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -126,14 +128,18 @@ def _sources(part: str) -> Iterator[Path]:
 def _build(part: str, name: str, base: str) -> None:
     _say(f"building {name}: seconds where only code changed, else minutes")
     registry, tag = name.rsplit("/", 1)[0], name.rsplit(":", 1)[1]
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "images.build", part, "--engine=buildah", "--device=cpu",
          f"--registry={registry}", f"--tag={tag}", f"--base={base}"],
         cwd=ROOT,
         env=os.environ | ENVIRONMENT,
-        stdout=sys.stderr,
-        check=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{name} was not built:\n{done.stdout[-_TAIL:]}")
 
 
 def _say(what: str) -> None:
