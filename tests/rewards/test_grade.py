@@ -225,3 +225,16 @@ def test_a_wrong_option_is_a_sentence(options: tuple[str, ...], sentence: str) -
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_interrupt_is_a_sentence_and_an_exit_code() -> None:
+    process = subprocess.Popen(GRADE, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True)
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(json.dumps(math(r"\boxed{0.5}")) + "\n")
+    process.stdin.flush()
+    process.stdin.write(json.dumps(math(r"\boxed{\sqrt{2}}", r"\sqrt 3")) + "\n")
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["verdict"] == "correct"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert (process.returncode, said) == (130, "interrupted: not every line was graded\n")

@@ -17,8 +17,8 @@ import pytest
 from acereason_trainer.config.common import CodeLimits, Verifier
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.rl import CustomReward
-from acereason_trainer.rewards import Grade, Rewarder, Verdict, make_rewarder, pool
-from acereason_trainer.rewards.jobs import Job, MathJob
+from acereason_trainer.rewards import Grade, Rewarder, Verdict, make_rewarder, nursery, pool
+from acereason_trainer.rewards.jobs import Job, MathJob, Setup
 from acereason_trainer.rewards.pool import blame
 from acereason_trainer.rewards.rewarder import _Pooled
 from acereason_trainer.stage import StageFailure
@@ -178,6 +178,21 @@ def test_a_math_worker_begins_anew_after_many_answers_and_loses_none(
             (nursery,) = children_named("rewards.worker")
             lives |= set(children_of(nursery))
     assert len(lives) == 3
+
+
+def test_a_worker_that_reads_nothing_is_not_written_to_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(nursery, "_SEND_SECONDS", 1)
+    made = nursery.Nursery(Setup("code", FAST))
+    try:
+        life = made.begin()
+        os.kill(life.pid, signal.SIGSTOP)
+        with pytest.raises(OSError, match="temporarily unavailable"):
+            life.connection.send(b"x" * (16 << 20))
+        life.connection.close()
+    finally:
+        made.close()
 
 
 @contextmanager

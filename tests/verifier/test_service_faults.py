@@ -1,5 +1,6 @@
 """Whatever becomes of the service or the way to it: no wrong verdict, none lost, nothing frozen."""
 
+import gc
 import http.server
 import itertools
 import os
@@ -15,8 +16,10 @@ import pytest
 from acereason_trainer.config.common import Verifier
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.rewards import Grade, Rewarder, Verdict, make_rewarder, remote
-from acereason_trainer.rewards.jobs import MathJob, Setup
+from acereason_trainer.rewards.jobs import CodeJob, MathJob, Setup
 from acereason_trainer.rewards.outstanding import ACCEPTED_TRIES
+from acereason_trainer.rewards.problem_tests import Test
+from acereason_trainer.rewards.wire import SERVICE, About, Trouble
 from acereason_trainer.stage import StageFailure
 
 from tests.verifier.services import (
@@ -27,6 +30,7 @@ from tests.verifier.services import (
     a_network_before,
     a_service,
     children_of,
+    packed_tests,
 )
 from tests.waiting import wait_for
 
@@ -345,6 +349,52 @@ def test_a_request_that_is_answered_slowly_is_not_ended(monkeypatch: pytest.Monk
         asked = [client.submit(MathJob(str(n), "2")) for n in range(17)]
         assert {job.result(LONG).verdict for job in asked} == {Verdict.CORRECT}
     assert requests == 2
+
+
+def test_an_upload_that_is_not_read_is_tried_again_and_ends_with_the_client(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(remote, "_SLACK_SECONDS", 0.0)
+    uploads, over = threading.Semaphore(0), threading.Event()
+
+    class ReadsNothing(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._say(200, About(service=SERVICE, version="0").model_dump_json())
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._say(404, Trouble(error="unknown", unknown_tests=["0" * 32]).model_dump_json())
+
+        def do_PUT(self) -> None:
+            uploads.release()
+            over.wait(LONG)
+
+        def _say(self, status: int, body: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    packed = packed_tests(Test("x" * (16 << 20), "1"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), ReadsNothing) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        setup = Setup("code", Verifier(patience_seconds=LONG))
+        url = f"http://127.0.0.1:{server.server_port}"
+        client = remote.RemotePool(setup, url, seconds=1.0)
+        client._deadline = 1.0  # and not as long as its patience
+        client.open()
+        grade = client.submit(CodeJob("", packed.digest, packed.content))
+        assert uploads.acquire(timeout=LONG) and uploads.acquire(timeout=LONG)
+        client.close()
+        over.set()
+        server.shutdown()
+    assert grade.result(LONG).verdict is Verdict.INFRA_ERROR
+    gc.collect()
+    assert "destroyed" not in caplog.text
 
 
 def test_a_job_that_comes_while_a_fault_ends_the_client_is_not_waited_for_in_vain() -> None:

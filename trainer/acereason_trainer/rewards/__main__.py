@@ -35,13 +35,14 @@ _AHEAD = 256
 
 OUTPUT_GONE = 128 + signal.SIGPIPE
 """Exit code where nobody reads the verdicts any more, as of a program that the signal ends."""
+INTERRUPTED = 128 + signal.SIGINT
 BAD_DATA = "BadData"
 """Reason of a StageFailure that is about one row."""
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one for each end
     """Grade every line; 0 when each has its verdict, 1 where the checker does not work, 2 for a
-    wrong option or file, OUTPUT_GONE for a closed pipe."""
+    wrong option or file, OUTPUT_GONE for a closed pipe, INTERRUPTED after a Ctrl-C."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.reward and options.remote:
@@ -54,6 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         _lose_what_is_not_written()
         return OUTPUT_GONE
+    except KeyboardInterrupt:
+        print("interrupted: not every line was graded", file=sys.stderr)
+        return INTERRUPTED
     except OSError as e:
         trouble = f"{e.filename} cannot be opened"
         if e.filename is None:
@@ -196,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
         '"response": "So it is \\\\boxed{0.5}."}\' | acereason grade\n'
         "  acereason grade --in cases.jsonl --out verdicts.jsonl --workers 8 --all-tests\n\n"
         "exit codes: 0 every line has a verdict, 1 the checker does not work, 2 a file or option "
-        f"is wrong, {OUTPUT_GONE} nobody reads the output any more",
+        f"is wrong, {INTERRUPTED} interrupted, {OUTPUT_GONE} nobody reads the output any more",
     )
     parser.add_argument(
         "--in",

@@ -11,6 +11,7 @@ code.
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from multiprocessing.reduction import send_handle
 from acereason_trainer.rewards.jobs import Setup
 
 _ANSWER_SECONDS = 120.0
+_SEND_SECONDS = 120
+"""A checking process that takes nothing from a message for so long hangs."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,9 @@ class Nursery:
         """Have a checking process; the one before must have been ended."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
+            # A connection itself knows no limit for sending.
+            seconds = struct.pack("ll", _SEND_SECONDS, 0)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, seconds)
             self._control.send("begin")
             send_handle(self._control, theirs.fileno(), self._process.pid)
             answer = self._answer()

@@ -176,9 +176,10 @@ class RemotePool:
             while not self._closed.done():
                 await asyncio.wait([self._closed], timeout=_LOOK_EVERY)
                 self._look_after()
-            for task in self._requests:
+            left = [*self._requests, *self._uploads.values()]
+            for task in left:
                 task.cancel()
-            await asyncio.gather(*self._requests, return_exceptions=True)
+            await asyncio.gather(*left, return_exceptions=True)
         if not self._closed.cancelled():
             self._closed.result()
 
@@ -327,9 +328,11 @@ class RemotePool:
         await asyncio.shield(upload)
 
     async def _put(self, digest: bytes, content: bytes) -> None:
-        async with self._session.put(
-            f"{self._url}/v1/tests/{digest.hex()}", data=content, headers=_JSON
-        ) as response:
+        address = f"{self._url}/v1/tests/{digest.hex()}"
+        async with (
+            asyncio.timeout(self._deadline + _SLACK_SECONDS),
+            self._session.put(address, data=content, headers=_JSON) as response,
+        ):
             if response.status != HTTPStatus.NO_CONTENT:
                 raise _refusal(response, await _trouble_in(response))
 
