@@ -73,8 +73,8 @@ generate: setup  ## Write what is derived: schema, reference, CRD, table, dashbo
 	$(BIN)/python -m charts.values_table
 	$(BIN)/python -m charts.dashboards
 
-images:  ## Build the images (REGISTRY=, TAG=, PUSH=1, DEVICE=cpu, ENGINE=, BASE=; images/README.md)
-	$(PYTHON) -m images.build $(IMAGES) \
+images: | $(UV)  ## Build the images (REGISTRY=, TAG=, PUSH=1, DEVICE=cpu, ENGINE=; images/README.md)
+	$(BIN)/python -m images.build $(IMAGES) \
 	  $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(TAG),--tag $(TAG)) $(if $(PUSH),--push) \
 	  $(if $(DEVICE),--device $(DEVICE)) $(if $(ENGINE),--engine $(ENGINE)) \
 	  $(if $(BASE),--base $(BASE)) $(if $(SOURCE),--source $(SOURCE))

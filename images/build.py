@@ -1,4 +1,4 @@
-"""`make images`: builds the images from this checkout, and pushes them where that is asked for.
+"""Builds the images from this checkout, and pushes them where that is asked for.
 
 Each Containerfile can be built by hand as well; this adds what its file cannot know: version and
 commit for the labels, one time for all files, and the index and certificates that pip and uv are

@@ -4,6 +4,7 @@ An engine of the tests' own stands on the PATH: it notes what it is told and bui
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,11 @@ def test_a_stale_lock_is_refused(
     assert done.stderr.startswith(f"error: {lock} is stale ({why}")
     assert done.stderr.endswith("; run: make lock\n")
     assert checkout.told == []
+
+
+def test_no_lock_names_a_registry() -> None:
+    for lock in (ROOT / "images").rglob("*.lock"):
+        assert not re.search(r"://|^\s*-", lock.read_text(), re.MULTILINE), lock
 
 
 @pytest.mark.parametrize(
