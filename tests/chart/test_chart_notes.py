@@ -37,7 +37,7 @@ def nothing_in_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
             [
                 "serves runs in every namespace.",
                 f"kubectl rollout status -n {NAMESPACE} deployment/{NAME}\n",
-                f"helm test -n {NAMESPACE} {RELEASE} --logs --timeout 960s ",
+                f"helm test -n {NAMESPACE} {RELEASE} --timeout 960s ",
                 f"kubectl apply -n {NAMESPACE} -f run.yaml",
                 f"this cluster has no PodMonitors; scrape {METRICS}.",
                 "Uninstalling leaves all runs, their definition and their volumes where they are.",

@@ -31,7 +31,7 @@ def test_the_operators_replicas_are_on_different_nodes(installation: Installatio
 
 def test_helm_test_makes_a_run_and_takes_it_away(installation: Installation) -> None:
     """20 s: a run of one small stage, with both images."""
-    said = installation.helm("test", RELEASE, "--logs", "--timeout", "8m")
+    said = installation.helm("test", RELEASE, "--timeout", "8m")
     assert "the run is complete: the operator works, and so do the images" in said
     left = installation.get("arr")["items"]
     assert f"test-{RELEASE}" not in {run["metadata"]["name"] for run in left}

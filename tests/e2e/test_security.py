@@ -75,10 +75,10 @@ def test_the_attempts_are_such_as_can_succeed() -> None:
 
 
 def test_a_stage_knows_no_secret_and_no_token(installation: Installation, stage: str) -> None:
-    words = ("exec", stage, "--", "sh", "-c", "env; ls -R /var/run/secrets 2>&1 || true")
+    words = ("exec", stage, "--", "sh", "-c", "env; find /var/run/secrets -type f")
     told = installation.kubectl(*words)
     assert "hf_secret" not in told
-    assert "No such file" in told
+    assert "/var/run/secrets" not in told
 
 
 def test_network_policies_select_the_pods_that_run(installation: Installation) -> None:
@@ -97,7 +97,7 @@ def test_network_policies_select_the_pods_that_run(installation: Installation) -
             installation.cluster.kubectl("get", "pod", "-n", installation.system, pod, "-o", "json")
         )["metadata"]["labels"]
         assert wanted.items() <= labels.items()
-    assert policies[verifier]["egress"] == [] or "egress" not in policies[verifier]
+    assert not policies[verifier].get("egress")
     assert "Egress" in policies[verifier]["policyTypes"], "model-written programs reach nobody"
 
 
