@@ -133,6 +133,17 @@ def test_logits_in_chunks_give_the_same_step(tiny_model: Path, monkeypatch: pyte
     assert whole.entropy == pytest.approx(chunked.entropy, rel=1e-4)
 
 
+def test_layers_that_are_computed_again_give_the_same_bits(tiny_model: Path):
+    kept, again = a_policy(tiny_model), a_policy(tiny_model, activation_checkpointing=True)
+    runs = []
+    attention = again.model.base_model.layers[0].self_attn
+    attention.register_forward_hook(lambda *_: runs.append(attention.training))
+    assert kept.step(a_batch()) == again.step(a_batch())
+    assert runs == [False, False], "once forward, once again in the backward pass; no dropout"
+    assert torch.equal(weights(kept), weights(again))
+    assert not any(module.training for module in again.model.modules()), "the sampler's own too"
+
+
 def test_a_batch_without_signal_is_a_step_with_no_gradient(tiny_model: Path):
     policy = a_policy(tiny_model)
     update = policy.step(Batch([], [], [], 1.0, []))
