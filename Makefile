@@ -45,7 +45,7 @@ $(QUICKSTART_DATA): $(wildcard examples/quickstart/*.py examples/tasks/*.py) | s
 	@touch $@
 
 test: setup lint  ## Lint and run every test
-	$(BIN)/pytest -n 2 --dist loadgroup  # one cluster: its tests in one worker
+	$(BIN)/pytest -n 2
 
 lint: setup  ## Style, types and the arrows between packages
 	$(BIN)/ruff check

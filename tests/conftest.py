@@ -6,6 +6,7 @@ images for `images`, those that need nodes and containers for `cluster`.
 
 import contextlib
 import os
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -39,6 +40,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if "cluster_machine" in needed:
         with contextlib.suppress(LeftOut):  # the fixture skips, with the reason
             make_machine_ready()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """One worker gets all tests of the cluster, since a machine carries one; others come singly."""
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class OneCluster(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return "cluster" if nodeid.startswith(("tests/cluster/", "tests/e2e/")) else nodeid
+
+    return OneCluster(config, log)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

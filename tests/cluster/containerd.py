@@ -151,7 +151,9 @@ def remove_dead_sockets() -> None:
             socket.unlink()
 
 
-def remove_cached_results(folder: Path = Path("/var/lib/cni/results")) -> None:
-    """Remove what the network library noted of our pods, in its fixed folder."""
-    for result in folder.glob(f"{network.DEVICE}-*"):
-        result.unlink()
+def remove_cached_results(folder: Path) -> None:
+    """Remove what the network library noted, in its fixed folder, of pods whose containerd kept
+    everything below `folder`."""
+    for result in Path("/var/lib/cni/results").glob("*"):
+        if f"{folder}/" in result.read_text():
+            result.unlink()

@@ -27,7 +27,7 @@ def cluster_machine() -> None:
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest, cluster_machine: None) -> Iterator[Cluster]:
-    """One cluster for the session; its tests are of the group `xdist_group("cluster")`.
+    """One cluster for the session.
 
     Its nodes have the project's images where a test asks for `cluster` and `images`.
     """

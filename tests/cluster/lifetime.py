@@ -95,7 +95,7 @@ def _remove() -> None:
     _unmount()
     network.disconnect(_RUNNING)
     remove_dead_sockets()
-    remove_cached_results()
+    remove_cached_results(_RUNNING)
     for link in Path("/var/log/containers").glob("*.log"):  # the kubelet's, in a fixed folder
         if link.readlink().is_relative_to(_RUNNING):
             link.unlink()

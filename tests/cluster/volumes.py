@@ -22,7 +22,7 @@ class Volumes:
 
     def pool(self) -> list[dict[str, Any]]:
         """Make the pool's folders; the objects that tell Kubernetes of them."""
-        volumes = [self._volume(f"shared-{n:02}", POOL_CLASS, "100Gi") for n in range(1, POOL + 1)]
+        volumes = [self._volume(f"shared-{n:02}", POOL_CLASS, "10Ti") for n in range(1, POOL + 1)]
         return [_storage_class(POOL_CLASS, default="true"), *volumes]
 
     def small(self, name: str, mebibytes: int) -> list[dict[str, Any]]:
