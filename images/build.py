@@ -22,7 +22,7 @@ from images.locks import stale_locks
 IMAGES = ("operator", "verifier", "trainer")
 ENGINES = ("buildah", "podman", "docker")
 ONE_TIME = "315532800"
-"""Time of every file (1980-01-01): a layer that is made again from the same files is the same."""
+"""Time of every file (1980-01-01): when a build ran does not show in its layers."""
 
 
 class Refused(Exception):
