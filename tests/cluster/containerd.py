@@ -123,6 +123,9 @@ root = {root}
 state = {state}
 disabled_plugins = {unused}
 
+[debug]
+level = "warn"
+
 [grpc]
 address = {socket}
 

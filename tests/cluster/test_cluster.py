@@ -27,6 +27,7 @@ from tests.cluster.node import cgroup
 from tests.cluster.process import wait
 from tests.cluster.programs import cluster_programs
 from tests.controlplane import marked_processes
+from tests.images.buildah import buildah
 
 # A machine carries one cluster: tests that start one of their own come before the session's.
 
@@ -144,6 +145,28 @@ def test_a_small_volume_can_be_filled(cluster: Cluster) -> None:
     with pytest.raises(subprocess.CalledProcessError) as full:
         cluster.kubectl(*write, "of=/store/does-not", "count=8")
     assert "No space left on device" in full.value.stderr
+
+
+def test_an_image_that_is_built_while_the_cluster_runs_reaches_both_nodes(cluster: Cluster) -> None:
+    namespace = cluster.new_namespace()
+    name = f"localhost/cluster-test:{namespace}"
+    container = buildah("from", "scratch")
+    try:
+        buildah("copy", "--quiet", container, "/usr/bin/busybox", "/bin/sh")
+        buildah("commit", "--quiet", container, name)
+        cluster.load_images(name)
+    finally:
+        buildah("rm", container)
+        buildah("rmi", "--force", name)
+    for node in NODES:
+        spec = {"nodeName": node, "restartPolicy": "Never"}
+        image = {"image": name, "imagePullPolicy": "Never"}
+        cluster.apply(a_pod(namespace, f"on-{node}", "exit 0", spec, image))
+    for node in NODES:
+        cluster.kubectl(
+            "wait", "-n", namespace, f"pod/on-{node}",
+            "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s",
+        )  # fmt: skip
 
 
 def test_a_second_cluster_is_refused_and_the_first_one_named(cluster: Cluster) -> None:
