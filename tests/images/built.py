@@ -5,15 +5,19 @@ in the tests' cache. What an image holds beside it comes from the package index 
 configured with.
 """
 
+import contextlib
+import fcntl
 import functools
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 from images.build import IMAGES
 from tests.controlplane.cache import cache, locked
@@ -24,6 +28,7 @@ SUITE = "bookworm"
 """The Debian whose Python is the one that everything is tested with."""
 PACKAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
 """Programs that are needed, and the Debian packages that have them."""
+_held: list[IO[str]] = []
 _BASE_PACKAGES = "python3,python3-venv,ca-certificates"
 _TAIL = 4000
 """Characters of a failed build's output that are shown: what went wrong stands at the end."""
@@ -54,9 +59,20 @@ def images() -> Mapping[str, str]:
         for part, name in wanted.items():
             if name not in there:
                 _build(part, name, base)
-        for name in there - set(wanted.values()) - {base}:
-            buildah("rmi", "--force", name)
+        _keep_only({base, *wanted.values()})
     return wanted
+
+
+def _keep_only(names: set[str]) -> None:
+    """Remove older images, unless a process lives that may still have been given them: each holds a
+    shared lock to its end."""
+    use = (cache() / "images.used").open("a")
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for name in _there() - names:
+            buildah("rmi", "--force", name)
+    fcntl.flock(use, fcntl.LOCK_SH)
+    _held.append(use)
 
 
 def _install_packages() -> None:
@@ -105,8 +121,9 @@ def _base() -> str:
 
 
 def _there() -> set[str]:
+    """Images of the tests; those that `make images` made carry other tags."""
     names = buildah("images", "--format", "{{.Name}}:{{.Tag}}").splitlines()
-    return {name for name in names if name.startswith("localhost/acereason-")}
+    return {n for n in names if re.fullmatch(r"localhost/acereason-\w+:[0-9a-f]{16}", n)}
 
 
 def _digest(part: str, base: str) -> str:
