@@ -148,13 +148,15 @@ _ALLOWED_FOR: _Guarded = {
     "ioctl": ((16, 29), 1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),
     "sendto": ((44, 206), 4, (_NULL,)),  # no address: to the other end of a pair
 }
-# What a program may do to itself, and the zygote to its programs; with the index and the value of
-# another argument that is refused. By SIGKILL, or a limit of CPU time that leads to it, a program
-# would end as the machine's memory killer ends one, which is no verdict.
-_OF_ITSELF: dict[str, tuple[tuple[int, int], int, tuple[int, ...], tuple[int, int]]] = {
-    "kill": ((62, 129), 0, (_SELF, 0), (1, signal.SIGKILL)),
-    "tgkill": ((234, 131), 0, (_SELF,), (2, signal.SIGKILL)),
-    "prlimit64": ((302, 261), 0, (_SELF, 0), (1, resource.RLIMIT_CPU)),
+# (Index, value) of an argument that is refused; with a third, only where that argument is no null.
+_Refused = tuple[int, int, int | None]
+# What a program may do to itself, and the zygote to its programs; and what of it is refused: by
+# SIGKILL, or a limit of CPU time that leads to it, a program would end as the machine's memory
+# killer ends one, which is no verdict. To read that limit sets none.
+_OF_ITSELF: dict[str, tuple[tuple[int, int], int, tuple[int, ...], _Refused]] = {
+    "kill": ((62, 129), 0, (_SELF, 0), (1, signal.SIGKILL, None)),
+    "tgkill": ((234, 131), 0, (_SELF,), (2, signal.SIGKILL, None)),
+    "prlimit64": ((302, 261), 0, (_SELF, 0), (1, resource.RLIMIT_CPU, 2)),
 }
 # What the zygote does and a program may not.
 _ZYGOTE_ONLY: dict[str, tuple[int, int | None]] = {
@@ -260,15 +262,25 @@ def _search(allowed: list[int]) -> list[bytes]:
 
 
 def _guarded(
-    number: int, argument: int, values: tuple[int, ...], refused: tuple[int, int] | None = None
+    number: int, argument: int, values: tuple[int, ...], refused: _Refused | None = None
 ) -> list[bytes]:
-    """Allow a call where the argument is one of the values (as 32 bits; a pointer as 64), but not
-    where the argument `refused[0]` is `refused[1]`."""
+    """Allow a call where the argument is one of the values (as 32 bits; a pointer as 64), but for
+    what is refused."""
     low, no = _ARGUMENTS_AT + 8 * argument, _op(_RETURN, _RET_ERRNO | errno.EPERM)
     tests = []
     if refused is not None:
-        at, value = refused
-        tests += [_op(_LOAD, _ARGUMENTS_AT + 8 * at), _op(_JUMP_EQUAL, value, 0, 1), no]
+        at, value, pointer = refused
+        unless = []
+        if pointer is not None:
+            half = _ARGUMENTS_AT + 8 * pointer
+            unless = [
+                _op(_LOAD, half),
+                _op(_JUMP_EQUAL, 0, 0, 2),
+                _op(_LOAD, half + 4),
+                _op(_JUMP_EQUAL, 0, 1, 0),
+            ]
+        tests += [_op(_LOAD, _ARGUMENTS_AT + 8 * at), _op(_JUMP_EQUAL, value, 0, len(unless) + 1)]
+        tests += [*unless, no]
     for value in values:
         if value == _NULL:
             tests += [
