@@ -85,9 +85,9 @@ def packed() -> Any:
 PINS = [
     ("curate", 4, [kept], "af16c5e06916a365"),
     ("sft", 1, [packed], "94b2ae9d97810670"),
-    ("mathRL", 4, [math_verdicts, drawn], "480f158c2e7625f5"),
-    ("codeRL", 3, [code_verdicts, drawn], "53e1f7f433b90f34"),
-    ("evaluate", 4, [math_verdicts, code_verdicts], "f22b5a57155b4895"),
+    ("mathRL", 5, [math_verdicts, drawn], "1b8675d497954e1e"),
+    ("codeRL", 4, [code_verdicts, drawn], "b9ae7c09999e0e4b"),
+    ("evaluate", 5, [math_verdicts, code_verdicts], "baedcabbb682f9ce"),
 ]
 
 
