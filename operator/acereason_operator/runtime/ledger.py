@@ -40,6 +40,6 @@ def _stage_ended(
 
 
 def _attempt_failed(metrics: Metrics, kind: str, failure: Failure) -> None:
-    metrics.attempts.labels(kind, CAUSES[failure.verdict or "Stopped"]).inc()
+    metrics.attempts.labels(kind, CAUSES[failure.verdict]).inc()
     if failure.verdict == "CorruptInput":
         metrics.corrupt.labels(kind).inc()

@@ -27,9 +27,10 @@ CAUSES = {
     "BadConfiguration": "configuration",
     "CorruptInput": "input",
     "HealthStop": "health",
-    "Stopped": "nobody",
+    "Stopped": "infrastructure",
+    None: "nobody",
 }
-"""Values of the label `cause`, by the verdict on an attempt."""
+"""Values of the label `cause`, by the verdict on an attempt; a deadline ends one without."""
 
 ENDS = ("Complete", "Reused", "Failed")
 """States in which a stage ends."""
@@ -136,7 +137,7 @@ class Metrics:
                 histogram.labels(kind)
             for state in ENDS:
                 self.stage_ends.labels(kind, state)
-            for cause in CAUSES.values():
+            for cause in sorted(set(CAUSES.values())):
                 self.attempts.labels(kind, cause)
         for resource in (RUN, JOB, POD):
             self.corrected.labels(resource.plural)
