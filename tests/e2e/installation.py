@@ -58,11 +58,11 @@ class Installation:
         return json.loads(self.kubectl("get", "-o", "json", *words))
 
     def helm(self, *words: str | Path, values: Values | None = None) -> str:
-        """What helm prints; it must succeed."""
+        """What helm prints, logs of hooks on its stderr included; it must succeed."""
         where = ("--kubeconfig", self.cluster.kubeconfig, "--namespace", self.system)
         done = helm(*words, *where, values=values)
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        return done.stdout + done.stderr
 
     def install(self) -> None:
         """`helm install`, and wait until both replicas and the verifier are ready."""
