@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from acereason_trainer.processes import die_with_parent
 
 from tests.chart.rendered_chart import Object, one
 from tests.monitoring.prometheus_program import prometheus_programs
@@ -84,6 +85,7 @@ def prometheus(
             ],
             stdout=out,
             stderr=subprocess.STDOUT,
+            preexec_fn=die_with_parent,  # noqa: PLW1509
         )
     try:
         running = Prometheus(f"http://{address}")

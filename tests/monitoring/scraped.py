@@ -22,6 +22,7 @@ from typing import Any
 from acereason_operator.cluster import labels
 from acereason_operator.cluster.protocol import Object
 from acereason_trainer.config.stage_file import PrepareRecord, ResultRecord
+from acereason_trainer.processes import die_with_parent
 from fake_controllers import End, FakeStore, stage_file_of, text_of
 from operator_process import Installation
 from players import Player
@@ -169,13 +170,13 @@ def _rank(store: Path, kind: str, settings: dict[str, Any], model: Path) -> Iter
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            start_new_session=True,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 it would train for ever
         )
     try:
         yield
         assert process.poll() is None, (store / "log").read_text()
     finally:
-        os.killpg(process.pid, 9)
+        process.kill()
         process.wait()
 
 
