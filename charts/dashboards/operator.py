@@ -164,7 +164,7 @@ RUN_STATES: list[Panel] = [
     stacked(
         "Attempts that ended badly in an hour",
         "By who pays: user, infrastructure, configuration, input (corrupt), health; nobody, where "
-        "the end was asked for.",
+        "a deadline of the run ended one.",
         NUMBER,
         Series(_grown("attempt_failures_total", "cause"), "{{cause}}"),
     ),
