@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.chart.rendered_chart import CHART, RELEASE, Values, helm
+from tests.chart.rendered_chart import CHART, RELEASE, Object, Values, helm, rendered
 from tests.cluster.cluster import Cluster, NodeName
 from tests.waiting import wait_for
 
@@ -146,6 +146,11 @@ class Installation:
             yield
         finally:
             self.cluster.start_api_server()
+
+    def monitored_chart(self) -> list[Object]:
+        """What the chart would make beside the rest where there is a Prometheus Operator."""
+        values = self.values({"monitoring": {"create": "always"}})
+        return rendered(values, release=RELEASE, namespace=self.system)
 
     def values(self, values: Values) -> Values:
         """Values of the release: the images that were built, one small verifier."""

@@ -16,7 +16,8 @@ from acereason_operator.api.yaml_loader import Document
 
 from tests.e2e.installation import CLAIM, EXAMPLES, Installation
 from tests.e2e.outcome import EXPECTED, SHORT, Outcome, differences, outcome
-from tests.e2e.prometheus import Prometheus, scraping
+from tests.e2e.pod_discovery import PodDiscovery
+from tests.monitoring.prometheus import Prometheus, prometheus
 from tests.waiting import wait_for
 
 pytestmark = [
@@ -60,12 +61,12 @@ def seen(
 ) -> Iterator[Seen]:
     """The run, from its file to its end. 4 minutes; 10 with --whole."""
     folder = tmp_path_factory.mktemp("prometheus")
-    kubeconfig, values = installation.cluster.kubeconfig, installation.values({})
+    discovery = PodDiscovery(folder, installation.monitored_chart())
     installation.kubectl("apply", "-f", "-", stdin=json.dumps(run_file(installation, whole)))
     found = Seen()
-    with scraping(folder, kubeconfig, installation.system, values) as prometheus:
+    with prometheus(folder, discovery.scrape_configs(), discovery.chart) as server:
         wait_for(
-            lambda: look(installation, prometheus, found),
+            lambda: look(installation, discovery, server, found),
             "the quickstart is complete",
             lambda: installation.kubectl("describe", "arr", NAME)[-4000:],
             PATIENCE,
@@ -87,9 +88,13 @@ def run_file(installation: Installation, whole: bool) -> Any:
     return shortened.data
 
 
-def look(installation: Installation, prometheus: Prometheus, found: Seen) -> bool:
+def look(
+    installation: Installation, discovery: PodDiscovery, server: Prometheus, found: Seen
+) -> bool:
     """Note what there is to see now; whether the run is complete."""
     time.sleep(1)  # a look takes two cores for a moment, and the run needs them
+    everything = ("get", "pods", "--all-namespaces", "-o", "json")
+    discovery.look(json.loads(installation.cluster.kubectl(*everything))["items"])
     found.status = installation.get("arr", NAME).get("status", {})
     found.columns.add(installation.kubectl("get", "arr", NAME))
     for stage in found.status.get("stages", ()):
@@ -98,7 +103,7 @@ def look(installation: Installation, prometheus: Prometheus, found: Seen) -> boo
             words = ("logs", "-l", f"{label},acereason.dev/phase=train", "--tail=-1")
             found.logs[stage["name"]] = installation.kubectl(*words)
     for expression in WATCHED.keys() - found.answered.keys():
-        if answer := prometheus.ask(expression):
+        if answer := server.numbers(expression):
             found.answered[expression] = answer
     conditions = {c["type"]: c["status"] for c in found.status.get("conditions", ())}
     assert conditions.get("Failed") != "True", found.status

@@ -28,7 +28,7 @@ def observed(
     chart = rendered({"monitoring": {"create": "always"}, "verifier": {"enabled": True}})
     with (
         scraped(control_plane, tiny_model, chart, folder) as there,
-        prometheus(folder, there.targets, chart) as it,
+        prometheus(folder, static_targets(there.targets), chart) as it,
     ):
         wait_for(lambda: bool(it.numbers("acereason_leader == 1")), "a leader to be seen")
         there.make_runs()

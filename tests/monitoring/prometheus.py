@@ -65,13 +65,16 @@ class Prometheus:
 
 @contextmanager
 def prometheus(
-    folder: Path, targets: Sequence[Target], chart: Sequence[Object]
+    folder: Path, scrape_configs: Sequence[Object], chart: Sequence[Object]
 ) -> Iterator[Prometheus]:
     """One that runs until the end of the block, with the rules of a chart; what it has, it keeps in
-    a folder."""
+    a folder.
+
+    scrape_configs: in the form of its configuration file, for example of `static_targets`.
+    """
     rules, config, log = (folder / name for name in ("rules.yaml", "prometheus.yaml", "log"))
     rules.write_text(yaml.safe_dump(one([*chart], "PrometheusRule")["spec"]))
-    config.write_text(yaml.safe_dump(_config(targets, rules)))
+    config.write_text(yaml.safe_dump(_config(scrape_configs, rules)))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -96,20 +99,25 @@ def prometheus(
         process.wait()
 
 
-def _config(targets: Sequence[Target], rules: Path) -> dict[str, Any]:
+def static_targets(targets: Sequence[Target]) -> list[Object]:
+    """How ports of this machine are scraped."""
+    return [
+        {
+            "job_name": f"target-{i}",
+            "honor_labels": target.honor_labels,
+            "static_configs": [
+                {"targets": [f"127.0.0.1:{target.port}"], "labels": dict(target.labels)}
+            ],
+        }
+        for i, target in enumerate(targets)
+    ]
+
+
+def _config(scrape_configs: Sequence[Object], rules: Path) -> dict[str, Any]:
     return {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": [str(rules)],
-        "scrape_configs": [
-            {
-                "job_name": f"target-{i}",
-                "honor_labels": target.honor_labels,
-                "static_configs": [
-                    {"targets": [f"127.0.0.1:{target.port}"], "labels": dict(target.labels)}
-                ],
-            }
-            for i, target in enumerate(targets)
-        ],
+        "scrape_configs": list(scrape_configs),
     }
 
 
