@@ -1,4 +1,4 @@
-"""Which pods a Prometheus outside of the cluster scrapes: those that the chart's PodMonitors select.
+"""Which pods a Prometheus outside of the cluster scrapes: those that PodMonitors select.
 
 Prometheus Operator makes a Prometheus ask the API server for pods; Debian's cannot, so that part is
 played here, through the files that Prometheus reads again when they change.

@@ -11,7 +11,7 @@ sys.path.append(str(Path(__file__).parents[1] / "operator"))
 
 from tests.chart.rendered_chart import rendered
 from tests.controlplane.control_plane import ControlPlane
-from tests.monitoring.prometheus import Prometheus, prometheus
+from tests.monitoring.prometheus import Prometheus, prometheus, static_targets
 from tests.monitoring.scraped import scraped
 from tests.trainer.conftest import tiny_model
 from tests.waiting import wait_for
