@@ -19,7 +19,7 @@ SHARE := $(COMPILE) --no-annotate --upgrade --constraints requirements.lock
 ONLY_ON_GPUS := --no-emit-package triton --no-emit-package nvidia-cusolver
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint lock generate images kubectl-yaml controlplane cluster e2e e2e-full chaos fuzz soak bench-operator bench-quickstart bench-rewards smollm2 bench-smollm2
+.PHONY: help setup quickstart test lint lock generate images kubectl-yaml controlplane cluster e2e e2e-full chaos fuzz soak bench-operator bench-operator-hour bench-quickstart bench-rewards smollm2 bench-smollm2
 
 help:  ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -100,6 +100,10 @@ chaos: setup $(QUICKSTART_DATA)  ## Kill runner and stage at 20 random moments; 
 
 bench-operator: setup  ## The operator's latency, cost and memory with 1,000 runs on a real API server
 	$(BIN)/python -m benchmarks.operator
+
+bench-operator-hour: setup  ## An hour in which runs come and go: the operator's memory must not grow
+	$(BIN)/python -m benchmarks.operator --only churn --rate 1 \
+	  --out benchmarks/results/operator-hour.json
 
 fuzz: setup  ## 10 minutes of made-up answers and programs, half each (FUZZ_MINUTES=5 of each)
 	$(BIN)/python -m tests.rewards.fuzz_math --minutes $(FUZZ_MINUTES)

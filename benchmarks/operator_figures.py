@@ -131,8 +131,8 @@ GOALS = (
 
 
 def goals_of(result: Result) -> list[dict[str, Any]]:
-    """Every goal. One whose size was not measured is missed."""
-    return [goal.judged(result) for goal in GOALS]
+    """Every goal of what was measured. One whose size was not is missed."""
+    return [goal.judged(result) for goal in GOALS if goal.section in result]
 
 
 def missed(goals: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -52,7 +52,7 @@ class Sizes:
     finished: int = 300
     rate: float = 9.0
     seconds: float = 60.0
-    churn: float = 180.0
+    churn: float = 3600.0
 
 
 @dataclass

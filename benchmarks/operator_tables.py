@@ -42,9 +42,8 @@ def _sizes(result: Result) -> str:
     active = " and ".join(f"{window['runs']:,}" for window in result["active"])
     return (
         f"Measured with {result['wholeRuns']['runs']:,} runs carried from start to end, {active} "
-        f"active ones for {result['active'][0]['seconds']:.0f} s each, "
-        f"{result['finished']['runs']:,} finished ones and {result['churn']['seconds']:.0f} s of "
-        "churn."
+        f"active ones for {result['active'][0]['seconds']:.0f} s each, and "
+        f"{result['finished']['runs']:,} finished ones."
     )
 
 
@@ -54,18 +53,29 @@ def told_in_full(result: Result) -> list[str]:
     return [*told(result), *_sentences(result), *(verdict or ["Every goal is met."])]
 
 
+def told_of_churn(result: Result) -> list[str]:
+    """The block on the hour of churn."""
+    churn = result["churn"]
+    mib = churn["residentMib"]
+    return [
+        f"While {churn['runsGone']} runs were created, finished and deleted in "
+        f"{churn['seconds'] / 60:g} minutes, {churn['runsAtATime']} at a time, memory went from "
+        f"{mib['start']:g} MiB to {mib['middle']:g} half-way and {mib['end']:g} at the end; over "
+        f"the second half it grew by {churn['growthMib']:+.2f} MiB, which is the slope of all "
+        "readings there.",
+        *[f"Missed: {sentence}." for sentence in missed(result["goals"])],
+    ]
+
+
 def _sentences(result: Result) -> list[str]:
-    whole, finished, churn = result["wholeRuns"], result["finished"], result["churn"]
+    whole, finished = result["wholeRuns"], result["finished"]
     idle, last = result["idle"]["residentMib"], result["active"][-1]
     failover = last["failover"]
     return [
         _requests(whole),
         f"Started anew, the operator holds {idle:.0f} MiB without runs, "
         f"{_memory('active', last)} and "
-        f"{_memory('finished', finished)}. While {churn['runsGone']} runs were created, "
-        f"finished and deleted in {churn['seconds'] / 60:g} minutes, memory went from "
-        f"{churn['residentMib']['start']:g} to {churn['residentMib']['end']:g} MiB, over the "
-        f"second half by {churn['growthMib']:+.2f}.",
+        f"{_memory('finished', finished)}.",
         f"From the process's start until every run was reconciled once: {_starts(result)}. After "
         f"kill -9 of the leader, a waiting replica leads within {failover['leadsAfterSeconds']:g} "
         f"s and has made the next Job within {failover['nextJobAfterSeconds']:g} s.",

@@ -101,6 +101,7 @@ FORMS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "rewards": rewards_tables.told,
     "operator": operator_tables.told,
     "operator-in-full": operator_tables.told_in_full,
+    "operator-hour": operator_tables.told_of_churn,
     "reliability": reliability_table.told,
 }
 RESULT_OF = {"operator-in-full": "operator"}
@@ -111,9 +112,10 @@ COMMANDS = {
     "chaos": "make chaos",
     "rewards": "make bench-rewards",
     "operator": "python -m benchmarks.operator",
+    "operator-hour": "make bench-operator-hour",
     "reliability": "make e2e",
 }
-PACKAGE = {"operator": "kopf", "reliability": "kopf"}
+PACKAGE = {"operator": "kopf", "operator-hour": "kopf", "reliability": "kopf"}
 """What the figures depend on most, where that is not torch."""
 
 

@@ -21,7 +21,7 @@ from benchmarks.operator_figures import (
 from benchmarks.operator_phases import run_body
 from benchmarks.operator_player import record_of
 from benchmarks.operator_process import reading
-from benchmarks.operator_tables import told, told_in_full
+from benchmarks.operator_tables import told, told_in_full, told_of_churn
 
 INF = float("inf")
 
@@ -167,22 +167,37 @@ def _result(**more: Any) -> dict[str, Any]:
         },
         "active": [_window(300, 120.0), _window(1000, 140.0)],
         "finished": _window(300, 0.0),
-        "churn": {
-            "runsGone": 200,
-            "seconds": 180,
-            "growthMib": 0.1,
-            "residentMib": {"start": 80.0, "end": 81.0},
-        },
         **more,
     }
     return {**result, "goals": goals_of(result)}
 
 
+def _hour(growth_mib: float) -> dict[str, Any]:
+    churn = {
+        "runsGone": 400,
+        "runsAtATime": 30,
+        "seconds": 3600,
+        "growthMib": growth_mib,
+        "residentMib": {"start": 80.0, "middle": 89.0, "end": 90.0},
+    }
+    return {"churn": churn, "goals": goals_of({"churn": churn})}
+
+
 def test_a_result_that_meets_every_goal_says_so() -> None:
     result = _result()
-    assert len(result["goals"]) == len(GOALS)
+    assert len(result["goals"]) + len(_hour(0.0)["goals"]) == len(GOALS)
     assert missed(result["goals"]) == []
     assert told_in_full(result)[-1] == "Every goal is met."
+
+
+def test_an_hour_in_which_memory_grew_says_so() -> None:
+    told_of, *missed_of = told_of_churn(_hour(0.1))
+    assert "400 runs" in told_of
+    assert "60 minutes" in told_of
+    assert "+0.10 MiB" in told_of
+    assert missed_of == []
+    (missed_of_it,) = told_of_churn(_hour(2.5))[1:]
+    assert "2.5, must be at most 2" in missed_of_it
 
 
 def test_each_missed_goal_is_a_sentence() -> None:
@@ -204,7 +219,7 @@ def test_the_table_has_a_row_for_each_size_and_the_peers() -> None:
 
 def test_the_sizes_that_were_measured_are_told() -> None:
     small = told(_result(active=[_window(20, 900.0)]))[2]
-    assert "100 runs carried from start to end, 20 active ones for 60 s each, 300 finished" in small
+    assert "100 runs carried from start to end, 20 active ones for 60 s each, and 300" in small
 
 
 def test_a_busy_machine_is_told_of_beside_its_latencies() -> None:
