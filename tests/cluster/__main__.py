@@ -15,7 +15,7 @@ from tests.controlplane.control_plane import NotReady
 _LOADING = """\
     for node in n1 n2; do
       STORAGE_DRIVER=overlay \\
-      skopeo copy containers-storage:$IMAGE docker-archive:/dev/stdout:$IMAGE |
+      skopeo copy --quiet containers-storage:$IMAGE docker-archive:/dev/stdout:$IMAGE |
       ctr --address {folder}/$node/containerd/containerd.sock --namespace k8s.io images import -
     done"""
 
