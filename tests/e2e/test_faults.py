@@ -18,11 +18,7 @@ from tests.e2e.installation import SETTINGS, Installation, wait_for_leader
 from tests.e2e.trial import Trial
 from tests.waiting import wait_for
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(600),
-    pytest.mark.xdist_group("cluster"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 LATE_ENOUGH = 5
 """Steps that a stage has saved when something is done to it."""

@@ -7,11 +7,7 @@ import pytest
 from tests.chart.rendered_chart import RELEASE
 from tests.e2e.installation import Installation
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(600),
-    pytest.mark.xdist_group("cluster"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_every_pod_is_ready_and_was_never_started_again(installation: Installation) -> None:

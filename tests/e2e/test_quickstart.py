@@ -20,11 +20,7 @@ from tests.e2e.pod_discovery import PodDiscovery
 from tests.monitoring.prometheus import Prometheus, prometheus
 from tests.waiting import wait_for
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(1500),
-    pytest.mark.xdist_group("cluster"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 NAME = "quickstart"
 PATIENCE = 1200.0

@@ -16,11 +16,7 @@ from tests.chart.rendered_chart import RELEASE
 from tests.e2e.installation import Installation
 from tests.e2e.trial import Trial
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(600),
-    pytest.mark.xdist_group("cluster"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SCRIPT = Path(__file__).with_name("attempts.py")
 SECRET = "somebodys-hub-token"
