@@ -51,7 +51,8 @@ def images() -> Mapping[str, str]:
 
     Raises CannotBuild where the machine is no Debian or the user is not root.
     """
-    _install_packages()
+    with locked(cache() / "packages.lock"):  # apt-get's own locks wait for nobody
+        _install_packages()
     with locked(cache() / "images.lock"):
         base = _base()
         wanted = {part: f"localhost/acereason-{part}:{_digest(part, base)}" for part in IMAGES}

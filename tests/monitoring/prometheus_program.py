@@ -28,7 +28,8 @@ def prometheus_programs() -> Mapping[str, Path]:
     unpacked = {name: folder / "usr/bin" / name for name in NAMES}
     with locked(folder / "fetch.lock"):
         if not all(path.is_file() for path in unpacked.values()):
-            _fetch(folder)
+            with locked(cache() / "packages.lock"):  # apt-get's own locks wait for nobody
+                _fetch(folder)
     return unpacked
 
 
