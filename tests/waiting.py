@@ -14,12 +14,16 @@ def wait_for(
     what: str,
     told: Callable[[], object] = lambda: "",
     patience: float = PATIENCE,
+    every: float = 0.02,
 ) -> None:
-    """Wait until a condition holds; fails by name, with what `told` has to say then."""
+    """Wait until a condition holds; fails by name, with what `told` has to say then.
+
+    every: seconds between two looks, where a look costs something.
+    """
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, f"waited {patience:g} s for {what}; {told()}"
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def is_alive(pid: int) -> bool:

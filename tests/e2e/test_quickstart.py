@@ -66,6 +66,7 @@ def seen(
             "the quickstart is complete",
             lambda: installation.kubectl("describe", "arr", NAME)[-4000:],
             PATIENCE,
+            every=3,  # a look takes two cores for a moment, and the run needs them
         )
     found.seconds = time.monotonic() - installation.began
     yield found
@@ -88,7 +89,6 @@ def look(
     installation: Installation, discovery: PodDiscovery, server: Prometheus, found: Seen
 ) -> bool:
     """Note what there is to see now; whether the run is complete."""
-    time.sleep(1)  # a look takes two cores for a moment, and the run needs them
     everything = ("get", "pods", "--all-namespaces", "-o", "json")
     discovery.look(json.loads(installation.cluster.kubectl(*everything))["items"])
     found.status = installation.get("arr", NAME).get("status", {})
