@@ -38,6 +38,8 @@ CRD = Path(__file__).parents[2] / "charts/acereason-operator/files/crds/acereaso
 PATIENCE = 120.0
 """Seconds that anything may take to become ready; 5 is usual, a busy machine takes longer."""
 
+_RANDOM = random.SystemRandom()
+
 
 class NotReady(Exception):
     """Something of the control plane did not become ready; the text ends with its log."""
@@ -343,7 +345,8 @@ def _free_ports(count: int) -> list[int]:
     """Ports that nobody listens on, outside the range that the kernel gives to clients."""
     found: list[int] = []
     while len(found) < count:
-        port = random.randrange(20_000, 32_000)
+        # Not the module's own generator: workers of one test run may have it in one state.
+        port = _RANDOM.randrange(20_000, 32_000)
         with socket.socket() as attempt:
             if port not in found and attempt.connect_ex(("127.0.0.1", port)) != 0:
                 found.append(port)
