@@ -112,7 +112,7 @@ COMMANDS = {
     "chaos": "make chaos",
     "rewards": "make bench-rewards",
     "operator": "python -m benchmarks.operator",
-    "operator-hour": "make bench-operator-hour",
+    "operator-hour": "python -m benchmarks.operator --only churn --rate 1 --churn 3600",
     "reliability": "make e2e",
 }
 PACKAGE = {"operator": "kopf", "operator-hour": "kopf", "reliability": "kopf"}
