@@ -213,7 +213,7 @@ def test_a_trouble_that_goes_on_is_told_to_whoever_looks_at_the_run() -> None:
         async with a_world() as world:
             world.cluster.before = failing("create", JOB, lambda: Unreachable(said, 500), 10**6)
             world.apply()
-            await world.pass_(5)
+            await world.pass_(3)
             assert world.cluster.all(EVENT) == [], "it may be a hiccup"
             await world.until(lambda: world.cluster.all(EVENT), within=60)
             (event,) = world.cluster.all(EVENT)

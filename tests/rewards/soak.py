@@ -215,7 +215,8 @@ def _look_at_all(rewarders: Mapping[Place, Rewarder], workers: int, when: str) -
         for job in range(4 * workers):
             draw = random.Random(f"{when} {number} {job}").randint(10**4, 10**5)
             if kind == "code":
-                program = f"import time\ntime.sleep(0.1)\nprint({draw})"
+                # numpy is imported once in each worker, when a program first asks for it.
+                program = f"import time, numpy\ntime.sleep(0.1)\nprint({draw})"
                 row = {"tests": [{"stdin": "", "stdout": str(draw)}]}
                 waiting.append(rewarder.submit(row, f"```python\n{program}\n```"))
             else:

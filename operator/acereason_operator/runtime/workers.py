@@ -21,9 +21,9 @@ Reconcile = Callable[[RunKey], Awaitable[datetime | None]]
 Tell = Callable[[RunKey, str], Awaitable[None]]
 """Tells people of a run what is wrong, if it can."""
 
-TOLD_AT, TOLD_EVERY = 5, 30
-"""Failures in a row of one run: after the first so many (15 s) a trouble is no hiccup, and then
-about once an hour, which is how long Events are kept."""
+TOLD_AT, TOLD_EVERY = 6, 30
+"""Failures in a row of one run: after the first so many (8 to 16 s, by the queue's backoff) a
+trouble is no hiccup, and then about once an hour, which is how long Events are kept."""
 
 
 async def work(

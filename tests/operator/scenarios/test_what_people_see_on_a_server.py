@@ -53,7 +53,7 @@ async def test_a_run_that_runs_and_one_that_fails(on: Scene) -> None:
         message="rank 11 ran out of GPU memory",
     )  # fmt: skip
     await on.kubectl(*ENDS.split())
-    assert on.is_("Failed", "acereason-7b")
+    await on.until(lambda: on.is_("Failed", "acereason-7b"))  # our own watch may come later
     await on.until_told("RunFailed", "acereason-7b")
     await show(on, "describe", "describe", "arr", "acereason-7b")
     await show(on, "wide", "get", "arr", "-o", "wide")
