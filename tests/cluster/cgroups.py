@@ -25,8 +25,8 @@ def make(name: str) -> None:
                     (group / file).write_text((root / file).read_text())
 
 
-def remove(name: str) -> None:
-    """Kill every process in a cgroup and below, and remove it, as far as it is there."""
+def kill(name: str) -> None:
+    """Kill every process in a cgroup and below; returns when the last one is gone."""
     groups = [root / name for root in _roots() if (root / name).exists()]
     end = time.monotonic() + _PATIENCE
     while pids := {pid for group in groups for pid in _processes(group)}:
@@ -35,7 +35,13 @@ def remove(name: str) -> None:
                 os.kill(pid, signal.SIGKILL)
         assert time.monotonic() < end, f"processes {sorted(pids)} of {name} outlive SIGKILL"
         time.sleep(0.02)
-    for group in groups:
+
+
+def remove(name: str) -> None:
+    """Kill every process in a cgroup and below, and remove it, as far as it is there."""
+    kill(name)
+    end = time.monotonic() + _PATIENCE
+    for group in [root / name for root in _roots() if (root / name).exists()]:
         for folder in sorted((f for f in group.rglob("*") if f.is_dir()), reverse=True):
             _remove(folder, end)
         _remove(group, end)

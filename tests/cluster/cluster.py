@@ -11,10 +11,12 @@ import urllib.error
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from tests.cluster import cgroups
 from tests.cluster.image_seed import ImageSeed
 from tests.cluster.images import import_from_buildah
 from tests.cluster.network import CONTROL_PLANE_ADDRESS
@@ -92,6 +94,17 @@ class Cluster:
         self.nodes[node].kubelet.kill()
         wait(f"{node} is NotReady", lambda: not self.is_ready(node))
 
+    def lose_node(self, node: NodeName) -> None:
+        """SIGKILL to a node's kubelet and to all of its containers, as when a machine loses power;
+        returns when the node is NotReady (20 s).
+
+        Its pods are Running for whoever asks. They are deleted after 15 s more, and stay
+        Terminating.
+        """
+        self.nodes[node].kubelet.kill()
+        cgroups.kill(self.nodes[node].cgroup)
+        wait(f"{node} is NotReady", lambda: not self.is_ready(node))
+
     def resume_kubelet(self, node: NodeName) -> None:
         """Let a paused kubelet go on, or start a killed one; returns when the node is Ready."""
         kubelet = self.nodes[node].kubelet
@@ -106,8 +119,14 @@ class Cluster:
         self.control_plane.stop("kube-apiserver")
 
     def start_api_server(self) -> None:
-        """Start it again with all its objects; returns when it is ready and both nodes are."""
+        """Start it again with all its objects; returns when it is ready and both nodes have said
+        that they are."""
+        started = datetime.now(UTC)
         self.control_plane.start("kube-apiserver")
+        wait(
+            "both nodes are heard from",
+            lambda: all(self._last_heard_from(name) > started for name in self.nodes),
+        )
         self._wait_for_nodes()
 
     def load_images(self, *names: str) -> None:
@@ -158,6 +177,12 @@ class Cluster:
             node.start()
         self._wait_for_nodes()
         wait("Services work", ready, beside)
+
+    def _last_heard_from(self, node: str) -> datetime:
+        path = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}"
+        return datetime.fromisoformat(
+            self.control_plane.request("GET", path)["spec"]["renewTime"].replace("Z", "+00:00")
+        )
 
     def _wait_for_nodes(self) -> None:
         for name, node in self.nodes.items():

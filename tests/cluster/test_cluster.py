@@ -210,6 +210,18 @@ def test_a_killed_kubelets_containers_live_on_and_it_finds_them_again(cluster: C
     assert sleepers() == [sleeper]
 
 
+@pytest.mark.slow
+def test_a_lost_nodes_containers_end_and_its_pods_seem_to_run(cluster: Cluster) -> None:
+    """20 s until the node is lost, by its grace period, and a few until it is back."""
+    namespace = cluster.new_namespace()
+    run_a_sleeper(cluster, namespace, "n1")
+    cluster.lose_node("n1")
+    assert not sleepers()
+    phases = cluster.kubectl("get", "pods", "-n", namespace, "-o", "jsonpath={..status.phase}")
+    assert phases == "Running"
+    cluster.resume_kubelet("n1")
+
+
 def test_the_api_server_can_be_away(cluster: Cluster) -> None:
     namespace = cluster.new_namespace()
     cluster.stop_api_server()

@@ -88,6 +88,8 @@ ATTEMPTS: dict[str, Callable[[], None]] = {
     "list nodes": lambda: ask("GET", "/api/v1/nodes"),
     "write to /": lambda: write("/intruder"),
     "write to /etc": lambda: write("/etc/intruder"),
+    "write to /var/tmp": lambda: write("/var/tmp/intruder"),
+    "write to /run/lock": lambda: write("/run/lock/intruder"),
     "write to /usr/bin": lambda: write("/usr/bin/intruder"),
     "write to the library": lambda: write(str(Path(os.__file__).with_name("intruder.py"))),
     "write beside the stage file": lambda: write("/etc/acereason/intruder"),

@@ -9,6 +9,7 @@ from tests.cluster.cluster import Cluster
 from tests.e2e.costs import Costs
 from tests.e2e.installation import Installation, installed
 
+ORDER = ("test_installation", "test_quickstart", "test_security", "test_faults")
 _COSTS = pytest.StashKey[Costs]()
 
 
@@ -16,6 +17,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Where `make e2e` leaves what docs/reliability.md shows."""
     parser.addoption("--costs", type=Path, help="write what faults cost to this JSON file")
     parser.addoption("--whole", action="store_true", help="run the whole quickstart")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What disturbs the installation comes last."""
+    here = Path(__file__).parent
+    places = [n for n, item in enumerate(items) if item.path.parent == here]
+    ordered = sorted((items[n] for n in places), key=lambda item: ORDER.index(item.path.stem))
+    for place, item in zip(places, ordered, strict=True):
+        items[place] = item
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +46,8 @@ def costs(request: pytest.FixtureRequest) -> Iterator[Costs]:
     """What faults cost."""
     noted = request.config.stash.setdefault(_COSTS, Costs())
     yield noted
-    if file := request.config.getoption("costs", None):
+    asked = sum("costs" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    if (file := request.config.getoption("costs", None)) and len(noted.noted) == asked:
         noted.write(file)
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,17 @@ from typing import Any
 
 from tests.chart.rendered_chart import CHART, RELEASE, Object, Values, helm, rendered
 from tests.cluster.cluster import Cluster, NodeName
+from tests.e2e.network_flows import NAMESPACE_NAME
 from tests.waiting import wait_for
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 CLAIM = "acereason"
 ROWS = 3000
 """Rows of quickstart/data/some.jsonl: enough for two short stages, and read in no time."""
+MONITORING = "monitoring"
+"""Namespace from which a Prometheus would scrape."""
+REPLICAS = 2
+"""Of the operator, by the chart's default."""
 SETTINGS = {
     # A cluster of two nodes on one machine says soon what there is to say.
     "settling": "5s",
@@ -69,7 +74,7 @@ class Installation:
         self.helm("install", RELEASE, CHART, "--wait", "--timeout", "5m", values=self.values({}))
 
     def upgrade(self, values: Values) -> None:
-        """`helm upgrade` with other values, until the new pods are ready and the old ones gone."""
+        """`helm upgrade` with other values, until the new pods are ready."""
         words = ("upgrade", RELEASE, CHART, "--wait", "--timeout", "5m")
         self.helm(*words, values=self.values(values))
 
@@ -102,11 +107,15 @@ class Installation:
         )
         return {pod["metadata"]["name"]: pod for pod in found["items"]}
 
-    def leader(self) -> str:
-        """Name of the operator's pod that leads."""
+    def lease_holder(self) -> str:
+        """Which process of the operator leads."""
         name = f"{RELEASE}-acereason-operator"
         lease = self.cluster.kubectl("get", "lease", "-n", self.system, name, "-o", "json")
-        return str(json.loads(lease)["spec"]["holderIdentity"]).rpartition("_")[0]
+        return str(json.loads(lease)["spec"]["holderIdentity"])
+
+    def leader(self) -> str:
+        """Name of the operator's pod that leads."""
+        return self.lease_holder().rpartition("_")[0]
 
     def restarts(self) -> dict[str, int]:
         """How often each of the operator's containers was started again, by pod."""
@@ -114,6 +123,11 @@ class Installation:
             name: sum(c["restartCount"] for c in pod["status"].get("containerStatuses", ()))
             for name, pod in self.operator_pods().items()
         }
+
+    @property
+    def api_server_port(self) -> int:
+        """Where the API server listens."""
+        return self.cluster.control_plane.ports["kube-apiserver"]
 
     def kill(self, pod: str) -> None:
         """SIGKILL to the program of one of the operator's pods, as the kernel would send it."""
@@ -130,10 +144,10 @@ class Installation:
             os.kill(pid, signal.SIGKILL)
 
     @contextmanager
-    def without_kubelet(self, node: NodeName) -> Iterator[None]:
-        """A block during which a node is lost."""
-        self.cluster.kill_kubelet(node)
+    def without_node(self, node: NodeName) -> Iterator[None]:
+        """A block during which a node is lost, with all that ran on it."""
         try:
+            self.cluster.lose_node(node)
             yield
         finally:
             self.cluster.resume_kubelet(node)
@@ -141,8 +155,8 @@ class Installation:
     @contextmanager
     def without_api_server(self) -> Iterator[None]:
         """A block during which nobody answers."""
-        self.cluster.stop_api_server()
         try:
+            self.cluster.stop_api_server()
             yield
         finally:
             self.cluster.start_api_server()
@@ -157,6 +171,13 @@ class Installation:
         parts = {part: _image(name) for part, name in self.images.items()}
         return {
             "namespaces": [self.namespace],
+            # Behind its Service the API server listens here, and policies judge that port.
+            "networkPolicies": {
+                "apiServer": {"ports": [443, self.api_server_port]},
+                "prometheus": [
+                    {"namespaceSelector": {"matchLabels": {NAMESPACE_NAME: MONITORING}}}
+                ],
+            },
             "images": {"registry": "localhost", "pullPolicy": "Never", **parts},
             "settings": SETTINGS,
             "operator": {"resources": {"requests": {"cpu": "50m", "memory": "128Mi"}}},
@@ -198,9 +219,27 @@ def put_data(volume: Path) -> None:
     (data / "some.jsonl").write_text("".join(rows[:ROWS]), encoding="utf-8")
 
 
-def wait_for_leader(installation: Installation) -> None:
-    """Until one of the operator's present pods leads."""
-    wait_for(lambda: installation.leader() in installation.operator_pods(), "one of the pods leads")
+def wait_for_operator(installation: Installation, besides: Collection[str] = ()) -> None:
+    """Until both replicas are ready, no older pod is left, and one of them leads.
+
+    besides: pods that are to be gone.
+    """
+
+    def settled() -> bool:
+        pods = installation.operator_pods()
+        return (
+            len(pods) == REPLICAS
+            and all(map(_is_ready, pods.values()))
+            and not pods.keys() & set(besides)
+            and installation.leader() in pods
+        )
+
+    wait_for(settled, "both replicas are ready and one leads", every=0.5)
+
+
+def _is_ready(pod: Any) -> bool:
+    conditions = {c["type"]: c["status"] for c in pod["status"].get("conditions", ())}
+    return conditions.get("Ready") == "True" and "deletionTimestamp" not in pod["metadata"]
 
 
 def _image(reference: str) -> dict[str, str]:

@@ -4,6 +4,8 @@ It takes 4 minutes, shortened (short.yaml); `--whole` runs all of it, in at most
 """
 
 import json
+import math
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +28,8 @@ NAME = "quickstart"
 PATIENCE = 1200.0
 GOAL_SECONDS = 14 * 60
 """From `helm install` to a Complete whole quickstart, on two cores."""
+SHORT_SECONDS = 8 * 60
+"""From `kubectl apply` to the shortened one's end: twice what two quiet cores need."""
 WATCHED = {
     "acereason_runs": "runs by state, of the operator",
     'acereason_run_stage_state{state="Running"} == 1': "states of the run's stages",
@@ -41,6 +45,8 @@ class Seen:
     """What people and Prometheus saw of the run while it went on, and how it ended."""
 
     seconds: float = 0.0
+    """From `kubectl apply` to Complete."""
+    since_install: float = 0.0
     """From the beginning of `helm install` to Complete."""
     status: Mapping[str, Any] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
@@ -58,6 +64,7 @@ def seen(
     """The run, from its file to its end. 4 minutes; 10 with --whole."""
     folder = tmp_path_factory.mktemp("prometheus")
     discovery = PodDiscovery(folder, installation.monitored_chart())
+    applied = time.monotonic()
     installation.kubectl("apply", "-f", "-", stdin=json.dumps(run_file(installation, whole)))
     found = Seen()
     with prometheus(folder, discovery.scrape_configs(), discovery.chart) as server:
@@ -68,7 +75,8 @@ def seen(
             PATIENCE,
             every=3,  # a look takes two cores for a moment, and the run needs them
         )
-    found.seconds = time.monotonic() - installation.began
+    found.seconds = time.monotonic() - applied
+    found.since_install = time.monotonic() - installation.began
     yield found
 
 
@@ -124,7 +132,13 @@ def test_the_table_is_that_of_acereason_run(
         )
     compared = differences(here, there)
     assert len(compared) == 10, "two tasks after SFT and each RL stage"
-    assert not [d for d in compared if d.in_errors > 2]
+    for task in ("math", "code"):
+        ours = [d for d in compared if d.task == task]
+        error = math.sqrt(sum(d.error**2 for d in ours)) / len(ours)
+        apart = sum(d.here - d.there for d in ours) / len(ours)
+        assert abs(apart) <= 2 * error, f"{task}: the table is {apart:+.3f} ± {error:.3f} off"
+    # Ten figures, so that two standard errors of each would be too few by chance.
+    assert not [d for d in compared if d.in_errors > 3]
 
 
 def of_the_benchmark() -> Outcome:
@@ -147,9 +161,13 @@ def of_the_benchmark() -> Outcome:
     }
 
 
-def test_it_is_complete_in_time(seen: Seen) -> None:
-    print(f"helm install to Complete: {seen.seconds:.0f} s")
-    assert seen.seconds < GOAL_SECONDS
+def test_it_is_complete_in_time(seen: Seen, whole: bool) -> None:
+    print(f"kubectl apply to Complete: {seen.seconds:.0f} s")
+    if whole:
+        print(f"helm install to Complete: {seen.since_install:.0f} s")
+        assert seen.since_install < GOAL_SECONDS
+    else:
+        assert seen.seconds < SHORT_SECONDS
 
 
 @pytest.mark.parametrize("expression", WATCHED)
@@ -166,25 +184,22 @@ def test_kubectl_get_shows_state_stage_and_progress(seen: Seen) -> None:
     lines = [text.splitlines()[1].split() for text in seen.columns if len(text.splitlines()) > 1]
     assert all(words[0] == NAME for words in lines)
     assert {"Running", "Complete"} <= {words[1] for words in lines}
+    trained = {words[2]: words[3:5] for words in lines if words[1] == "Running"}
+    assert "math-1" in trained
+    assert any(re.fullmatch(r"\(\d+/\d+\)", words[1]) for words in trained.values()), trained
 
 
-def test_describe_tells_the_story(seen: Seen, installation: Installation) -> None:
-    told = installation.kubectl("describe", "arr", NAME)
+def test_describe_tells_how_each_stage_ended(seen: Seen, installation: Installation) -> None:
+    _, _, events = installation.kubectl("describe", "arr", NAME).partition("\nEvents:")
     for stage in seen.status["stages"]:
-        assert stage["name"] in told
-        assert stage["artifact"]["digest"] in told
-    assert "Events:" in told
+        assert re.search(rf"stage {stage['name']}: ", events), f"{stage['name']} in {events}"
 
 
-def test_events_name_every_stage_that_ended(seen: Seen, installation: Installation) -> None:
-    events = installation.get("events", "--field-selector", f"involvedObject.name={NAME}")["items"]
-    told = " ".join(str(event["message"]) for event in events)
-    assert [s["name"] for s in seen.status["stages"] if s["name"] not in told] == []
-
-
-def test_no_pod_was_given_a_token_or_a_secret(installation: Installation) -> None:
-    pods = installation.get("pods", "-l", "app.kubernetes.io/managed-by=acereason-operator")
-    for pod in pods["items"]:
+def test_no_pod_was_given_a_token_or_a_secret(installation: Installation, seen: Seen) -> None:
+    label = f"acereason.dev/run={NAME},acereason.dev/phase=train"
+    pods = installation.get("pods", "-l", label)["items"]
+    assert len(pods) == len(seen.status["stages"])
+    for pod in pods:
         assert pod["spec"]["automountServiceAccountToken"] is False
         volumes = {next(iter(volume.keys() - {"name"})) for volume in pod["spec"]["volumes"]}
         assert volumes <= {"persistentVolumeClaim", "downwardAPI", "emptyDir"}

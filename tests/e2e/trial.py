@@ -1,7 +1,7 @@
 """A run on the cluster that a test disturbs, and what the disturbance cost it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -56,15 +56,22 @@ class Trial:
     claim: str = CLAIM
     """Of its volume."""
 
-    def apply(self, stages: int = 2, steps: int | None = None, nodes: int = 1) -> None:
+    def apply(
+        self,
+        stages: int = 2,
+        steps: int | None = None,
+        nodes: int = 1,
+        env: Sequence[Object] = (),
+    ) -> None:
         """Create the run with its first stages, or give it the rest of them.
 
-        steps: of each stage, where other than the file's. nodes: pods of each stage.
+        steps: of each stage, where other than the file's. nodes: pods of each stage. env: of each
+        stage, as in a pod.
         """
         body = yaml.safe_load(RUN_FILE.read_text())
         body["metadata"] = {"name": self.name, "namespace": self.there.namespace}
         body["spec"] |= {"seed": self.seed, "storage": {"claim": self.claim}}
-        body["spec"]["defaults"]["nodes"] = nodes
+        body["spec"]["defaults"] |= {"nodes": nodes, "env": list(env)}
         body["spec"]["stages"] = body["spec"]["stages"][:stages]
         if steps is not None:
             for stage in body["spec"]["stages"]:
