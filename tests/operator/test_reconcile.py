@@ -560,6 +560,36 @@ def test_the_node_of_a_pod_that_ended_badly_is_asked_for_and_decides_who_pays() 
     in_jumping_time(story())
 
 
+@pytest.mark.parametrize("nodes", ["may be read", "may not be read"])
+def test_a_node_that_is_lost_with_its_pod_ends_the_attempt(nodes: str) -> None:
+    """Its pod stays for ever: marked as disrupted, terminating, Running. With Roles in some
+    namespaces alone the operator knows nothing of its node."""
+
+    async def story() -> None:
+        async with a_world() as world:
+            trains = lambda pod: is_phase(pod, "sft", "train")  # noqa: E731
+            world.controllers.script = lambda pod: (
+                None if trains(pod) and world.stage("sft").attempts == 1 else world.store.work(pod)
+            )
+            if nodes == "may not be read":
+                forbidden = lambda: Refused("nodes is forbidden", 403)  # noqa: E731
+                world.cluster.before = failing("get", NODE, forbidden, times=10_000)
+            world.apply()
+            await world.until(lambda: world.stage("sft").state == "Running")
+            pod = next(filter(trains, world.cluster.all(POD)))
+            world.controllers.node_is(pod["spec"]["nodeName"], "Unknown")
+            world.controllers.disrupt(pod, "DeletionByTaintManager")
+            await world.until(lambda: complete(world), within=300)
+            left = world.cluster.one(POD, "default", pod["metadata"]["name"])
+            assert left["status"]["phase"] == "Running", "nobody ended it"
+            failure = world.stage("sft").last_failure
+            assert failure is not None and failure.reason == "Disrupted"
+            spent = world.stage("sft").spent
+            assert (spent.infrastructure, spent.user) == (1, 0)
+
+    in_jumping_time(story())
+
+
 def test_an_operator_that_may_not_read_nodes_takes_them_for_well() -> None:
     async def story() -> None:
         async with a_world() as world:

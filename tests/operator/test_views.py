@@ -301,7 +301,7 @@ def test_a_pod_on_a_node_that_is_gone() -> None:
 def test_a_pods_end_was_asked_for_when_its_grace_period_began() -> None:
     """`deletionTimestamp` is when it is over."""
     seen = pod_of(deleted(a_pod(), at=T2, grace=240))
-    assert seen.terminating_since == time(T1)
+    assert (seen.terminating_since, seen.grace_ends_at) == (time(T1), time(T2))
 
 
 def test_a_pod_that_ended_unseen_ended_when_it_was_taken() -> None:

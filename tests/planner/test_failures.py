@@ -117,15 +117,47 @@ def test_peers_of_a_dead_pod_are_stopped_and_the_next_attempt_waits_for_their_en
     assert desk.job("math").attempt == 2
 
 
-def test_a_pod_past_its_grace_on_a_lost_node_ends_the_attempt_without_waiting_for_it() -> None:
-    desk = running(CLUSTER, defaults={"gracePeriod": "2m"})
-    lost = a_pod("a", node="gpu-7", node_ready=False, terminating_since=NOON)
+LEAVING = {"terminating_since": NOON, "grace_ends_at": NOON + timedelta(minutes=2)}
+"""Of a pod whose end was asked for at noon."""
+
+
+@pytest.mark.parametrize(
+    ("ready", "seconds", "said"),
+    [
+        (False, 120, "node gpu-7 is not ready"),
+        (None, 150, "pod a did not end: its node gpu-7 does not answer"),
+    ],
+    ids=["the node is seen to be gone", "nodes may not be read"],
+)
+def test_a_pod_past_its_grace_on_a_lost_node_ends_the_attempt_without_waiting_for_it(
+    ready: bool | None, seconds: float, said: str
+) -> None:
+    desk = running(CLUSTER)
+    lost = a_pod("a", node="gpu-7", node_ready=ready, **LEAVING)
     plan = desk.ends("math", lost, finished=False)
     assert desk.stage("math").state == "Running"
-    assert plan.requeue_at == NOON + timedelta(minutes=2)
-    desk.later(minutes=2)
+    assert plan.requeue_at == NOON + timedelta(seconds=seconds)
+    desk.later(seconds=seconds)
+    failure = desk.stage("math").last_failure
+    assert failure is not None and failure.reason == "NodeLost"
+    assert said in failure.message
     assert desk.stage("math").spent.infrastructure == 1
     desk.retries_now()
+    assert desk.job("math").attempt == 2
+
+
+def test_a_pod_that_goes_on_where_nodes_may_not_be_read_is_waited_for_as_long_as_it_may() -> None:
+    """Its peer's end is the user's until then: that a node may not be read blames nobody."""
+    desk = running(CLUSTER)
+    desk.change("math", pods_wanted=2)
+    unread = a_pod("b", node_ready=None, **LEAVING)
+    desk.ends("math", a_dead_pod(1, "a", node_ready=None), unread, finished=False)
+    desk.later(seconds=31)
+    failure = desk.stage("math").last_failure
+    assert failure is not None and failure.verdict == "User"
+    desk.later(seconds=118)
+    assert desk.stage("math").attempt is None, "its own grace period is not over yet"
+    desk.later(seconds=60)
     assert desk.job("math").attempt == 2
 
 
@@ -211,7 +243,7 @@ def test_a_job_that_is_ending_anyway_keeps_its_logs_and_a_dead_node_holds_nobody
     """Its failed pod has the log; its other pod is terminating for ever on a node that is gone."""
     desk = running(CLUSTER, defaults={"nodes": 2})
     job = desk.job("math").name
-    peer = a_pod("b", terminating_since=NOON)
+    peer = a_pod("b", **LEAVING)
     record = ResultRecord(exit_code=1, message="boom")
     pods = (a_dead_pod(1, "a", result=record), peer)
     desk.change("math", pods_wanted=2, stopping=True, pods=pods)

@@ -157,7 +157,12 @@ TAKEN = {"disrupted": True, "finished_at": NOON + HOUR}
             {
                 "pods": (
                     a_dead_pod(1, "a", finished_at=NOON + HOUR / 2),
-                    a_pod("b", node_ready=False, terminating_since=NOON + HOUR),
+                    a_pod(
+                        "b",
+                        node_ready=False,
+                        terminating_since=NOON + HOUR,
+                        grace_ends_at=NOON + HOUR,
+                    ),
                 )
             },
             HOUR,

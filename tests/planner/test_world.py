@@ -48,6 +48,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from planner_builders import CLUSTER, NOON, a_run, digest, published
 
 DEEP = bool(os.environ.get("ACEREASON_DEEP"))
+GRACE = timedelta(seconds=40)
 CODES = st.sampled_from([1, 65, 75, 76, 78, 137, 143])
 STAGE_NAMES = st.sampled_from(["prompts", "sft", "math", "eval", "control"])
 RECIPE: list[dict[str, Any]] = [
@@ -156,9 +157,15 @@ class World(RuleBasedStateMachine):
             job.name
             for job in self._open_jobs()
             if job.stage == stage.name
-            and any(pod.phase == "Running" and pod.node_ready for pod in job.pods)
+            and any(pod.phase == "Running" and self._may_run(pod) for pod in job.pods)
         ]
         assert not running, f"{action.name} starts beside {running}"
+
+    def _may_run(self, pod: PodView) -> bool:
+        """Whether a pod's node may still run it: where that is not known, for its grace period."""
+        if pod.node_ready is None and pod.grace_ends_at is not None:
+            return self.now < pod.grace_ends_at
+        return pod.node_ready is not False
 
     def _is_claimed(self, job: JobView) -> bool:
         stage = next((s for s in self.status.stages if s.name == job.stage), None)
@@ -336,10 +343,16 @@ class World(RuleBasedStateMachine):
         self.jobs[job.name] = replace(job, pods=(gone, *job.pods[1:]))
 
     @precondition(lambda self: self._open_jobs())
-    @rule(data=st.data())
-    def node_goes_away(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), is_read=st.booleans())
+    def node_goes_away(self, data: st.DataObject, is_read: bool) -> None:
+        """Nobody ever ends its pod, and where nodes may not be read nobody says why."""
         job = self._start(self._draw_job(data))
-        lost = replace(job.pods[0], node_ready=False, terminating_since=self.now)
+        lost = replace(
+            job.pods[0],
+            node_ready=False if is_read else None,
+            terminating_since=self.now,
+            grace_ends_at=self.now + GRACE,
+        )
         self.jobs[job.name] = replace(job, pods=(lost, *job.pods[1:]))
 
     @precondition(lambda self: self._open_jobs())
@@ -463,11 +476,13 @@ class World(RuleBasedStateMachine):
         """Everything that is open goes well for a while; whether anything was."""
         moved = False
         for job in self._open_jobs():
+            lost = any(p.grace_ends_at and p.phase == "Running" for p in job.pods)
+            if lost and not job.stopping:
+                continue  # nobody ends a pod on a node that is gone: the planner goes on without it
             moved = True
-            failing = any(p.phase == "Failed" or not p.node_ready for p in job.pods)
             if job.stopping:
                 self._stop(job)
-            elif failing:
+            elif any(p.phase == "Failed" for p in job.pods):
                 pods = tuple(
                     p
                     if p.phase == "Failed"

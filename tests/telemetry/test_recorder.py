@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from acereason_trainer.artifacts.errors import StoreFull
 from acereason_trainer.config.common import Telemetry
 from acereason_trainer.config.stage_file import Progress
 from acereason_trainer.rewards.protocol import Grade, Verdict
@@ -124,6 +125,32 @@ def test_names_that_are_not_in_the_table_are_refused(tmp_path: Path) -> None:
 def test_a_file_that_a_kill_cut_short_is_read_up_to_there(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2, "lo')
     assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 1}]
+
+
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        ("metrics.jsonl", "metrics.jsonl"),
+        (".progress.json.tmp", "progress.json"),
+        ("rollouts/step-000001.jsonl", "rollouts/step-000001.jsonl"),
+    ],
+)
+def test_a_file_that_finds_no_room_is_named_with_what_to_do(
+    tmp_path: Path, file: str, named: str
+) -> None:
+    """`/dev/full` stands for it: a disk on which every write fails."""
+    (tmp_path / "rollouts").mkdir()
+    (tmp_path / file).symlink_to("/dev/full")
+    completion = Completion(SampleRequest("p", (1, 2), 3, seed=9), (5,), (-0.5,), "length", "so")
+    rollouts = [(completion, Grade(Verdict.FORMAT, 0.0))]
+    with (
+        pytest.raises(StoreFull, match=r"gc --dry-run") as full,
+        a_recorder(tmp_path, dump_rollouts_every=1) as recorder,
+    ):
+        recorder.start()
+        recorder.record(1, {"loss": 1.0})
+        recorder.dump_rollouts(1, rollouts)
+    assert full.value.path == tmp_path / named
 
 
 def free_port() -> int:

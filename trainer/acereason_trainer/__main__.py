@@ -9,11 +9,13 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from acereason_trainer.artifacts.errors import Corrupt, NotFound, StoreFull
+from acereason_trainer.artifacts.errors import Corrupt, NotFound, StoreFull, no_room_told
+from acereason_trainer.artifacts.flushing import replace_file
 from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.read_stage_file import BadStageFile, read_stage_file
@@ -66,14 +68,16 @@ def main() -> int:
 def carry_out(context: StageContext) -> int:
     """Run the stage and turn each way of ending into the contract's code."""
     try:
-        verify_inputs(context)
-        stage: Callable[[StageContext], None] = import_module(
-            STAGES[context.file.settings.kind]
-        ).run
-        if asks_a_model(context.file.settings):
-            configure_torch()
-            leave_out_progress_bars()
-        share_out(stage, context)
+        # Each writer says what it was writing; its log, which is on the store, a rank only prints.
+        with no_room_told(context.work_dir):
+            verify_inputs(context)
+            stage: Callable[[StageContext], None] = import_module(
+                STAGES[context.file.settings.kind]
+            ).run
+            if asks_a_model(context.file.settings):
+                configure_torch()
+                leave_out_progress_bars()
+            share_out(stage, context)
     except Stopped:
         return ExitCode.STOPPED
     except StageFailure as failure:
@@ -138,14 +142,14 @@ def leave_out_progress_bars() -> None:
 
 
 def leave(context: StageContext, failure: StageFailure) -> int:
-    """Write the rank's own sentence for the launcher, and end with the failure's code."""
+    """Write the rank's own sentence for the launcher, and end with the failure's code, which stands
+    where a full store takes neither the sentence nor the log."""
     rank = os.environ.get("RANK", "0")
-    (context.work_dir / f"rank-{rank}.failure.json").write_text(
-        json.dumps(
-            {"exitCode": int(failure.code), "reason": failure.reason, "message": failure.message}
-        )
-    )
-    print(f"{failure.reason}: {failure.message}", file=sys.stderr)
+    said = {"exitCode": int(failure.code), "reason": failure.reason, "message": failure.message}
+    with suppress(StoreFull, OSError):
+        replace_file(context.work_dir / f"rank-{rank}.failure.json", json.dumps(said).encode())
+    with suppress(OSError):
+        print(f"{failure.reason}: {failure.message}", file=sys.stderr)
     return failure.code
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from acereason_trainer.artifacts.errors import told_when_full
 from acereason_trainer.artifacts.states import keep_newest, write_state
 from acereason_trainer.config.common import Saving
 from acereason_trainer.policy.protocol import Policy
@@ -148,7 +149,12 @@ class Checkpoints:
         peers = self._context.peers
         ours = peers.led(lambda: directory)
         assert ours is not None
-        peers.together(lambda: self._policy.save_state(ours))
+
+        def write() -> None:
+            with told_when_full(ours):
+                self._policy.save_state(ours)
+
+        peers.together(write)
 
 
 def earlier_journal(context: StageContext) -> Path | None:

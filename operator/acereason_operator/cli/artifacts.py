@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from acereason_trainer.artifacts.errors import Corrupt, NotFound
+from acereason_trainer.artifacts.errors import Corrupt, NotFound, StoreFull
 from acereason_trainer.artifacts.lineage import Ambiguous, Ancestor, draw, every, find, lineage
 from acereason_trainer.artifacts.locks import Held
 from acereason_trainer.artifacts.manifest import Manifest
@@ -154,7 +154,7 @@ def _told(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) ->
     except NoStore as error:
         print(error, file=sys.stderr)
         return MISUSED
-    except (NotFound, Ambiguous, Corrupt, UnreadableStatus) as error:
+    except (NotFound, Ambiguous, Corrupt, UnreadableStatus, StoreFull) as error:
         print(error, file=sys.stderr)
     except BrokenPipeError:  # the output's, which is not the store's fault
         raise

@@ -51,12 +51,15 @@ PHASES: tuple[PodPhase, ...] = ("Pending", "Running", "Succeeded", "Failed", "Un
 
 
 def pod_view(
-    pod: Object, phase: Phase, node_ready: Callable[[str], bool], events: Iterable[Object] = ()
+    pod: Object,
+    phase: Phase,
+    node_ready: Callable[[str], bool | None],
+    events: Iterable[Object] = (),
 ) -> PodView:
     """A pod of a Job of this phase.
 
-    node_ready: by node name; asked only where it has a node. events: of this pod, where it does not
-    start; those of others are left out.
+    node_ready: by node name, None where nodes may not be read; asked only where it has a node.
+    events: of this pod, where it does not start; those of others are left out.
     """
     meta, status = pod["metadata"], pod.get("status") or {}
     node: str = pod.get("spec", {}).get("nodeName") or ""
@@ -77,6 +80,7 @@ def pod_view(
         started_at=_time(end.get("startedAt")) or _running_since(status, CONTAINER[phase]),
         finished_at=_time(end.get("finishedAt")) or _ended_at(status),
         terminating_since=asked_to_end(meta),
+        grace_ends_at=_time(meta.get("deletionTimestamp")),
         result=result,
         # FallbackToLogsOnError: without a record, the message is the end of the log.
         log_tail="" if recorded else end.get("message") or "",

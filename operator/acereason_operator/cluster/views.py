@@ -44,7 +44,7 @@ def run_of(body: Object) -> tuple[str, str] | None:
 def job_view(
     job: Object,
     pods: Iterable[Object],
-    node_ready: Callable[[str], bool],
+    node_ready: Callable[[str], bool | None],
     progress: Progress | None,
     events: Collection[Object] = (),
 ) -> JobView:

@@ -37,7 +37,7 @@ class RunDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the one process that carries out the run. Raises AlreadyRunning."""
+        """Be the one process that carries out the run. Raises AlreadyRunning, StoreFull."""
         try:
             with holding(self.path / "lock"):
                 yield

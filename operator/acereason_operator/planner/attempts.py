@@ -62,7 +62,7 @@ def _ended(
     status: StageStatus, claim: AttemptClaim, job: JobView, scene: Scene
 ) -> StageStatus | None:
     """The stage if its Job has ended, however; None while it goes on."""
-    over = is_over(job, scene.now, scene.grace)
+    over = is_over(job, scene.now)
     result = job.result
     # An edit takes the key away: what was published then is another work's, and stays under its
     # own key for whoever wants that again.
@@ -167,7 +167,7 @@ def _between_attempts(status: StageStatus, scene: Scene) -> StageStatus:
     retry_at = retries.due(status)
     if retry_at is not None and scene.now < retry_at:
         return status
-    open_jobs = [j for j in scene.jobs if not is_over(j, scene.now, scene.grace)]
+    open_jobs = [j for j in scene.jobs if not is_over(j, scene.now)]
     if open_jobs:
         message = f"waits for {open_jobs[0].name} to end"
         return status.model_copy(update={"message": message})

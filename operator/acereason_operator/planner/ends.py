@@ -4,12 +4,17 @@ from datetime import datetime, timedelta
 
 from acereason_operator.planner.observed import JobView, PodView
 
+UNSEEN = timedelta(seconds=30)
+"""Before a pod that goes on after its grace period is lost, where its node may not be read: a
+kubelet that is busy, or a clock that differs from the server's, must not look like one that is
+gone."""
 
-def is_over(job: JobView, now: datetime, grace: timedelta) -> bool:
+
+def is_over(job: JobView, now: datetime) -> bool:
     """Whether nothing of it runs any more, as far as can ever be known."""
     if job.finished:
         return True
-    if not all(ended(pod) or is_lost(pod, now, grace) for pod in job.pods):
+    if not all(ended(pod) or is_lost(pod, now) for pod in job.pods):
         return False
     return job.stopping or _all_there(job)
 
@@ -24,17 +29,17 @@ def ended(pod: PodView) -> bool:
     return pod.phase in ("Succeeded", "Failed")
 
 
-def is_lost(pod: PodView, now: datetime, grace: timedelta) -> bool:
+def is_lost(pod: PodView, now: datetime) -> bool:
     """Whether its node went away with it: past its grace period, and nobody there to end it."""
-    since = lost_since(pod, grace)
+    since = lost_since(pod)
     return since is not None and now >= since
 
 
-def lost_since(pod: PodView, grace: timedelta) -> datetime | None:
+def lost_since(pod: PodView) -> datetime | None:
     """The moment from which a pod that still does not end is lost; None where its node is well."""
-    if pod.node_ready or pod.terminating_since is None or ended(pod):
+    if pod.node_ready or pod.grace_ends_at is None or ended(pod):
         return None
-    return pod.terminating_since + grace
+    return pod.grace_ends_at + (UNSEEN if pod.node_ready is None else timedelta())
 
 
 def _all_there(job: JobView) -> bool:

@@ -78,15 +78,15 @@ def bad_end(job: JobView, scene: Scene) -> BadEnd | None:
 
 def due(job: JobView, scene: Scene) -> datetime | None:
     """When a bad end that is seen becomes certain, or a pod counts as lost."""
-    lost = [lost_since(pod, scene.grace) for pod in job.pods]
+    lost = [lost_since(pod) for pod in job.pods]
     if _has_bad_end(job, scene):
         return earliest(_settled(job, scene), *lost)
     return earliest(*lost)
 
 
 def _has_bad_end(job: JobView, scene: Scene) -> bool:
-    now, grace = scene.now, scene.grace
-    return is_over(job, now, grace) or any(_failed(p) or is_lost(p, now, grace) for p in job.pods)
+    now = scene.now
+    return is_over(job, now) or any(_failed(p) or is_lost(p, now) for p in job.pods)
 
 
 def _failed(pod: PodView) -> bool:
@@ -100,7 +100,7 @@ def _settled(job: JobView, scene: Scene) -> datetime:
 
 
 def _explanation(job: JobView, scene: Scene) -> BadEnd:
-    taken = next((p for p in job.pods if p.disrupted or not p.node_ready), None)
+    taken = next((p for p in job.pods if _taken(p, scene)), None)
     if taken is not None:
         return _infrastructure(taken)
     ends = _codes(job)
@@ -126,6 +126,10 @@ def _codes(job: JobView) -> list[tuple[int, PodView | None]]:
     return codes
 
 
+def _taken(pod: PodView, scene: Scene) -> bool:
+    return pod.disrupted or pod.node_ready is False or is_lost(pod, scene.now)
+
+
 def _infrastructure(pod: PodView) -> BadEnd:
     node = pod.node or "unknown"
     if pod.disrupted:
@@ -133,9 +137,10 @@ def _infrastructure(pod: PodView) -> BadEnd:
             "Infrastructure", "Disrupted", f"pod {pod.name} was taken from node {node}",
             pod.name, pod.node, pod.exit_code,
         )  # fmt: skip
-    return BadEnd(
-        "Infrastructure", "NodeLost", f"node {node} is not ready", pod.name, pod.node, pod.exit_code
-    )
+    what = f"node {node} is not ready"
+    if pod.node_ready is None:
+        what = f"pod {pod.name} did not end: its node {node} does not answer"
+    return BadEnd("Infrastructure", "NodeLost", what, pod.name, pod.node, pod.exit_code)
 
 
 def _by_code(job: JobView, code: int, pod: PodView | None) -> BadEnd:

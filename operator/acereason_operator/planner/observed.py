@@ -23,8 +23,8 @@ class PodView:
     name: str
     phase: PodPhase
     node: str = ""
-    node_ready: bool = True
-    """False where the node is NotReady or gone."""
+    node_ready: bool | None = True
+    """False where the node is NotReady or gone; None where nodes may not be read."""
     disrupted: bool = False
     """Preempted, evicted, or taken by a node shutdown (DisruptionTarget, or a status reason)."""
     placed_at: datetime | None = None
@@ -40,6 +40,8 @@ class PodView:
     finished_at: datetime | None = None
     terminating_since: datetime | None = None
     """When its end was asked for (the moment of the request, before the grace period)."""
+    grace_ends_at: datetime | None = None
+    """When whoever runs it kills what is left of it, once its end was asked for."""
     result: ResultRecord | None = None
     """What its launcher left, if it did."""
     log_tail: str = ""

@@ -37,9 +37,22 @@ class StoreFull(Exception):
         self.path = path
 
 
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""Numbers of an OSError for a disk, a quota or a limit that is used up."""
 _FULL_BYTES = 1 << 20
 """Less room than this is none: what fails on such a disk fails for that reason."""
+
+
+@contextmanager
+def no_room_told(path: Path) -> Iterator[None]:
+    """Turn what the operating system says of "no room" into StoreFull, which names the file where
+    the system does, or else `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise StoreFull(Path(error.filename or path), error.strerror or str(error)) from error
+        raise
 
 
 @contextmanager
@@ -52,8 +65,10 @@ def told_when_full(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             raise StoreFull(path, error.strerror or str(error)) from error
+        raise
+    except StoreFull:
         raise
     except Exception as error:
         if _is_full(path):

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from acereason_trainer.artifacts.errors import NO_ROOM, told_when_full
+
 LOOKING_SECONDS = 0.2
 """Longer than any look at a lock takes, network file systems included."""
 
@@ -26,17 +28,18 @@ class Held(Exception):
 
 @contextmanager
 def holding(path: Path) -> Iterator[None]:
-    """Hold a lock alone, with our pid in its file. Raises Held where another holds it."""
+    """Hold a lock alone, with our pid in its file. Raises Held where another holds it, StoreFull
+    where a new file has no room."""
     with _opened(path) as descriptor:
         _take(descriptor, path)
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        _sign(descriptor)
         yield
 
 
 @contextmanager
 def sharing(path: Path) -> Iterator[None]:
-    """Hold a lock beside others that share it; waits for one who holds it alone."""
+    """Hold a lock beside others that share it; waits for one who holds it alone. Raises StoreFull
+    where a new file has no room."""
     with _opened(path) as descriptor:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
@@ -59,8 +62,9 @@ def is_held(path: Path) -> bool:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    with told_when_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         yield descriptor
     finally:
@@ -78,6 +82,16 @@ def _take(descriptor: int, path: Path) -> None:
             time.sleep(LOOKING_SECONDS / 20)
         else:
             return
+
+
+def _sign(descriptor: int) -> None:
+    """Leave our pid. A full disk still has to be locked: whoever makes room there holds a lock."""
+    try:
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
 
 
 def _holder(path: Path) -> str:

@@ -60,7 +60,7 @@ class Removal:
 def collect(store: DirectoryStore, runs: Mapping[str, Kept]) -> list[Removal]:
     """Remove everything that `removable` names; returns it.
 
-    Raises Held while a `prepare` is at work (`artifacts.locks.Held`).
+    Raises Held while a `prepare` is at work (`artifacts.locks.Held`), StoreFull.
     """
     with holding(store.root / COLLECTING):
         removals = removable(store, runs)

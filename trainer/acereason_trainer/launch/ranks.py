@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from acereason_trainer.artifacts.errors import told_when_full
 from acereason_trainer.launch.record import tail_of
 from acereason_trainer.launch.verdict import RankEnd
 from acereason_trainer.processes import die_with_parent
@@ -148,7 +149,8 @@ class Ranks:
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             die_with_parent(launcher)
 
-        with log_path(self._work_dir, self._place.rank(local)).open("ab") as log:
+        path = log_path(self._work_dir, self._place.rank(local))
+        with told_when_full(path), path.open("ab") as log:
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,

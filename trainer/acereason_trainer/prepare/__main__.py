@@ -11,6 +11,7 @@ import json
 import logging
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from acereason_trainer.artifacts.errors import StoreFull
@@ -44,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
         record = _carried_out(path)
     except KeyboardInterrupt:
         record = PrepareRecord(exit_code=ExitCode.STOPPED, message="stopped on request")
-    print(record.message, file=sys.stderr)
+    with suppress(OSError):  # the log may be on a store that is full, which the record says
+        print(record.message, file=sys.stderr)
     write_termination_log(_text(record))
     return record.exit_code
 

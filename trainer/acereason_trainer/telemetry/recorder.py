@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Self
 
+from acereason_trainer.artifacts.errors import told_when_full
 from acereason_trainer.config.common import Telemetry
 from acereason_trainer.config.stage_file import Progress
 from acereason_trainer.rewards.protocol import Grade
@@ -67,14 +68,16 @@ class Recorder:
     def start(self, step: int = 0, rows: Iterable[Mapping[str, Any]] = ()) -> None:
         """Begin, or go on, after `step` completed steps whose rows are given (as `rows` had them).
 
-        Rows of later steps are dropped: those steps are done again.
+        Rows of later steps are dropped: those steps are done again. Raises StoreFull, as all that
+        writes here does.
         """
         self._step = self._first_step = step
         if not self._leads:
             return
-        self._dir.mkdir(parents=True, exist_ok=True)
         self._rows = [dict(r) for r in rows if r["step"] <= step]
-        self._file = self.path.open("w", encoding="utf-8")
+        with told_when_full(self.path):
+            self._dir.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("w", encoding="utf-8")
         for row in self._rows:
             self._append(row)
         self._exporters = exporters(self._settings, self._dir, self._key, step)
@@ -156,12 +159,13 @@ class Recorder:
         every = self._settings.dump_rollouts_every
         if not self._leads or every == 0 or step % every != 0:
             return
-        directory = self._dir / "rollouts"
-        directory.mkdir(exist_ok=True)
-        with (directory / f"step-{step:06d}.jsonl").open("w", encoding="utf-8") as out:
-            for completion, grade in rollouts:
-                json.dump(_rollout_row(completion, grade), out, ensure_ascii=False)
-                out.write("\n")
+        path = self._dir / "rollouts" / f"step-{step:06d}.jsonl"
+        with told_when_full(path):
+            path.parent.mkdir(exist_ok=True)
+            with path.open("w", encoding="utf-8") as out:
+                for completion, grade in rollouts:
+                    json.dump(_rollout_row(completion, grade), out, ensure_ascii=False)
+                    out.write("\n")
 
     def close(self) -> None:
         """End the gauges' server and close files."""
@@ -169,13 +173,15 @@ class Recorder:
             exporter.close()
         self._exporters = ()
         if self._file is not None:
-            self._file.close()
-            self._file = None
+            file, self._file = self._file, None
+            with told_when_full(self.path):  # a row that found no room is tried once more
+                file.close()
 
     def _append(self, row: MetricsRow) -> None:
         assert self._file is not None
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        with told_when_full(self.path):
+            self._file.write(json.dumps(row) + "\n")
+            self._file.flush()
 
     def _write_progress(self) -> Progress:
         elapsed = time.monotonic() - self._started
@@ -197,9 +203,10 @@ class Recorder:
         )
         if not self._leads:
             return progress
-        temporary = self._dir / ".progress.json.tmp"
-        temporary.write_text(progress.model_dump_json(by_alias=True, exclude_none=True))
-        temporary.replace(self._dir / "progress.json")
+        path, temporary = self._dir / "progress.json", self._dir / ".progress.json.tmp"
+        with told_when_full(path):
+            temporary.write_text(progress.model_dump_json(by_alias=True, exclude_none=True))
+            temporary.replace(path)
         return progress
 
 
