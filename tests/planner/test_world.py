@@ -345,8 +345,11 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self._open_jobs())
     @rule(data=st.data(), is_read=st.booleans())
     def node_goes_away(self, data: st.DataObject, is_read: bool) -> None:
+        self._lose_node_of(self._draw_job(data), is_read=is_read)
+
+    def _lose_node_of(self, job: JobView, *, is_read: bool) -> None:
         """Nobody ever ends its pod, and where nodes may not be read nobody says why."""
-        job = self._start(self._draw_job(data))
+        job = self._start(job)
         lost = replace(
             job.pods[0],
             node_ready=False if is_read else None,
@@ -440,6 +443,9 @@ class World(RuleBasedStateMachine):
         self._edit(lambda spec: spec.update(suspend=False))
         for name in ("prompts", "sft", "math", "eval", "control"):
             self._edit(lambda spec, name=name: self._in(spec, name).update(suspend=False))
+        self._round()
+        for job in self._open_jobs():  # the last of the troubles, which nobody helps out of
+            self._lose_node_of(job, is_read=False)
         for _ in range(300):
             decided = self._round()
             if self._finished():
