@@ -118,6 +118,19 @@ def test_view_and_edit_are_added_to_the_built_in_roles() -> None:
         assert role["rules"] == rules(name)
 
 
+def test_replicas_are_kept_apart_from_each_other_and_not_from_those_they_replace() -> None:
+    """Where pods of the last revision count, an update may leave both replicas on one node."""
+    bodies = rendered({"verifier": {"enabled": True}})
+    specs = [b["spec"]["template"]["spec"] for b in bodies if b["kind"] == "Deployment"]
+    assert len(specs) == 2
+    for spec in specs:
+        soft = "preferredDuringSchedulingIgnoredDuringExecution"
+        (wish,) = spec["affinity"]["podAntiAffinity"][soft]
+        (zones,) = spec["topologySpreadConstraints"]
+        for apart in (wish["podAffinityTerm"], zones):
+            assert apart["matchLabelKeys"] == ["pod-template-hash"]
+
+
 def test_the_operator_may_finish_before_it_is_killed() -> None:
     pod = one(rendered({}), "Deployment")["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] >= FINISHING + 10

@@ -202,6 +202,59 @@ def test_without_the_restricted_standard_the_image_decides_who_it_runs_as() -> N
         job = job_for(an_action(run := a_run(), phase=phase), run, options)
         assert "securityContext" not in spec_of(job)
         assert "securityContext" not in stage_container(job)
+        assert "/tmp" not in mounts(job)
+
+
+def mounts(job: Object) -> dict[str, Object]:
+    """Volumes of the first container, by where it has them."""
+    volumes = {volume["name"]: volume for volume in spec_of(job)["volumes"]}
+    return {m["mountPath"]: volumes[m["name"]] for m in stage_container(job)["volumeMounts"]}
+
+
+@pytest.mark.parametrize("phase", ["Prepare", "Train"])
+def test_a_pod_writes_to_its_store_and_tmp_alone_and_its_home_is_there(phase: Phase) -> None:
+    job = rendered(a_run(), phase=phase)
+    assert stage_container(job)["securityContext"]["readOnlyRootFilesystem"] is True
+    assert mounts(job)["/tmp"] == {"name": "tmp", "emptyDir": {}}
+    assert {"name": "HOME", "value": "/tmp"} in stage_container(job)["env"]
+
+
+def test_a_run_may_have_a_tmp_of_its_own_and_a_root_that_can_be_written() -> None:
+    disk = {"name": "disk", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}
+    stage = {
+        "name": "stage",
+        "volumeMounts": [{"name": "disk", "mountPath": "/tmp"}],
+        "securityContext": {"readOnlyRootFilesystem": False},
+    }
+    run = a_run(defaults={"podTemplate": {"spec": {"volumes": [disk], "containers": [stage]}}})
+    for phase in ("Prepare", "Train"):
+        assert mounts(rendered(run, phase=phase))["/tmp"] == disk
+    assert stage_container(rendered(run))["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("defaults", "stage", "named"),
+    [
+        ({}, {}, OPTIONS.trainer_image),
+        ({"image": "a:1"}, {}, "a:1"),
+        ({"image": "a:1"}, {"image": "b:1"}, "b:1"),
+        ({"podTemplate": {"spec": {"containers": [{"name": "stage", "image": "c:1"}]}}},
+         {"image": "b:1"}, "c:1"),
+        ({"env": [{"name": "ACEREASON_IMAGE", "value": "ours@sha256:12"}]}, {}, "ours@sha256:12"),
+    ],
+    ids=["the installation's", "the run's", "the stage's", "a podTemplate's", "what the run says"],
+)  # fmt: skip
+def test_a_stage_is_told_the_image_that_its_manifest_names(
+    defaults: dict[str, Any], stage: dict[str, Any], named: str
+) -> None:
+    container = stage_container(rendered(a_run(defaults=defaults, stages=[{**SFT, **stage}])))
+    told = {v["name"]: v.get("value") for v in container["env"]}
+    assert told["ACEREASON_IMAGE"] == named
+    assert container["image"] == named or "env" in defaults
 
 
 def test_a_cluster_that_assigns_users_is_not_told_one() -> None:

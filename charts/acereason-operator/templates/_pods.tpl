@@ -26,7 +26,8 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* A wish for nodes without a pod of the same component. Takes its selector. */}}
+{{/* A wish for nodes without a pod of the same component. Pods that an update is about to remove do
+     not count, or the new ones could end up on one node. Takes its selector. */}}
 {{- define "acereason.apart" -}}
 podAntiAffinity:
   preferredDuringSchedulingIgnoredDuringExecution:
@@ -36,6 +37,7 @@ podAntiAffinity:
         labelSelector:
           matchLabels:
             {{- . | nindent 12 }}
+        matchLabelKeys: [pod-template-hash]
 {{- end }}
 
 {{/* Where a component's pods go: apart where they can. Takes (list $ "component"). */}}

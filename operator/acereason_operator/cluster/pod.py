@@ -25,8 +25,10 @@ TERMINATION_LOG = "/dev/termination-log"
 """Where a container leaves its record; the kubelet copies it into the pod's status."""
 WINDING_UP_SECONDS = 10
 """The launcher kills its ranks at the end of the grace period; this is for its own end."""
-HOME = "/tmp"
-"""A pod's user has no entry in the image's passwd file, and libraries want a place for caches."""
+TMP = "/tmp"
+"""The one place beside the store that a pod may write to, where its root is read-only. Its user's
+home too: the user has no entry in the image's passwd file, and libraries (torch, triton, vLLM,
+DeepSpeed, the hub's client) keep their caches below HOME or here."""
 
 
 def pod_metadata(action: CreateJob, run: AceReasonRun, file: StageFile) -> Object:
@@ -67,6 +69,7 @@ def pod_spec(run: AceReasonRun, stage: Stage, container: Object, options: Render
     }
     if options.security == "restricted":
         spec["securityContext"] = _pod_security(options.user)
+        spec["volumes"].append({"name": "tmp", "emptyDir": {}})
     return spec
 
 
@@ -100,8 +103,10 @@ def phase_container(
     if options.security == "restricted":
         container["securityContext"] = {
             "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
+        container["volumeMounts"].append({"name": "tmp", "mountPath": TMP})
     return container
 
 
@@ -110,7 +115,7 @@ def environment(
 ) -> dict[str, Object]:
     """Variables by name: ours, then those of the run's defaults, then the stage's; the last one of
     a name counts. Secrets stay references."""
-    homes = {"HOME": HOME, "USER": "acereason"} if options.security == "restricted" else {}
+    homes = {"HOME": TMP, "USER": "acereason"} if options.security == "restricted" else {}
     everywhere = {"ACEREASON_TERMINATION_LOG": TERMINATION_LOG}
     env = {
         name: {"name": name, "value": value}

@@ -16,7 +16,7 @@ from acereason_operator.cluster.placement import affinity
 from acereason_operator.cluster.pod import environment, phase_container, pod_metadata, pod_spec
 from acereason_operator.cluster.protocol import Object
 from acereason_operator.cluster.rendering import Rendering
-from acereason_operator.cluster.train_pod import CONTAINER as TRAIN_CONTAINER
+from acereason_operator.cluster.train_pod import stage_containers
 from acereason_operator.planner.actions import CreateJob
 
 CONTAINER = "prepare"
@@ -75,9 +75,7 @@ def for_prepare(partial: Mapping[str, Any]) -> Object:
     so of the train phase, which takes all."""
     spec, meta = _map(partial.get("spec")), _map(partial.get("metadata"))
     taken: Object = {name: spec[name] for name in OF_POD if name in spec}
-    listed = spec.get("containers")
-    given = [_map(container) for container in listed] if isinstance(listed, list) else []
-    containers = [_taken(part) for part in given if part.get("name") == TRAIN_CONTAINER]
+    containers = [_taken(container) for container in stage_containers(partial)]
     if containers:
         taken["containers"] = containers
     annotations = _map(meta.get("annotations"))

@@ -24,8 +24,8 @@ class Rendering:
     store: str = "/store"
     """Where the run's claim is mounted, as prepare, launcher and status see it."""
     security: Security = "restricted"
-    """`restricted`: pods meet the Pod Security Standard of that name. `image`: nothing is said, the
-    image and the cluster decide."""
+    """`restricted`: pods meet the Pod Security Standard of that name, with a root that is read-only
+    but for /tmp. `image`: nothing is said, the image and the cluster decide."""
     user: int | None = 65532
     """With `restricted`: user and group of all containers, and group of mounted volumes, so that
     what one image writes to the store the other can read and remove. 65532 is the `nonroot` of

@@ -1,5 +1,6 @@
 """The pods of a train phase: GPUs, the ranks' rendezvous, and whatever a podTemplate adds."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from acereason_trainer.config.stage_file import StageFile
@@ -25,11 +26,12 @@ def train_pod(
 ) -> Object:  # fmt: skip
     """Pod template of a train phase."""
     file = with_metrics_port(action.stage_file, options.metrics_port)
+    image = _image(run, stage, options)
     container = phase_container(
         CONTAINER,
         "acereason_trainer.launch",
-        stage.image or run.spec.defaults.image or options.trainer_image,
-        environment(_environment(action, run, stage, options), run, stage, options),
+        image,
+        environment(_environment(action, run, stage, image, options), run, stage, options),
         _resources(run, stage, options),
         options,
     )
@@ -47,6 +49,16 @@ def train_pod(
     # A podTemplate may add to these; what the operator and the container read stays ours.
     template["metadata"] = merged(template.get("metadata"), ours)
     return template
+
+
+def stage_containers(partial: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """What a podTemplate says of the stage's container; nothing where it is malformed, which is for
+    the API server to say."""
+    spec = (partial or {}).get("spec")
+    listed = spec.get("containers") if isinstance(spec, Mapping) else None
+    if not isinstance(listed, list):
+        return []
+    return [c for c in listed if isinstance(c, Mapping) and c.get("name") == CONTAINER]
 
 
 def with_metrics_port(file: StageFile, port: int) -> StageFile:
@@ -67,10 +79,24 @@ def metrics_port(file: StageFile) -> int:
     return file.settings.settings.telemetry.metrics_port
 
 
+def _image(run: AceReasonRun, stage: Stage, options: Rendering) -> str:
+    """Image of the stage's container, a podTemplate's first: it is merged over ours."""
+    for partial in (stage.pod_template, run.spec.defaults.pod_template):
+        for container in stage_containers(partial):
+            if isinstance(container.get("image"), str):
+                return str(container["image"])
+    return stage.image or run.spec.defaults.image or options.trainer_image
+
+
 def _environment(
-    action: CreateJob, run: AceReasonRun, stage: Stage, options: Rendering
+    action: CreateJob, run: AceReasonRun, stage: Stage, image: str, options: Rendering
 ) -> dict[str, str]:
-    env = {"ACEREASON_LOG_STDOUT": "1", **_threads(action.stage_file.ranks, run, stage)}
+    """image: for the manifest of what is published."""
+    env = {
+        "ACEREASON_LOG_STDOUT": "1",
+        "ACEREASON_IMAGE": image,
+        **_threads(action.stage_file.ranks, run, stage),
+    }
     if options.verifier_url:
         env["ACEREASON_VERIFIER_URL"] = options.verifier_url
     if action.stage_file.nodes > 1:

@@ -62,7 +62,8 @@ class Settings(Model):
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     """Of stage pods, unless a podTemplate says otherwise."""
     pod_security: Literal["restricted", "image"] = "restricted"
-    """`restricted`: stage pods meet that standard. `image`: the image and the cluster decide."""
+    """`restricted`: stage pods meet that standard, with a root that is read-only but for /tmp.
+    `image`: the image and the cluster decide."""
     pod_user: int = Field(default=65532, ge=-1)
     """User and group of stage pods; -1: the cluster assigns them (OpenShift)."""
     verifier_url: str = Field(default="", pattern=r"^(https?://\S+)?$", max_length=512)
