@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +135,7 @@ class Trial:
 
     def work(self, stage: str) -> Path:
         """Folder of a stage's attempts, from outside of the cluster."""
-        volume = self.there.cluster.volume_folder(self.there.namespace, self.claim)
-        return volume / "work" / self.name / stage
+        return self._volume / "work" / self.name / stage
 
     def pods(self, stage: str) -> list[Object]:
         """The pods in which the newest attempt of a stage trains, by their index."""
@@ -148,6 +148,11 @@ class Trial:
     def pod(self, stage: str) -> Object:
         """The first of them."""
         return self.pods(stage)[0]
+
+    @cached_property
+    def _volume(self) -> Path:
+        """Known before the API server is away."""
+        return self.there.cluster.volume_folder(self.there.namespace, self.claim)
 
     def _body(self) -> Object:
         """The run as the API server has it, without the half second that a kubectl takes."""
