@@ -86,7 +86,7 @@ def test_pods_meet_the_restricted_pod_security_standard(
         (
             {"spec": {"containers": [{"name": "stage", "volumeMounts": [
                 {"name": "data", "mountPath": "/data"}]}]}},
-            "volumeMounts[3].name",
+            "volumeMounts[4].name",
             "a mount without its volume",
         ),
         ({"spec": {"nodeSelector": "gpu"}}, "nodeSelector", "not even the type is right"),
