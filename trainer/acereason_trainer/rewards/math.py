@@ -435,7 +435,7 @@ def _same_cases(answer: Answer, reference: Answer, same: Same) -> bool:
     got, want = list(answer.parts), list(reference.parts)
     if len(got) != len(want) or len(got) > MAX_PARTS or sum(map(_is_rest, got + want)) != 1:
         return False
-    left = []
+    left: list[Answer] = []
     for wanted in want:
         found = next((n for n, case in enumerate(got) if _same(case, wanted, same)), None)
         if found is not None:
