@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from acereason_operator.cluster import labels
+from acereason_operator.cluster.protocol import Object
 from acereason_operator.planner.status import is_true
 from acereason_operator.planner.times import parse_time
 from acereason_operator.runtime.metrics import Metrics
@@ -21,6 +23,30 @@ def series(world: World) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
         for family in world.operator.metrics.registry.collect()
         for sample in family.samples
     }
+
+
+MOST_SERIES = 16
+"""Of one stage that is under way."""
+
+
+def test_a_run_has_a_few_series_for_each_stage_whatever_befalls_it() -> None:
+    """Its attempts, pods, nodes and reasons are no labels."""
+
+    async def story() -> None:
+        async with a_world() as world:
+            before = len(series(world))
+
+            def script(pod: Object) -> End | None:
+                its = pod["metadata"]["labels"]
+                crashes = (its[labels.STAGE], its[labels.PHASE]) == ("sft", "train")
+                return End(1, "crashed") if crashes else world.store.work(pod)
+
+            world.controllers.script = script
+            world.apply(defaults={"retries": {"user": 5}})
+            await world.until(lambda: world.stage("sft").attempts >= 4, within=24 * 3600)
+            assert len(series(world)) - before <= MOST_SERIES * len(world.status().stages)
+
+    in_jumping_time(story())
 
 
 def test_the_number_of_series_does_not_grow_with_runs_that_ended() -> None:
@@ -176,8 +202,8 @@ def test_what_is_rare_is_counted_from_zero_so_that_the_first_time_shows() -> Non
         "reconcile_total": {"result": "error"},
     }
     registry = Metrics().registry
-    for name, labels in rare.items():
-        assert registry.get_sample_value(f"acereason_{name}", labels) == 0, name
+    for name, its in rare.items():
+        assert registry.get_sample_value(f"acereason_{name}", its) == 0, name
 
 
 def test_the_page_of_metrics_is_fresh() -> None:

@@ -285,6 +285,35 @@ def test_a_quota_on_jobs_or_claims_is_waited_for_as_one_on_pods_is(kind: Kind) -
     in_jumping_time(story())
 
 
+def test_a_job_that_was_made_without_an_answer_is_found_behind_its_own_quota() -> None:
+    """The server judges quota before it looks whether the name is taken."""
+    said = 'jobs.batch "x" is forbidden: exceeded quota: one, requested: 1, used: 1, limited: 1'
+
+    async def story() -> None:
+        async with a_world() as world:
+            made: list[str] = []
+
+            def lost(call: Call) -> None:
+                if (call.verb, call.kind) == ("create", JOB) and not made:
+                    made.append(call.name)
+                    raise Unreachable("connection reset")
+
+            def full(call: Call) -> None:
+                if (call.verb, call.kind) == ("create", JOB) and call.name in made:
+                    raise Refused(said, 403)
+
+            world.cluster.after, world.cluster.before = lost, full
+            world.cluster.watchers.clear()  # nobody tells of the Job
+            world.apply()
+            world.operator.relist.soon(RUN)
+            await world.until(lambda: world.stage("prompts").attempts == 1, within=20)
+            await world.pass_(5)
+            assert "quota" not in world.status().message
+            assert made
+
+    in_jumping_time(story())
+
+
 def test_a_job_that_can_never_be_made_fails_the_stage_with_the_servers_sentence() -> None:
     async def story() -> None:
         async with a_world() as world:

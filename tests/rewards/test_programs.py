@@ -12,6 +12,8 @@ from acereason_trainer.rewards.outputs import same_output, same_value
 from acereason_trainer.rewards.program import Program, entry_point
 from acereason_trainer.rewards.sandbox import Allowance, Sandbox
 
+from tests.rewards.code_cases import code_cases
+
 LIMITS = CodeLimits(seconds_per_test=1, seconds_per_program=3, memory_mib=256, output_kib=64)
 ALLOWANCE = Allowance(cpu_seconds=1, idle_seconds=2, memory_mib=256, output_bytes=1 << 16)
 RIGHT = "print(sum(map(int, open(0).read().split()[1:])))"
@@ -132,6 +134,36 @@ def test_numpy_is_imported_once_and_not_on_each_test_s_clock() -> None:
     program = "import sys, numpy as np\nprint(np.array([int(input())])[0])"
     found = grade(rewarder, program, tests=tests)
     rewarder.close()
+    assert found.verdict == Verdict.CORRECT, found.detail
+
+
+def test_a_program_is_looked_through_for_imports_in_proportion_to_its_length() -> None:
+    """No limit of the program's holds there."""
+    sandbox = Sandbox()
+    try:
+        outcome = sandbox.run(Program("print(1)  # " + "import " * 32_000), None, b"", ALLOWANCE)
+        assert outcome.stdout == b"1\n"
+        assert _cpu_seconds(sandbox) < 5
+    finally:
+        sandbox.close()
+
+
+WRITERS = [case for case in code_cases() if case["pins"].startswith("idiom:")]
+
+
+def test_programs_pass_however_they_write_in_the_interpreter_of_livecodebench_too() -> None:
+    rewarder = make_rewarder("code", Verifier(workers=2, code=LIMITS), comparator="lcb")
+    futures = [rewarder.submit({"tests": c["tests"]}, c["response"]) for c in WRITERS]
+    found = {c["pins"]: f.result(180) for c, f in zip(WRITERS, futures, strict=True)}
+    rewarder.close()
+    assert {p: g.detail for p, g in found.items() if g.verdict != Verdict.CORRECT} == {}
+
+
+def test_a_prepared_name_is_not_what_the_problem_asks_for(rewarder: Rewarder) -> None:
+    """`product` is itertools', and was called for the method."""
+    program = "class Solution:\n    def product(self, a, b):\n        return a * b"
+    tests = [{"input": "[6, 7]", "output": "42"}]
+    found = grade(rewarder, program, tests=tests, starter="def product(a, b):")
     assert found.verdict == Verdict.CORRECT, found.detail
 
 

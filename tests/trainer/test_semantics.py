@@ -83,11 +83,11 @@ def packed() -> Any:
 
 
 PINS = [
-    ("curate", 4, [kept], "af16c5e06916a365"),
+    ("curate", 5, [kept, math_verdicts, code_verdicts], "5cc75552a45ce441"),
     ("sft", 1, [packed], "94b2ae9d97810670"),
-    ("mathRL", 5, [math_verdicts, drawn], "1b8675d497954e1e"),
-    ("codeRL", 4, [code_verdicts, drawn], "b9ae7c09999e0e4b"),
-    ("evaluate", 5, [math_verdicts, code_verdicts], "baedcabbb682f9ce"),
+    ("mathRL", 6, [math_verdicts, drawn], "1eabaf1d51ff2d54"),
+    ("codeRL", 5, [code_verdicts, drawn], "56d525299772387b"),
+    ("evaluate", 6, [math_verdicts, code_verdicts], "7336bf09735518f4"),
 ]
 
 

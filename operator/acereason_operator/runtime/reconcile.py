@@ -233,7 +233,16 @@ class Reconciler:
             made = await self.cluster.create(JOB, body)
         except AlreadyExists:
             made = await self._ours(run, action.name)
+        except Refused as error:
+            # Quota is judged before the name is looked up: an earlier try, whose answer was lost,
+            # may have made the Job that leaves no room.
+            if not waits_for_room(error) or not await self._exists(run, action.name):
+                raise
+            made = await self._ours(run, action.name)
         self.seen.take(JOB, made)
+
+    async def _exists(self, run: Object, name: str) -> bool:
+        return await self.cluster.get(JOB, name_of(run)[0], name) is not None
 
     async def _ours(self, run: Object, name: str) -> Object:
         """The Job that is there already. Raises Refused where it is not this run's."""

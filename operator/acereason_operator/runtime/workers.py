@@ -57,12 +57,12 @@ async def _one(
         return "conflict"
     except (ClusterError, UnreadableStatus) as error:
         _log.warning("run %s: %s", "/".join(key), error)
-        if (queue.failures(key) + 1) % TOLD_EVERY == TOLD_AT:
-            await tell(key, str(error))
+        await _tell_in_time(queue, tell, key, str(error))
         patience = error.retry_after if isinstance(error, ClusterError) else None
         queue.failed(key, patience or 0.0)
         return "error"
     except Exception:  # noqa: BLE001 a fault that one run brings to light must not stop the others
+        await _tell_in_time(queue, tell, key, "a fault of the operator, whose log has it")
         queue.failed(key)
         _log.exception("run %s: a fault of the operator; it is tried again", "/".join(key))
         return "error"
@@ -70,3 +70,8 @@ async def _one(
     if again_at is not None:
         queue.add_after(key, (again_at - now()).total_seconds())
     return "done"
+
+
+async def _tell_in_time(queue: WorkQueue[RunKey], tell: Tell, key: RunKey, trouble: str) -> None:
+    if (queue.failures(key) + 1) % TOLD_EVERY == TOLD_AT:
+        await tell(key, trouble)

@@ -30,7 +30,7 @@ OUTPUT_KIND: dict[str, ArtifactKind] = {
 }
 """What each stage kind publishes."""
 
-SEMANTICS: dict[str, int] = {"curate": 4, "sft": 1, "mathRL": 5, "codeRL": 4, "evaluate": 5}
+SEMANTICS: dict[str, int] = {"curate": 5, "sft": 1, "mathRL": 6, "codeRL": 5, "evaluate": 6}
 """Raised for a stage kind only when the same settings and inputs would give other results."""
 
 # What a stage's own code says of itself ends in the run's status, and JSON has no NaN and an API

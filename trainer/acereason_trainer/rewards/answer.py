@@ -35,6 +35,8 @@ _TWO = 2
 _LONGEST_PRODUCT = 4
 _MOST_SIGNS = 4
 """Of plus or minus in one expression: sixteen values."""
+OTHERWISE = "otherwise"
+"""The condition of a function's last case, in whatever word."""
 _CONNECTORS = (r"\or", r"\and", ",")
 """Of a list; of several in one, the first of these says what the list is."""
 
@@ -113,8 +115,10 @@ _CASES = re.compile(
     r"(?:(?P<name>[^=<>]{1,24}?)\s*=\s*)?\\begin\s*\{cases\}(?P<rows>.*)\\end\s*\{cases\}", re.S
 )
 _IF = re.compile(
-    r"^\s*,?\s*(?:\\text\s*\{\s*,?\s*(?:if|when|for|where)?\s*:?\s*\}|(?:if|when|for)(?![A-Za-z]))"
+    r"^\s*,?\s*(?:\\text\s*\{\s*,?\s*(?:if|when|for|where)?\s*:?\s*\}|"
+    r"(?:if|when|for|where)(?![A-Za-z]))"
 )
+_TEXT_MARKS = re.compile(r"\\text(?![A-Za-z])|[{}]")
 _OTHERWISE = re.compile(r"(?:\\text\s*\{)?\s*(?:otherwise|else|elsewhere)\s*\.?\s*\}?", re.I)
 _TRANSPOSED = re.compile(r"\s*\^\s*\{?\s*(?:T|\\top|\\text\{T\})\s*\}?$")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)")
@@ -206,9 +210,25 @@ def _case(row: str) -> Answer:
     value, apart, condition = row.partition("&")
     if not apart:
         value, _, condition = row.partition(",")
-    condition = _IF.sub("", condition.strip()).strip(" ,.")
-    condition = "otherwise" if _OTHERWISE.fullmatch(condition) else condition
-    return Answer("tuple", squeezed(row), (read(value.strip(" ,")), read(condition)))
+    return Answer("tuple", squeezed(row), (read(value.strip(" ,")), _condition(condition)))
+
+
+def _condition(text: str) -> Answer:
+    r"""When a case holds; words are the same in one \text and in several."""
+    text = _IF.sub("", text.strip()).strip(" ,.")
+    if _OTHERWISE.fullmatch(text):
+        return Answer("text", OTHERWISE)
+    whole = _WHOLE_TEXT.fullmatch(text)
+    if whole and _STATES.search(whole[1]):
+        text, whole = _IF.sub("", whole[1].strip()), None
+    if not whole and (condition := read(text)).kind != "text" and _is_read(condition):
+        return condition
+    words = " ".join(_TEXT_MARKS.sub(" ", text).split()).casefold()
+    return Answer("text", _IF.sub("", words).strip(" ,."))
+
+
+def _is_read(answer: Answer) -> bool:
+    return (answer.kind != "one" or answer.tree is not None) and all(map(_is_read, answer.parts))
 
 
 def _reals(text: str) -> Answer | None:  # noqa: PLR0911 - one for each form

@@ -1,8 +1,8 @@
 r"""What an answer says behind itself of its letters: `k\pi, k \in \mathbb{Z}`, `n^2, n \ge 1`.
 
-A condition may be left out on one side; two that name a set must name the same one. It is one only
-where its letter occurs in what stands before it, and never of a range (x > 1, x \ne 3 is one
-answer) or of the name that a value has (x = 2, x > 1).
+A condition may be left out on one side; two that name a set must name the same one, and two bounds
+must be the same relation. It is one only where its letter occurs in what stands before it, and
+never of a range (x > 1, x \ne 3 is one answer) or of the name that a value has (x = 2, x > 1).
 """
 
 import re
@@ -22,7 +22,7 @@ _ALL_OF = re.compile(
 _IS_ONE = re.compile(
     rf"{_FOR}\s*\}}\s*)?([A-Za-z])\s*\\text\s*\{{\s*is\s+(?:an?\s+|any\s+)*{_KIND}\s*\}}\s*\)?$"
 )
-_BOUND = re.compile(rf"(?!\s){_FOR}\s*\}}\s*)?([A-Za-z])\s*(?:<=|>=|<|>|!=)\s*-?\d+\s*\)?$")
+_BOUND = re.compile(rf"(?!\s){_FOR}\s*\}}\s*)?(([A-Za-z])\s*(?:<=|>=|<|>|!=)\s*-?\d+)\s*\)?$")
 _COMMAND = re.compile(r"\\[A-Za-z]+|\\text\s*\{[^{}]*\}")
 _SETS = {
     "integer": r"\mathbb{Z}",
@@ -34,8 +34,10 @@ _SETS = {
 }
 
 
-def split_condition(text: str) -> tuple[str, str]:
-    """(what is said without its condition, the set that this names or "") of a normal form."""
+def split_condition(text: str) -> tuple[str, str, str]:
+    """(what is said without its condition, the set that this names or "", the bound that it is or
+    "") of a normal form."""
+    bound = ""
     if found := _IN_SET.search(text):
         letters, written = found[1], found[2].replace(" ", "")
         named = rf"\mathbb{{{written}}}" if len(written) == 1 else written
@@ -44,11 +46,13 @@ def split_condition(text: str) -> tuple[str, str]:
     elif found := _IS_ONE.search(text):
         letters, named = found[1], _set(found[2])
     elif found := _BOUND.search(text):
-        letters, named = found[1], ""
+        bound, letters, named = found[1], found[2], ""
     else:
-        return text, ""
+        return text, "", ""
     value = text[: found.start()].rstrip(" ,(")
-    return (value, named) if _speaks_of(letters, value, bound=not named) else (text, "")
+    if not _speaks_of(letters, value, bound=bool(bound)):
+        return text, "", ""
+    return value, named, bound
 
 
 def _set(words: str) -> str:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 
-from acereason_trainer.rewards.answer import MAX_PARTS, Answer, as_several, read
+from acereason_trainer.rewards.answer import MAX_PARTS, OTHERWISE, Answer, as_several, read
 from acereason_trainer.rewards.conditions import split_condition
 from acereason_trainer.rewards.latex import COMMANDS, Node, TooLarge, Unreadable, nodes
 from acereason_trainer.rewards.normal_form import MAX_CHARACTERS, normal_form, squeezed
@@ -60,15 +60,22 @@ def is_same_answer(answer: str, reference: str, same: Same) -> bool:
     got, want = normal_form(answer), normal_form(reference)
     if squeezed(got) == squeezed(want):
         return bool(got)
-    (got, own), (want, wanted) = split_condition(got), split_condition(want)
-    if (own and wanted and own != wanted) or (
+    got, own_set, own_bound = split_condition(got)
+    want, wanted_set, wanted_bound = split_condition(want)
+    if (own_set and wanted_set and own_set != wanted_set) or (
         _DERIVATIVE.search(got) and not _DERIVATIVE.search(want)
     ):
         return False
     try:
-        return squeezed(got) == squeezed(want) or _asked(read(got), read(want), same)
+        return _same_bound(own_bound, wanted_bound, same) and (
+            squeezed(got) == squeezed(want) or _asked(read(got), read(want), same)
+        )
     except Unreadable:
         return False
+
+
+def _same_bound(answer: str, reference: str, same: Same) -> bool:
+    return not (answer and reference) or _same(read(answer), read(reference), same)
 
 
 def _in_other_units(answer: str, reference: str) -> bool:
@@ -213,7 +220,7 @@ def _in_one_form(answer: Answer, reference: Answer, same: Same) -> tuple[Answer,
             return answer, replace(reference, kind="one")
         case "ratio", "one" if len(answer.parts) == _TWO:
             return _quotient(answer), reference
-        case "one", "ratio" if len(reference.parts) == _TWO:
+        case "one", "ratio" if len(reference.parts) == _TWO and not _TIME.fullmatch(reference.text):
             return answer, _quotient(reference)
     return answer, reference
 
@@ -421,6 +428,30 @@ def _in_any_order(answer: Answer, reference: Answer, same: Same) -> bool:
     return True
 
 
+def _same_cases(answer: Answer, reference: Answer, same: Same) -> bool:
+    """In any order; `otherwise` on one side is whatever condition is left over on the other."""
+    if _in_any_order(answer, reference, same):
+        return True
+    got, want = list(answer.parts), list(reference.parts)
+    if len(got) != len(want) or len(got) > MAX_PARTS or sum(map(_is_rest, got + want)) != 1:
+        return False
+    left: list[Answer] = []
+    for wanted in want:
+        found = next((n for n, case in enumerate(got) if _same(case, wanted, same)), None)
+        if found is not None:
+            del got[found]
+        elif left:
+            return False
+        else:
+            left.append(wanted)
+    (case,), (wanted,) = got, left
+    return (_is_rest(case) or _is_rest(wanted)) and _same(case.parts[0], wanted.parts[0], same)
+
+
+def _is_rest(case: Answer) -> bool:
+    return case.parts[1].text == OTHERWISE
+
+
 def _different(members: list[Answer], same: Same) -> list[Answer]:
     kept: list[Answer] = []
     for member in members:
@@ -526,7 +557,7 @@ _COMPARE: dict[str, Callable[[Answer, Answer, Same], bool]] = {
     "interval": _in_order,
     "matrix": _in_order,
     "ratio": _same_ratio,
-    "cases": _in_any_order,
+    "cases": _same_cases,
     "without": _in_order,
     "relation": _same_relation,
     "equation": _same_equation,

@@ -56,7 +56,7 @@ _SPELLINGS = {
     "pa": "pascal pascals",
     "kpa": "kilopascal kilopascals",
     "mol": "mole moles",
-    "cent": "cents ¢",
+    "cent": "cents",
     "yuan": "rmb",
     "yen": "",
     "": "dollar dollars usd degree degrees deg percent pct percents percentage unit units rad "
@@ -105,7 +105,7 @@ _BASE = re.compile(
     r"(?P<base>\d{1,2}|[a-z]+)\s*\}?\s*\}|\\text\s*\{\s*(?P<name>[a-z]+)\s*\}|(?P<digit>\d{1,2}))"
 )
 _MODULUS = re.compile(r"\s*\\pmod\s*(?:\{\s*(\w+)\s*\}|(\w))$")
-_NUMBER_IN_TEXT = re.compile(r"\\text\s*\{\s*([^{}A-Za-z\\]*\d)\s*([A-Za-z¢][^{}\d]*)?\}")
+_NUMBER_IN_TEXT = re.compile(r"\\text\s*\{\s*([^{}A-Za-z\\]*\d)\s*([A-Za-z][^{}\d]*)?\}")
 _FIRST_TEXT = re.compile(r"(?:\\frac\s*\{\s*)?(?:\\mu\s*)?\\text\s*\{")
 _BESIDE_TEXT = re.compile(r"(?:[\s^*/(){}\d.-]|\\(?:frac|cdot|times|Omega|mu)(?![A-Za-z]))*")
 _PLAIN = re.compile(
@@ -115,7 +115,7 @@ _NUMERAL = re.compile(r"-?[\d., ]+(?:/\d+)?|-?\\frac\s*\{\d+\}\s*\{\d+\}")
 _SYMBOL = 2
 """Letters of a symbol, at most."""
 _PIECE = re.compile(r"[/*()]|[^\s/*()]+")
-_FACTOR = re.compile(r"([A-Za-z¢]+)(?:\^?(-?\d))?")
+_FACTOR = re.compile(r"([A-Za-z]+)(?:\^?(-?\d))?")
 
 
 @dataclass(frozen=True)
@@ -136,11 +136,12 @@ class Amount:
 _ERASED = {
     "dollar": r"\\\$|dollars?|usd",
     "euro": r"€|euros?|eur",
-    "pound sterling": r"£|gbp",
+    "sterling": r"£|gbp",
     "cent": r"¢|cents?",
-    "yen": r"¥|yen",
+    "yen yuan": r"¥|\\yen",
+    "yen": r"yen",
     "yuan": r"yuan|rmb",
-    "percent": r"%|\\percent|percent(?:age)?s?|pct",
+    "percent": r"%|\\percent|per[\s~]?cent(?:age)?s?|pct",
     "degree": r"°|\^\s*\{?\s*\\circ|\\degrees?|degrees?|deg",
     "radian": r"rad|radians?",
 }
@@ -151,15 +152,17 @@ _ERASED_UNIT = re.compile(
     re.I,
 )
 _NAMES_OF_ERASED = list(_ERASED)
+"""A sign may be that of several: ¥."""
 
 
 def erased_units(text: str) -> set[str]:
     """What a text as it was written says of the units that its normal form does not show: money,
     percent, angles. Two texts that both say so must agree somewhere."""
     found = {
-        _NAMES_OF_ERASED[match.lastindex - 1]
+        unit
         for match in _ERASED_UNIT.finditer(text)
         if match.lastindex
+        for unit in _NAMES_OF_ERASED[match.lastindex - 1].split()
     }
     # One that opens nothing: $5.
     return found | {"dollar"} if text.replace(r"\$", "").count("$") % 2 else found
