@@ -126,8 +126,8 @@ class Loss(Model):
     importance_cap: float | None = Field(
         default=None, ge=1, le=100, json_schema_extra=IN_KEY_WHEN_SET
     )
-    """Truncated importance weights: each token weighs p of trainer / p of sampler times as much, and
-    at most so many times. For engines that differ from the trainer by more than rounding (2 is
+    """Truncated importance weights: each token weighs p of trainer / p of sampler times as much,
+    and at most so many times. For engines that differ from the trainer by more than rounding (2 is
     usual). Unset: no such weight, and the attempt ends where they differ by more than rounding."""
 
 
@@ -157,8 +157,8 @@ class Validation(Model):
     held_out_share: float | None = Field(
         default=None, gt=0, le=0.5, json_schema_extra=IN_KEY_WHEN_SET
     )
-    """Share of the stage's own problems that it validates on and never trains on. Chosen by text and
-    seed alone: stages with the same share hold out the same problems, whatever a filter left of
+    """Share of the stage's own problems that it validates on and never trains on. Chosen by text
+    and seed alone: stages with the same share hold out the same problems, whatever a filter left of
     them. Unset: `inputs.validation`."""
 
 
@@ -193,7 +193,8 @@ class HealthStop(Model):
     new length cost far less than half; a broken policy loses nearly all."""
     max_mismatch_kl: float | None = Field(default=None, gt=0, json_schema_extra=IN_KEY_WHEN_SET)
     """Stop when the window's mean mismatch KL between trainer and sampler is above this, in nats
-    (0.01 is where training is no longer on-policy). Unset: only what is far beyond rounding stops."""
+    (0.01 is where training is no longer on-policy). Unset: only what is far beyond rounding
+    stops."""
     entropy: EntropyBand | None = Field(default=None, json_schema_extra=IN_KEY_WHEN_SET)
     """Stop when the window's mean entropy at the sampling temperature is outside of it."""
     max_truncated_share: float | None = Field(

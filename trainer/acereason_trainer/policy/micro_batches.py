@@ -29,6 +29,8 @@ class MicroBatch:
     """[n] float32 weights."""
     sampler_logprobs: Tensor | None
     """[n] float32."""
+    importance_cap: float | None = None
+    """As the batch has it."""
     counts: bool = True
     """Whether it is part of the batch at all."""
 
@@ -162,6 +164,7 @@ def _assemble(batch: Batch, rows: Sequence[Sequence[int]], device: torch.device)
             if batch.sampler_logprobs is None
             else torch.cat([batch.sampler_logprobs[i] for i in flat]).to(device)
         ),
+        importance_cap=batch.importance_cap,
     )
 
 

@@ -27,7 +27,9 @@ class Batch:
     temperature: float = 1.0
     """Divides the logits."""
     sampler_logprobs: "Sequence[Tensor] | None" = None
-    """N float32 tensors as the sampler reported them, for the mismatch metric."""
+    """N float32 tensors as the sampler reported them: how far it is from the trainer."""
+    importance_cap: float | None = None
+    """Each token weighs min(p_trainer / p_sampler, cap) times as much; None: no such weight."""
     rows: Sequence[Sequence[int]] | None = None
     """Indices of sequences, row by row; None: each sequence is a row of its own."""
 
@@ -49,6 +51,8 @@ class Update:
     logprobs."""
     tokens: int
     """Trained tokens."""
+    mismatch_share: float = 0.0
+    """Share of trained tokens with p_trainer / p_sampler outside of [0.8, 1.25]."""
 
 
 class Weights(Protocol):

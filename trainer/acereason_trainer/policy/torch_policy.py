@@ -13,7 +13,8 @@ from acereason_trainer.config.sft import Optimizer
 from acereason_trainer.policy import loading as loader
 from acereason_trainer.policy.exporting import export_model
 from acereason_trainer.policy.forward import Scoring
-from acereason_trainer.policy.micro_batches import MicroBatch, micro_batches
+from acereason_trainer.policy.loss import loss_of, totals_of
+from acereason_trainer.policy.micro_batches import micro_batches
 from acereason_trainer.policy.protocol import Batch, Update
 from acereason_trainer.policy.schedule import learning_rate
 from acereason_trainer.policy.state_files import (
@@ -84,12 +85,12 @@ class TorchPolicy:
         are none leave the weights as they were. Raises Stopped between micro-batches where a stop
         was asked for; the policy is then at the step before.
         """
-        totals = torch.zeros(3, dtype=torch.float64)
+        totals = torch.zeros(4, dtype=torch.float64)
         tokens = 0
         for part in micro_batches(batch, self._budget, self.device):
             self._stop_between_micro_batches()
             logprobs, entropy = self._scoring(*part.inputs, batch.temperature)
-            loss = -(part.weights * logprobs).sum()
+            loss = loss_of(part, logprobs)
             loss.backward()
             self._collect_gradients()
             totals += totals_of(part, loss, logprobs, entropy)
@@ -104,6 +105,7 @@ class TorchPolicy:
             entropy=float(totals[1]) / mean,
             mismatch_kl=float(totals[2]) / mean,
             tokens=tokens,
+            mismatch_share=float(totals[3]) / mean,
         )
 
     def _stop_between_micro_batches(self) -> None:
@@ -176,19 +178,6 @@ class TorchPolicy:
     def export(self, directory: Path) -> None:
         """A Hugging Face directory that `from_pretrained` reads."""
         export_model(self._model, self.tokenizer, directory)
-
-
-def totals_of(part: MicroBatch, loss: Tensor, logprobs: Tensor, entropy: Tensor) -> Tensor:
-    """[3] of one micro-batch: loss, sum of entropies, sum of mismatch; on the CPU."""
-    return torch.stack([loss.detach(), entropy.sum(), _mismatch(part, logprobs)]).cpu()
-
-
-def _mismatch(part: MicroBatch, logprobs: Tensor) -> Tensor:
-    """Sum over tokens of r - 1 - log r with r = p_trainer / p_sampler (never negative)."""
-    if part.sampler_logprobs is None:
-        return logprobs.new_zeros(())
-    log_ratio = (logprobs.detach() - part.sampler_logprobs).nan_to_num(0.0)
-    return (torch.expm1(log_ratio) - log_ratio).sum()
 
 
 def decayed_and_not(masters: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:

@@ -33,6 +33,7 @@ from acereason_trainer.peers import Peers
 from acereason_trainer.policy import loading as loader
 from acereason_trainer.policy.exporting import export_model
 from acereason_trainer.policy.forward import Scoring
+from acereason_trainer.policy.loss import loss_of, totals_of
 from acereason_trainer.policy.micro_batches import MicroBatch, micro_batches, weightless
 from acereason_trainer.policy.protocol import Batch, Update
 from acereason_trainer.policy.schedule import learning_rate
@@ -46,7 +47,7 @@ from acereason_trainer.policy.state_files import (
     write_parts,
     write_steps,
 )
-from acereason_trainer.policy.torch_policy import decayed_and_not, totals_of
+from acereason_trainer.policy.torch_policy import decayed_and_not
 
 _PREFIX = "model."
 """Where a parameter of the language model is within Scoring."""
@@ -136,7 +137,7 @@ class ZeroPolicy:
         Raises Stopped between micro-batches, on all ranks; the policy can then still be saved, at
         the step before, and no more.
         """
-        own = torch.zeros(4, dtype=torch.float64)
+        own = torch.zeros(5, dtype=torch.float64)
         parts = micro_batches(
             batch, self._budget, self._device, rank=self._peers.rank, world=self._peers.world
         )
@@ -148,24 +149,25 @@ class ZeroPolicy:
         if math.isfinite(norm):
             self._steps += 1
         totals = torch.stack(self._peers.together(lambda: own)).sum(0)
-        mean = max(int(totals[3]), 1)
+        mean = max(int(totals[4]), 1)
         return Update(
             loss=float(totals[0]),
             grad_norm=norm,
             learning_rate=rate,
             entropy=float(totals[1]) / mean,
             mismatch_kl=float(totals[2]) / mean,
-            tokens=int(totals[3]),
+            tokens=int(totals[4]),
+            mismatch_share=float(totals[3]) / mean,
         )
 
     def _accumulate(self, part: MicroBatch, temperature: float, *, is_last: bool) -> Tensor:
-        """Forward and backward of one micro-batch; [4] loss, entropies, mismatch and tokens."""
+        """Forward and backward of one micro-batch; [5] totals_of and tokens."""
         self._engine.set_gradient_accumulation_boundary(is_last)
         logprobs, entropy = self._engine(*part.inputs, temperature)
-        loss = -(part.weights * logprobs).sum()
+        loss = loss_of(part, logprobs)
         self._engine.backward(loss * self._peers.world, scale_wrt_gas=False)
         if not part.counts:
-            return torch.zeros(4)
+            return torch.zeros(5)
         return torch.cat(
             [totals_of(part, loss, logprobs, entropy), torch.tensor([len(part.targets)])]
         )
