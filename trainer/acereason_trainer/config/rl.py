@@ -18,6 +18,7 @@ from acereason_trainer.config.common import (
 from acereason_trainer.config.model import IN_KEY_WHEN_SET, NOT_IN_KEY, Combination, Model
 from acereason_trainer.config.one_of import OneOf
 from acereason_trainer.config.sft import Optimizer
+from acereason_trainer.config.vllm import VLLM
 
 
 class EntropyTarget(Model):
@@ -280,8 +281,12 @@ class RL(Model):
     also reported by an evaluation, the report says so. The papers state no rule."""
     health: HealthStop | None = None
     """Detectors of damage. NaN, and a sampler that is not the trainer's model, always stop."""
-    sampler: Literal["transformers"] = "transformers"
-    """Engine of the rollouts; in the key, since engines differ in the last bits."""
+    sampler: Literal["transformers", "vllm"] = "transformers"
+    """Engine of the rollouts; in the key, since engines differ in the last bits. `transformers`
+    decodes with the trainer's own module, the same bits each time. `vllm` is far faster on GPUs;
+    its draws have seeds of their own too, but its last bits depend on what is drawn together."""
+    vllm: VLLM | None = Field(default=None, json_schema_extra=NOT_IN_KEY)
+    """How `sampler: vllm` runs. Unset: its defaults."""
     sequences_per_batch: int = Field(default=64, ge=1)
     """Sequences decoded together by the transformers sampler: 64 of 8K tokens take about 30 GB of
     cache for Qwen2.5-7B. In the key: the batch's shape decides the last bits."""
@@ -325,6 +330,16 @@ class RL(Model):
                 "{everySteps: 50} beside checkpoint",
                 "checkpoint",
                 "validation",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _vllm_is_the_sampler(self) -> "RL":
+        if self.vllm is not None and self.sampler != "vllm":
+            raise Combination(
+                "means something only with sampler: vllm; set that, or leave vllm out",
+                "vllm",
+                "sampler",
             )
         return self
 
