@@ -59,26 +59,34 @@ def load_tokenizer(directory: Path) -> Any:
     return tokenizer
 
 
-def load_model(directory: Path, loading: ModelLoading) -> Any:
-    """A causal language model on its device.
-
-    Raises StageFailure for an architecture that cannot be sampled and trained right here.
-    """
-    dtype = DTYPES[loading.dtype]
+def load_config(directory: Path, loading: ModelLoading) -> Any:
+    """The configuration of a Hugging Face directory, with the stage's own context."""
     config = AutoConfig.from_pretrained(directory)
-    _require_plain_head(config.get_text_config())
-    _require_full_attention(config.get_text_config())
     if loading.rope_theta is not None:
         config.rope_parameters = {**config.rope_parameters, "rope_theta": loading.rope_theta}
     if loading.max_position_embeddings is not None:
         config.max_position_embeddings = loading.max_position_embeddings
+    return config
+
+
+def load_model(directory: Path, loading: ModelLoading, where: torch.device | None = None) -> Any:
+    """A causal language model, on its device or `where` it is asked for.
+
+    On the CPU the weights are a map of the files, read when they are needed, where the files hold
+    them in the number format asked for. Raises StageFailure for an architecture that cannot be
+    sampled and trained right here.
+    """
+    dtype = DTYPES[loading.dtype]
+    config = load_config(directory, loading)
+    _require_plain_head(config.get_text_config())
+    _require_full_attention(config.get_text_config())
     random_weights = directory / FROM_CONFIG
     if random_weights.exists():
         torch.manual_seed(json.loads(random_weights.read_text())["seed"])
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).to(dtype)
     else:
         model = AutoModelForCausalLM.from_pretrained(directory, config=config, dtype=dtype)
-    return model.to(device()).eval()
+    return model.to(device() if where is None else where).eval()
 
 
 def check_context(config: Any, tokens: int, loading: ModelLoading) -> None:

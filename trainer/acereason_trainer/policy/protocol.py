@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from acereason_trainer.policy.state_files import Snapshot
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -80,8 +82,17 @@ class Policy(Weights, Protocol):
         """One optimizer step: minimise -sum of weight x log p(token)."""
         ...
 
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of this rank's share of the state."""
+        ...
+
     def save_state(self, directory: Path) -> None:
-        """Write weights, optimizer and schedule position, exactly."""
+        """Write weights, optimizer and schedule position, exactly, with little memory."""
+        ...
+
+    def snapshot(self) -> "Snapshot":
+        """A copy in the host's memory of what `save_state` would write, to be written later."""
         ...
 
     def load_state(self, directory: Path) -> None:

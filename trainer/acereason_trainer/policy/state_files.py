@@ -10,6 +10,7 @@ Files of a gigabyte at most keep little in the host's memory at once.
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import safe_open
@@ -20,6 +21,8 @@ STEPS_FILE = "policy.json"
 WEIGHT, FIRST, SECOND = "weight", "exp_avg", "exp_avg_sq"
 """What is kept of a parameter; the moments are named as torch and DeepSpeed name them."""
 BYTES_PER_FILE = 2**30
+BYTES_PER_ELEMENT = 12
+"""A float32 weight and its two moments."""
 
 Parts = Mapping[str, Tensor]
 """float32 tensors of one parameter: its master weight and both moments."""
@@ -48,19 +51,63 @@ def write_parts(
     sizes: elements of each parameter. `parts_of` is called for every one of them in this order,
     whoever keeps it: with several ranks it is a collective.
     """
+    for number, kept in enumerate(_files(sizes, parts_of, rank, world)):
+        save_file(kept, directory / f"policy-{rank}-{number}.safetensors")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A rank's share of a state, copied into the host's memory: training goes on while it is
+    written."""
+
+    steps: int
+    rank: int
+    files: Sequence[Mapping[str, Tensor]]
+
+    def write(self, directory: Path) -> None:
+        """Write what `write_parts` and `write_steps` would have."""
+        for number, kept in enumerate(self.files):
+            save_file(dict(kept), directory / f"policy-{self.rank}-{number}.safetensors")
+        if self.rank == 0:
+            write_steps(directory, self.steps)
+
+
+def snapshot(
+    steps: int,
+    sizes: Mapping[str, int],
+    parts_of: Callable[[str], Parts],
+    *,
+    rank: int = 0,
+    world: int = 1,
+) -> Snapshot:
+    """This rank's share as it is now; the arguments are those of `write_parts`."""
+    return Snapshot(steps, rank, list(_files(sizes, parts_of, rank, world)))
+
+
+def share_bytes(sizes: Mapping[str, int], *, rank: int = 0, world: int = 1) -> int:
+    """Bytes of a rank's share."""
+    owned = zip(sizes.values(), owners(list(sizes.values()), world), strict=True)
+    return sum(size for size, owner in owned if owner == rank) * BYTES_PER_ELEMENT
+
+
+def _files(
+    sizes: Mapping[str, int], parts_of: Callable[[str], Parts], rank: int, world: int
+) -> Iterator[dict[str, Tensor]]:
+    """The share, copied, in portions of a file each."""
     kept: dict[str, Tensor] = {}
-    number = size = 0
+    size = 0
     for name, owner in zip(sizes, owners(list(sizes.values()), world), strict=True):
         parts = parts_of(name)
         if owner != rank:
             continue
-        kept |= {f"{name}/{part}": tensor.contiguous().cpu() for part, tensor in parts.items()}
+        for part, tensor in parts.items():
+            kept[f"{name}/{part}"] = tensor.detach().to("cpu", copy=True).contiguous()
         size += sum(t.nbytes for t in parts.values())
         if size >= BYTES_PER_FILE:
-            save_file(kept, directory / f"policy-{rank}-{number}.safetensors")
-            kept, number, size = {}, number + 1, 0
+            yield kept
+            kept, size = {}, 0
     if kept:
-        save_file(kept, directory / f"policy-{rank}-{number}.safetensors")
+        yield kept
 
 
 def read_parts(directory: Path, names: Sequence[str]) -> Iterator[tuple[str, Parts]]:

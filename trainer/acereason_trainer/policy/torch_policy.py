@@ -14,15 +14,19 @@ from acereason_trainer.policy import loading as loader
 from acereason_trainer.policy.exporting import export_model
 from acereason_trainer.policy.forward import Scoring
 from acereason_trainer.policy.loss import loss_of, totals_of
-from acereason_trainer.policy.micro_batches import micro_batches
+from acereason_trainer.policy.micro_batches import Layout, micro_batches
 from acereason_trainer.policy.protocol import Batch, Update
 from acereason_trainer.policy.schedule import learning_rate
 from acereason_trainer.policy.state_files import (
     FIRST,
     SECOND,
     WEIGHT,
+    Parts,
+    Snapshot,
     read_parts,
     read_steps,
+    share_bytes,
+    snapshot,
     write_parts,
     write_steps,
 )
@@ -45,11 +49,13 @@ class TorchPolicy:
         total_steps: int | None,
         tokens_per_micro_batch: int,
         activation_checkpointing: bool = False,
+        layout: Layout = "padded",
         check_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self.tokenizer = loader.load_tokenizer(directory)
         self._model = loader.load_model(directory, loading)
-        self._scoring = Scoring(self._model, recompute=activation_checkpointing)
+        self._scoring = Scoring(self._model, recompute=activation_checkpointing, layout=layout)
+        self._layout = layout
         self._settings = optimizer
         self._total = total_steps
         self._budget = tokens_per_micro_batch
@@ -87,7 +93,7 @@ class TorchPolicy:
         """
         totals = torch.zeros(4, dtype=torch.float64)
         tokens = 0
-        for part in micro_batches(batch, self._budget, self.device):
+        for part in micro_batches(batch, self._budget, self.device, layout=self._layout):
             self._stop_between_micro_batches()
             logprobs, entropy = self._scoring(*part.inputs, batch.temperature)
             loss = loss_of(part, logprobs)
@@ -144,20 +150,30 @@ class TorchPolicy:
                     parameter.copy_(master)
         return norm
 
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the state."""
+        return share_bytes(self._sizes)
+
     def save_state(self, directory: Path) -> None:
         """Master weights, AdamW's moments and the schedule's position, bit for bit."""
-        states = self._optimizer.state
-        parts = {
-            name: {
-                WEIGHT: master.detach(),
-                FIRST: states[master].get(FIRST, torch.zeros_like(master)),
-                SECOND: states[master].get(SECOND, torch.zeros_like(master)),
-            }
-            for name, master in zip(self._names, self._masters, strict=True)
-        }
-        sizes = dict(zip(self._names, map(Tensor.numel, self._masters), strict=True))
-        write_parts(directory, sizes, parts.__getitem__)
+        write_parts(directory, self._sizes, self._parts_of)
         write_steps(directory, self._steps)
+
+    def snapshot(self) -> Snapshot:
+        """The same, copied into the host's memory."""
+        return snapshot(self._steps, self._sizes, self._parts_of)
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        return dict(zip(self._names, map(Tensor.numel, self._masters), strict=True))
+
+    def _parts_of(self, name: str) -> Parts:
+        master = self._masters[self._names.index(name)]
+        moments = self._optimizer.state[master]
+        if not moments:  # no step was taken yet
+            moments = {FIRST: torch.zeros_like(master), SECOND: torch.zeros_like(master)}
+        return {WEIGHT: master, FIRST: moments[FIRST], SECOND: moments[SECOND]}
 
     def load_state(self, directory: Path) -> None:
         """Go on exactly where `save_state` was called."""

@@ -34,7 +34,7 @@ from acereason_trainer.policy import loading as loader
 from acereason_trainer.policy.exporting import export_model
 from acereason_trainer.policy.forward import Scoring
 from acereason_trainer.policy.loss import loss_of, totals_of
-from acereason_trainer.policy.micro_batches import MicroBatch, micro_batches, weightless
+from acereason_trainer.policy.micro_batches import Layout, MicroBatch, micro_batches, weightless
 from acereason_trainer.policy.protocol import Batch, Update
 from acereason_trainer.policy.schedule import learning_rate
 from acereason_trainer.policy.state_files import (
@@ -42,8 +42,11 @@ from acereason_trainer.policy.state_files import (
     SECOND,
     WEIGHT,
     Parts,
+    Snapshot,
     read_parts,
     read_steps,
+    share_bytes,
+    snapshot,
     write_parts,
     write_steps,
 )
@@ -71,11 +74,11 @@ class ZeroPolicy:
         settings: Zero,
         activation_checkpointing: bool,
         peers: Peers,
+        layout: Layout = "padded",
         check_stop: Callable[[], None] = lambda: None,
     ) -> None:
         """check_stop: called by all ranks between micro-batches; raises Stopped on all or none."""
         self.tokenizer = loader.load_tokenizer(directory)
-        model = loader.load_model(directory, loading)
         self._directory, self._loading = directory, loading
         self._stage = settings.stage
         self._device = loader.device()
@@ -87,19 +90,23 @@ class ZeroPolicy:
         self._steps = 0
         self._whole: Any = None
         self._whole_is_of = -1
+        self._layout = layout
         _prepare_process()
-        trained = [p for p in model.parameters() if p.requires_grad]
+        told = engine_settings(settings, loading, optimizer.grad_clip, self._device)
+        model = loader.load_model(directory, loading, torch.device("cpu"))
         adamw = torch.optim.AdamW(
-            decayed_and_not(trained, optimizer.weight_decay),
+            decayed_and_not(
+                (p for p in model.parameters() if p.requires_grad), optimizer.weight_decay
+            ),
             lr=optimizer.learning_rate,
             betas=optimizer.betas,
             fused=settings.offload_optimizer or None,
         )
+        scoring = Scoring(model, recompute=activation_checkpointing, layout=layout)
+        if settings.stage == 3:
+            _spread(scoring, told, self._device)
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=Scoring(model, recompute=activation_checkpointing),
-            optimizer=adamw,
-            config=engine_settings(settings, loading, optimizer.grad_clip, self._device),
-            dist_init_required=False,
+            model=scoring, optimizer=adamw, config=told, dist_init_required=False
         )
         self._parameters = {
             name.removeprefix(_PREFIX): p
@@ -139,7 +146,12 @@ class ZeroPolicy:
         """
         own = torch.zeros(5, dtype=torch.float64)
         parts = micro_batches(
-            batch, self._budget, self._device, rank=self._peers.rank, world=self._peers.world
+            batch,
+            self._budget,
+            self._device,
+            rank=self._peers.rank,
+            world=self._peers.world,
+            layout=self._layout,
         )
         for part, is_last in _and_last(parts):
             self._check_stop()
@@ -209,17 +221,29 @@ class ZeroPolicy:
     def _adamw(self) -> torch.optim.Optimizer:
         return self._engine.basic_optimizer
 
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of this rank's share of the state."""
+        return share_bytes(self._sizes, rank=self._peers.rank, world=self._peers.world)
+
     def save_state(self, directory: Path) -> None:
         """Master weights, AdamW's moments and the schedule's position, bit for bit.
 
         Every rank writes a share of the parameters, into the same directory.
         """
-        sizes = {name: _elements(p) for name, p in self._parameters.items()}
-        write_parts(
-            directory, sizes, self._parts_of, rank=self._peers.rank, world=self._peers.world
-        )
+        ranks = {"rank": self._peers.rank, "world": self._peers.world}
+        write_parts(directory, self._sizes, self._parts_of, **ranks)
         if self._peers.leads:
             write_steps(directory, self._steps)
+
+    def snapshot(self) -> Snapshot:
+        """The same, copied into the host's memory."""
+        ranks = {"rank": self._peers.rank, "world": self._peers.world}
+        return snapshot(self._steps, self._sizes, self._parts_of, **ranks)
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        return {name: _elements(p) for name, p in self._parameters.items()}
 
     def _parts_of(self, name: str) -> Parts:
         p = self._parameters[name]
@@ -290,6 +314,17 @@ def engine_settings(
         "train_micro_batch_size_per_gpu": 1,
         "zero_force_ds_cpu_optimizer": False,  # its own AdamW is compiled where it runs
     }
+
+
+def _spread(module: torch.nn.Module, settings: dict[str, Any], device: torch.device) -> None:
+    """Leave each rank its share of every parameter, one after the other.
+
+    What was loaded is a map of the model's files, of which all ranks of a machine have one copy; so
+    neither a GPU nor the host ever holds a model for each rank. Buffers stay whole.
+    """
+    zero.Init(module=module, config_dict_or_path=settings)
+    for buffer in module.buffers():
+        buffer.data = buffer.data.to(device)
 
 
 def _prepare_process() -> None:
