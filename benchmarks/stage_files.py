@@ -19,12 +19,20 @@ RUN = "bench"
 
 
 def stage_file(
-    store: Path, settings: Mapping[str, Any], *, name: str, model: Path, data: Path, seed: int = 0
+    store: Path,
+    settings: Mapping[str, Any],
+    *,
+    name: str,
+    model: Path,
+    data: Path,
+    seed: int = 0,
+    key: str | None = None,
 ) -> StageFile:
     """A prepared stage, its inputs imported and its file in the store.
 
     settings: `{kind: {...}}` as in a run file. name: of the stage, one for each that may run at
-    the same time. model, data: a directory or file each.
+    the same time. model, data: a directory or file each. key: another arm's, where both are to
+    draw the same prompts in the same order; such a stage is not to be published.
     """
     shelves = DirectoryStore(store)
     inputs = PreparedInputs(
@@ -38,8 +46,8 @@ def stage_file(
         store=str(store),
         settings=StageSettings.parse(dict(settings)),
     )
-    key = stage_key(file, inputs)
-    file = file.model_copy(update={"prepared": Prepared(key=key, inputs=inputs)})
+    prepared = Prepared(key=key or stage_key(file, inputs), inputs=inputs)
+    file = file.model_copy(update={"prepared": prepared})
     path = path_of(file)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(yaml_numbers.dump(file.dump()))

@@ -3,7 +3,7 @@
 `python -m benchmarks.trainer_gpu SHAPE` measures one shape and prints JSON; `gpu_section` starts
 each in a process of its own. Without a GPU there is no section.
 
-MFU counts 6 operations for each parameter and token (2 for drawing), and those of causal attention,
+MFU is the trainer's own account (policy/flops.py): a forward pass for drawing, three for training,
 against what the GPU does at most in dense bfloat16; recomputed layers count once.
 """
 
@@ -22,8 +22,6 @@ SHAPES: dict[str, dict[str, int]] = {
                      "num_attention_heads": 12, "num_key_value_heads": 2},
 }  # fmt: skip
 VOCABULARY = 151_936
-PEAK_TFLOPS = {"H200": 989, "H100": 989, "A100": 312, "L40S": 362, "L4": 121, "4090": 165}
-"""Dense bfloat16 by what the GPU's name holds, the first that fits (vendor's data sheets)."""
 ROW, ROWS = 4096, 8
 """Tokens of a row and rows of a training step."""
 PROMPTS, GROUP, PROMPT, RESPONSE = 16, 16, 256, 1024
@@ -46,25 +44,6 @@ def gpu_section() -> dict[str, Any] | None:
     return found
 
 
-def peak_tflops(device: str) -> float | None:
-    """What a GPU of this name does at most; None where it is not in the table."""
-    return next((float(v) for name, v in PEAK_TFLOPS.items() if name in device), None)
-
-
-def operations_per_token(shape: dict[str, int], *, context: float, training: bool) -> float:
-    """Floating-point operations of one token that sees `context` tokens on average.
-
-    A multiplication and an addition for each weight that is used (the input's embedding is looked
-    up), and attention's two products; a backward pass is two forward ones.
-    """
-    hidden, layers = shape["hidden_size"], shape["num_hidden_layers"]
-    head = hidden // shape["num_attention_heads"]
-    attention = hidden * (2 * hidden + 2 * head * shape["num_key_value_heads"])
-    weights = layers * (attention + 3 * hidden * shape["intermediate_size"]) + hidden * VOCABULARY
-    forward = 2 * weights + 4 * layers * hidden * context
-    return 3.0 * forward if training else float(forward)
-
-
 def measure(shape: str) -> dict[str, Any]:
     """Train and draw with one shape."""
     from acereason_trainer.__main__ import configure_torch
@@ -74,8 +53,8 @@ def measure(shape: str) -> dict[str, Any]:
         policy, tokenizer = _policy(shape, Path(folder))
         return {
             "parameters": sum(p.numel() for p in policy.model.parameters()),
-            "train": _training(shape, policy),
-            "draw": _drawing(shape, policy, tokenizer),
+            "train": _training(policy),
+            "draw": _drawing(policy, tokenizer),
         }
 
 
@@ -110,7 +89,7 @@ def _policy(shape: str, folder: Path) -> tuple[Any, Any]:
     return policy, tokenizer
 
 
-def _training(shape: str, policy: Any) -> dict[str, float | None]:
+def _training(policy: Any) -> dict[str, float | None]:
     """Steps over full rows of two documents each."""
     import torch
     from acereason_trainer.policy.protocol import Batch
@@ -126,10 +105,11 @@ def _training(shape: str, policy: Any) -> dict[str, float | None]:
         rows=[[2 * n, 2 * n + 1] for n in range(ROWS)],
     )
     seconds = _best(lambda: policy.step(batch))
-    return _rates(shape, ROWS * ROW / seconds, context=half / 2, training=True)
+    flops = _arithmetic(policy.model).training([half] * len(sequences))
+    return _rates(ROWS * ROW, flops, seconds)
 
 
-def _drawing(shape: str, policy: Any, tokenizer: Any) -> dict[str, float | None]:
+def _drawing(policy: Any, tokenizer: Any) -> dict[str, float | None]:
     """A step's responses, all of full length: random weights hardly ever end one."""
     from acereason_trainer.rollout.protocol import SampleRequest, SamplingParams
     from acereason_trainer.rollout.transformers_sampler import TransformersSampler
@@ -151,7 +131,12 @@ def _drawing(shape: str, policy: Any, tokenizer: Any) -> dict[str, float | None]
         drawn.append(sum(len(c.tokens) for c in completions))
 
     seconds = _best(draw, steps=2, warm_up=1)
-    return _rates(shape, drawn[-1] / seconds, context=PROMPT + RESPONSE / 2, training=False)
+    # Each prompt is read once, and written from by its whole group.
+    arithmetic = _arithmetic(policy.model)
+    flops = PROMPTS * arithmetic.reading(PROMPT) + len(requests) * arithmetic.writing(
+        PROMPT, RESPONSE
+    )
+    return _rates(drawn[-1], flops, seconds)
 
 
 def _best(work: Any, steps: int = STEPS, warm_up: int = WARM_UP) -> float:
@@ -168,15 +153,25 @@ def _best(work: Any, steps: int = STEPS, warm_up: int = WARM_UP) -> float:
     return min(seconds[warm_up:])
 
 
-def _rates(shape: str, rate: float, *, context: float, training: bool) -> dict[str, float | None]:
-    import torch
+def _arithmetic(model: Any) -> Any:
+    """Of weights that are in no file: the tied table is the head's matrix too."""
+    from acereason_trainer.policy.flops import Arithmetic
 
-    peak = peak_tflops(torch.cuda.get_device_name())
-    used = rate * operations_per_token(SHAPES[shape], context=context, training=training) / 1e12
+    return Arithmetic(
+        weights=sum(p.numel() for p in model.parameters() if p.dim() == 2),
+        attention=model.config.num_hidden_layers * model.config.hidden_size,
+    )
+
+
+def _rates(tokens: int, flops: float, seconds: float) -> dict[str, float | None]:
+    from acereason_trainer.config.common import ModelLoading, Telemetry
+    from acereason_trainer.policy.flops import peak_flops
+
+    peak = peak_flops(ModelLoading(dtype="bfloat16"), Telemetry())
     return {
-        "tokensPerSecond": round(rate, 1),
-        "teraflops": round(used, 2),
-        "mfu": None if peak is None else round(used / peak, 4),
+        "tokensPerSecond": round(tokens / seconds, 1),
+        "teraflops": round(flops / seconds / 1e12, 2),
+        "mfu": None if peak is None else round(flops / seconds / peak, 4),
     }
 
 

@@ -73,10 +73,12 @@ def _of_subject(subject: Subject, seeds: int, turns: int, sft_steps: int | None)
 
 def _of_seed(subject: Subject, start: Path, seed: int, turns: int) -> dict[str, list[Answer]]:
     print(f"  {subject.name}, seed {seed} ...", flush=True)
+    file = _stage(subject, start, seed, turns, OURS)
+    assert file.prepared is not None
     contestants = []
     for arm in arms_here():
-        file = _stage(subject, start, seed, turns, arm)
-        command = [sys.executable, "-m", "benchmarks.trainer_ours", str(path_of(file))]
+        own = _stage(subject, start, seed, turns, arm, key=file.prepared.key)
+        command = [sys.executable, "-m", "benchmarks.trainer_ours", str(path_of(own))]
         contestants.append(_contestant(arm, command))
     request = written(
         BUILD / "trl-grpo.json",
@@ -127,7 +129,9 @@ def _told(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in settings.items() if k not in ("saving", "stop", "mix")}
 
 
-def _stage(subject: Subject, start: Path, seed: int, turns: int, arm: str) -> StageFile:
+def _stage(
+    subject: Subject, start: Path, seed: int, turns: int, arm: str, key: str | None = None
+) -> StageFile:
     return stage_file(
         STORE,
         {"mathRL": _settings(subject, turns, arm)},
@@ -135,6 +139,7 @@ def _stage(subject: Subject, start: Path, seed: int, turns: int, arm: str) -> St
         model=start,
         data=subject.data / "rl-math.jsonl",
         seed=seed,
+        key=key,
     )
 
 

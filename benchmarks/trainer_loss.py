@@ -46,8 +46,11 @@ def _one(command: list[str]) -> dict[str, float]:
 
 
 def _ours() -> None:
+    """Our arm: one micro-batch of a step."""
     import torch
     from acereason_trainer.policy.forward import Scoring
+    from acereason_trainer.policy.micro_batches import micro_batches
+    from acereason_trainer.policy.protocol import Batch
 
     from benchmarks.peers.peak import measured
 
@@ -56,10 +59,10 @@ def _ours() -> None:
 
         def log_probs(tokens: torch.Tensor) -> torch.Tensor:
             rows, width = tokens.shape
-            at = torch.arange(rows, device=tokens.device).repeat_interleave(width - 1)
-            columns = torch.arange(width - 1, device=tokens.device).repeat(rows)
-            found = scoring(tokens, None, None, at, columns, tokens[at, columns + 1], 1.0)
-            return found[0]
+            batch = Batch(tokens.tolist(), [1] * rows, [torch.ones(width - 1)] * rows)
+            (part,) = micro_batches(batch, tokens.numel(), tokens.device)
+            found: torch.Tensor = scoring(*part.inputs, batch.temperature)[0]
+            return found
 
         return log_probs
 

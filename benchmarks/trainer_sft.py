@@ -27,6 +27,8 @@ from benchmarks.trainer_models import (
 )
 from benchmarks.trainer_models import environment as contestants_environment
 
+LAYOUTS = {"ours": "auto", "ours, packed": "packed"}
+"""Our arms: `auto` is padded on a CPU and packed on a GPU."""
 OURS = "ours"
 ROW = 512
 """Tokens of a row."""
@@ -56,7 +58,7 @@ def _of_subject(subject: Subject, turns: int) -> dict[str, Any]:
     mean = fmean(d["tokens"] for d in documents)
     data = BUILD / f"sft-{subject.name}.jsonl"
     data.write_text("".join(json.dumps(_row(d)) + "\n" for d in documents))
-    contestants = [_ours(subject, model, data, turns)]
+    contestants = [_ours(subject, arm, model, data, turns) for arm in LAYOUTS]
     contestants += [_peer(subject, mode, model, documents, mean, turns) for mode in MODES]
     done = in_turns(contestants, turns)
     rates = {arm: spread([_rate(a) for a in answers[WARM_UP:]], 1) for arm, answers in done.items()}
@@ -67,7 +69,7 @@ def _of_subject(subject: Subject, turns: int) -> dict[str, Any]:
         "turns": turns,
         "tokensPerSecond": rates,
         "paddingShare": round(fmean(a["metrics"]["padding_share"] for a in done[OURS]), 4),
-        "times": {mode: _times(done[OURS], done[mode]) for mode in MODES},
+        "times": {arm: {mode: _times(done[arm], done[mode]) for mode in MODES} for arm in LAYOUTS},
     }
 
 
@@ -120,10 +122,11 @@ def _row(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _ours(subject: Subject, model: Path, data: Path, turns: int) -> Contestant:
+def _ours(subject: Subject, arm: str, model: Path, data: Path, turns: int) -> Contestant:
     settings = stage_settings(subject, "sft")["sft"]
     settings |= {
-        "budget": {"steps": turns},
+        "budget": {"steps": turns + 1},  # so that the last turn does not end with publishing
+        "layout": LAYOUTS[arm],
         "rowTokens": ROW,
         "rowsPerStep": subject.sft_rows,
         "tokensPerMicroBatch": ROW * subject.sft_rows,
@@ -131,9 +134,11 @@ def _ours(subject: Subject, model: Path, data: Path, turns: int) -> Contestant:
         "optimizer": {"learningRate": 1.0e-4},
         "saving": {"minutesAtRisk": 600},
     }
-    file = stage_file(STORE, {"sft": settings}, name="sft", model=model, data=data)
+    name = f"sft-{LAYOUTS[arm]}"
+    file = stage_file(STORE, {"sft": settings}, name=name, model=model, data=data)
     command = (sys.executable, "-m", "benchmarks.trainer_ours", str(path_of(file)))
-    return Contestant(OURS, command, BUILD / "logs" / "ours-sft.log", contestants_environment())
+    log = BUILD / "logs" / f"ours-{name}.log"
+    return Contestant(arm, command, log, contestants_environment())
 
 
 def _peer(
