@@ -183,6 +183,12 @@ def micro_batches(
             yield weightless(device)
 
 
+def alone(sequence: Sequence[int], device: torch.device, layout: Layout) -> MicroBatch:
+    """One sequence, all of it but its first token to be scored."""
+    batch = Batch([sequence], [1], [torch.zeros(len(sequence) - 1)])
+    return next(micro_batches(batch, len(sequence), device, layout=layout))
+
+
 def weightless(device: torch.device) -> MicroBatch:
     """One token of weight 0: every parameter gets a gradient, and it is zero."""
     zero = torch.zeros(1, dtype=torch.long, device=device)

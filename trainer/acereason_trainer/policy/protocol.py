@@ -1,6 +1,6 @@
 """What the loops ask of the model that is being trained."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -80,6 +80,23 @@ class Policy(Weights, Protocol):
 
     def step(self, batch: Batch) -> Update:
         """One optimizer step: minimise -sum of weight x log p(token)."""
+        ...
+
+    def weights(self) -> "Iterator[tuple[str, Tensor]]":
+        """Every weight by its name in a checkpoint, whole, one at a time; a copy is the caller's to
+        make."""
+        ...
+
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> "list[Tensor]":
+        """log p of each token after the first, at temperature 1; float32 on the CPU."""
+        ...
+
+    def make_room(self) -> None:
+        """Move what only a step needs from the GPU to the host; the model stays."""
+        ...
+
+    def take_room(self) -> None:
+        """Move it back, where it was moved; a step and a load need that."""
         ...
 
     @property

@@ -1,7 +1,7 @@
 """One process, plain torch: forward, token-weighted loss, AdamW, exact save and load."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from acereason_trainer.policy import loading as loader
 from acereason_trainer.policy.exporting import export_model
 from acereason_trainer.policy.forward import Scoring
 from acereason_trainer.policy.loss import loss_of, totals_of
-from acereason_trainer.policy.micro_batches import Layout, micro_batches
+from acereason_trainer.policy.micro_batches import Layout, alone, micro_batches
 from acereason_trainer.policy.protocol import Batch, Update
+from acereason_trainer.policy.room import moments_of, move
 from acereason_trainer.policy.schedule import learning_rate
 from acereason_trainer.policy.state_files import (
     FIRST,
@@ -150,6 +151,29 @@ class TorchPolicy:
                     parameter.copy_(master)
         return norm
 
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight by its name in a checkpoint."""
+        return ((name, p.detach()) for name, p in self._model.named_parameters())
+
+    @torch.no_grad()
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
+        """log p of each token after the first, at temperature 1."""
+        parts = (alone(s, self.device, self._layout) for s in sequences)
+        return [self._scoring(*part.inputs, 1.0)[0].cpu() for part in parts]
+
+    def make_room(self) -> None:
+        """Move moments and float32 master weights to the host."""
+        move(self._of_a_step(), torch.device("cpu"))
+
+    def take_room(self) -> None:
+        """Move them back."""
+        move(self._of_a_step(), self.device)
+
+    def _of_a_step(self) -> Iterator[Tensor]:
+        if self._masters is not self._parameters:
+            yield from self._masters
+        yield from moments_of(self._optimizer)
+
     @property
     def state_bytes(self) -> int:
         """Bytes of the state."""
@@ -157,11 +181,13 @@ class TorchPolicy:
 
     def save_state(self, directory: Path) -> None:
         """Master weights, AdamW's moments and the schedule's position, bit for bit."""
+        self.take_room()
         write_parts(directory, self._sizes, self._parts_of)
         write_steps(directory, self._steps)
 
     def snapshot(self) -> Snapshot:
         """The same, copied into the host's memory."""
+        self.take_room()
         return snapshot(self._steps, self._sizes, self._parts_of)
 
     @property

@@ -10,13 +10,14 @@ in the same order.
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import deepspeed
 import torch
 from deepspeed import zero
+from deepspeed.runtime.zero.offload_config import OffloadStateTypeEnum
 from deepspeed.utils import (
     safe_get_full_fp32_param,
     safe_get_full_optimizer_state,
@@ -34,8 +35,15 @@ from acereason_trainer.policy import loading as loader
 from acereason_trainer.policy.exporting import export_model
 from acereason_trainer.policy.forward import Scoring
 from acereason_trainer.policy.loss import loss_of, totals_of
-from acereason_trainer.policy.micro_batches import Layout, MicroBatch, micro_batches, weightless
+from acereason_trainer.policy.micro_batches import (
+    Layout,
+    MicroBatch,
+    alone,
+    micro_batches,
+    weightless,
+)
 from acereason_trainer.policy.protocol import Batch, Update
+from acereason_trainer.policy.room import moments_of, move
 from acereason_trainer.policy.schedule import learning_rate
 from acereason_trainer.policy.state_files import (
     FIRST,
@@ -52,6 +60,8 @@ from acereason_trainer.policy.state_files import (
 )
 from acereason_trainer.policy.torch_policy import decayed_and_not
 
+_GRADIENTS = (OffloadStateTypeEnum.lp_grads, OffloadStateTypeEnum.contiguous_grad_buffer)
+"""What DeepSpeed can move of ZeRO-3's gradients."""
 _PREFIX = "model."
 """Where a parameter of the language model is within Scoring."""
 
@@ -91,6 +101,7 @@ class ZeroPolicy:
         self._whole: Any = None
         self._whole_is_of = -1
         self._layout = layout
+        self._host_steps = settings.offload_optimizer
         _prepare_process()
         told = engine_settings(settings, loading, optimizer.grad_clip, self._device)
         model = loader.load_model(directory, loading, torch.device("cpu"))
@@ -127,7 +138,7 @@ class ZeroPolicy:
         if self._whole_is_of != self._steps:
             whole = dict(self._whole.named_parameters())
             with torch.no_grad():
-                for name, tensor in self._weights():
+                for name, tensor in self.weights():
                     whole[name].copy_(tensor)
             self._whole_is_of = self._steps
         return self._whole
@@ -221,6 +232,34 @@ class ZeroPolicy:
     def _adamw(self) -> torch.optim.Optimizer:
         return self._engine.basic_optimizer
 
+    @torch.no_grad()
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
+        """log p of each token after the first, at temperature 1."""
+        parts = (alone(s, self._device, self._layout) for s in sequences)
+        return [self._engine(*part.inputs, 1.0)[0].cpu() for part in parts]
+
+    def make_room(self) -> None:
+        """Move this rank's share of moments, float32 weights and gradients to the host."""
+        if self._stage == 3:
+            self._engine.offload_states(include=_GRADIENTS, pin_memory=False)
+        move(self._of_a_step(), torch.device("cpu"))
+
+    def take_room(self) -> None:
+        """Move it back."""
+        if self._stage == 3:
+            self._engine.reload_states()
+        move(self._of_a_step(), self._device)
+
+    def _of_a_step(self) -> Iterator[Tensor]:
+        """What is moved by hand: DeepSpeed moves this of its own AdamW only."""
+        if self._host_steps:
+            return
+        if self._stage == 3:
+            yield from self._optimizer.fp32_partitioned_groups_flat
+        else:
+            yield from self._optimizer.single_partition_of_fp32_groups
+        yield from moments_of(self._adamw)
+
     @property
     def state_bytes(self) -> int:
         """Bytes of this rank's share of the state."""
@@ -231,6 +270,7 @@ class ZeroPolicy:
 
         Every rank writes a share of the parameters, into the same directory.
         """
+        self.take_room()
         ranks = {"rank": self._peers.rank, "world": self._peers.world}
         write_parts(directory, self._sizes, self._parts_of, **ranks)
         if self._peers.leads:
@@ -238,6 +278,7 @@ class ZeroPolicy:
 
     def snapshot(self) -> Snapshot:
         """The same, copied into the host's memory."""
+        self.take_room()
         ranks = {"rank": self._peers.rank, "world": self._peers.world}
         return snapshot(self._steps, self._sizes, self._parts_of, **ranks)
 
@@ -283,13 +324,14 @@ class ZeroPolicy:
     def export(self, directory: Path) -> None:
         """A Hugging Face directory that `from_pretrained` reads, written by the leader."""
         weights = {
-            name: tensor.cpu() if self._peers.leads else None for name, tensor in self._weights()
+            name: tensor.cpu() if self._peers.leads else None for name, tensor in self.weights()
         }
         if self._peers.leads:
             export_model(self._engine.module.model, self.tokenizer, directory, weights)
 
-    def _weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Every weight of the model, whole, one at a time; a copy is the caller's to make."""
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight by its name in a checkpoint, whole, one at a time; a copy is the caller's to
+        make."""
         for name, p in self._engine.module.model.named_parameters():
             with zero.GatheredParameters([p], enabled=self._stage == 3):
                 yield name, p.detach()

@@ -29,16 +29,16 @@ class Journal:
     ) -> list[Completion] | None:
         """The batch as it was drawn before, or None."""
         name = batch_name(version, params, requests)
-        found = read_batch(self.directory / name, requests, _completion)
+        found = read_batch(self.directory / name, requests, completion_of)
         if found is None and self.earlier is not None:
-            found = read_batch(self.earlier / name, requests, _completion)
+            found = read_batch(self.earlier / name, requests, completion_of)
             if found is not None:
                 self.keep(version, params, found)
         return found
 
     def keep(self, version: int, params: SamplingParams, completions: Sequence[Completion]) -> None:
         """Write a finished batch; a crash leaves it whole or not at all."""
-        rows = [[list(c.tokens), list(c.logprobs), c.finish, c.text] for c in completions]
+        rows = [row_of(c) for c in completions]
         name = batch_name(version, params, [c.request for c in completions])
         write_batch(self.directory / name, rows)
 
@@ -47,6 +47,12 @@ class Journal:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def _completion(request: SampleRequest, row: list[Any]) -> Completion:
+def row_of(c: Completion) -> list[Any]:
+    """A response as JSON; its request is known to whoever reads it."""
+    return [list(c.tokens), list(c.logprobs), c.finish, c.text]
+
+
+def completion_of(request: SampleRequest, row: list[Any]) -> Completion:
+    """The response that `row_of` has written."""
     tokens, logprobs, finish, text = row
     return Completion(request, tuple(tokens), tuple(logprobs), finish, text)
