@@ -9,7 +9,7 @@ left waiting in a collective that the others will never enter.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Any, TypeVar
 
 from acereason_trainer.config.exit_codes import ExitCode
@@ -57,6 +57,11 @@ class Peers:
         source = items() if self.leads else iter(())
         while item := self.led(lambda: list(islice(source, 1))):
             yield item[0]
+
+    def queue(self, name: str) -> Callable[[], int]:
+        """Gives the next number from 0, and each number to one rank alone. Needs no other rank to
+        call; a name stands for one queue."""
+        return count().__next__
 
     def _heard(self) -> Any:
         return _value_of(self.from_leader(None))[0]

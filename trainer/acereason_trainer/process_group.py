@@ -5,7 +5,7 @@ doing. A rank that dies closes its connections, which its peers see at once; one
 launcher's watchdog's. So waiting has no limit that matters.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -38,7 +38,9 @@ class Group(Peers):
         if torch.cuda.is_available():
             torch.cuda.set_device(int(environment["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, rank=self.rank, world_size=self.world)
+        store, _, _ = next(iter(distributed.rendezvous("env://", self.rank, self.world)))
+        distributed.init_process_group(backend, store=store, rank=self.rank, world_size=self.world)
+        self._queues = distributed.PrefixStore("queues", store)
         self._channel = distributed.new_group(backend="gloo", timeout=PATIENCE)
 
     def gather(self, end: End) -> list[End]:
@@ -46,6 +48,10 @@ class Group(Peers):
         ends: list[Any] = [None] * self.world
         distributed.all_gather_object(ends, end, group=self._channel)
         return ends
+
+    def queue(self, name: str) -> Callable[[], int]:
+        """A counter of the store at which the ranks met."""
+        return lambda: self._queues.add(name, 1) - 1
 
     def from_leader(self, end: End | None) -> list[End]:
         """The leader's alone."""

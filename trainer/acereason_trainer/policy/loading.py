@@ -14,6 +14,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedTokenizerFast,
 )
 
@@ -153,7 +154,20 @@ def _unsupported(config: Any, what: str) -> StageFailure:
 
 def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     """Token ids that end a response: the tokenizer's, and those of the generation config."""
-    configured = model.generation_config.eos_token_id
+    return _ends(model.generation_config, tokenizer)
+
+
+def end_tokens(directory: Path, config: Any, tokenizer: Any) -> frozenset[int]:
+    """The same without the model: of a Hugging Face directory and its configuration."""
+    try:
+        generation = GenerationConfig.from_pretrained(directory)
+    except OSError:  # there is none
+        generation = GenerationConfig.from_model_config(config)
+    return _ends(generation, tokenizer)
+
+
+def _ends(generation: Any, tokenizer: Any) -> frozenset[int]:
+    configured = generation.eos_token_id
     ids = configured if isinstance(configured, list) else [configured]
     return frozenset([tokenizer.eos_token_id, *(i for i in ids if i is not None)])
 

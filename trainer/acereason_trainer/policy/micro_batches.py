@@ -183,7 +183,7 @@ def micro_batches(
             yield weightless(device)
 
 
-def alone(sequence: Sequence[int], device: torch.device, layout: Layout) -> MicroBatch:
+def one_sequence(sequence: Sequence[int], device: torch.device, layout: Layout) -> MicroBatch:
     """One sequence, all of it but its first token to be scored."""
     batch = Batch([sequence], [1], [torch.zeros(len(sequence) - 1)])
     return next(micro_batches(batch, len(sequence), device, layout=layout))

@@ -14,7 +14,7 @@ from acereason_trainer.policy import loading as loader
 from acereason_trainer.policy.exporting import export_model
 from acereason_trainer.policy.forward import Scoring
 from acereason_trainer.policy.loss import loss_of, totals_of
-from acereason_trainer.policy.micro_batches import Layout, alone, micro_batches
+from acereason_trainer.policy.micro_batches import Layout, micro_batches, one_sequence
 from acereason_trainer.policy.protocol import Batch, Update
 from acereason_trainer.policy.room import moments_of, move
 from acereason_trainer.policy.schedule import learning_rate
@@ -158,7 +158,7 @@ class TorchPolicy:
     @torch.no_grad()
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
         """log p of each token after the first, at temperature 1."""
-        parts = (alone(s, self.device, self._layout) for s in sequences)
+        parts = (one_sequence(s, self.device, self._layout) for s in sequences)
         return [self._scoring(*part.inputs, 1.0)[0].cpu() for part in parts]
 
     def make_room(self) -> None:

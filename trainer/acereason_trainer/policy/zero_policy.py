@@ -38,8 +38,8 @@ from acereason_trainer.policy.loss import loss_of, totals_of
 from acereason_trainer.policy.micro_batches import (
     Layout,
     MicroBatch,
-    alone,
     micro_batches,
+    one_sequence,
     weightless,
 )
 from acereason_trainer.policy.protocol import Batch, Update
@@ -235,7 +235,7 @@ class ZeroPolicy:
     @torch.no_grad()
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
         """log p of each token after the first, at temperature 1."""
-        parts = (alone(s, self._device, self._layout) for s in sequences)
+        parts = (one_sequence(s, self._device, self._layout) for s in sequences)
         return [self._engine(*part.inputs, 1.0)[0].cpu() for part in parts]
 
     def make_room(self) -> None:
