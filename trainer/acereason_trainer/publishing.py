@@ -3,7 +3,7 @@
 import os
 import platform
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -56,11 +56,15 @@ def publish_model(
     *,
     step: int,
     metrics: Mapping[str, float],
+    export: Callable[[Path], None] | None = None,
+    records: Mapping[str, str] | None = None,
 ) -> None:
     """Export the policy in Hugging Face form, with its curves as a record, and publish it.
 
-    All ranks call it; the first one writes, and none goes on before it is done.
+    All ranks call it; the first one writes, and none goes on before it is done. export: what writes
+    other weights than the policy's present ones. records: text of further record files, by name.
     """
+    records = records or {}
     directory = context.work_dir / "export"
 
     def prepare() -> None:
@@ -69,12 +73,15 @@ def publish_model(
 
     def finish() -> None:
         shutil.copyfile(recorder.path, directory / recorder.path.name)
-        publish(context, directory, records=[recorder.path.name], step=step, metrics=metrics)
+        for name, text in records.items():
+            (directory / name).write_text(text, encoding="utf-8")
+        named = [recorder.path.name, *records]
+        publish(context, directory, records=named, step=step, metrics=metrics)
         shutil.rmtree(directory, ignore_errors=True)
 
     with recorder.phase("publish"):
         context.peers.led(prepare)
-        policy.export(directory)
+        (export or policy.export)(directory)
         context.peers.led(finish)
 
 

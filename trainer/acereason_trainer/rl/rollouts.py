@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from acereason_trainer.config.exit_codes import ExitCode
@@ -75,13 +76,28 @@ class Rollouts:
     groups: Sequence[Sequence[Rollout]]
     """[P][G]"""
     generate_seconds: float
+    """Until the last rank had drawn its share."""
     tail_seconds: float
     """From 90 % of the responses drawn to the last one."""
+    drawing_seconds: float = 0.0
+    """The mean over the ranks: whoever is done earlier waits."""
+    refills: Sequence[int] = ()
+    """Groups that each refill of the step added, where there were any."""
 
     @property
     def flat(self) -> list[Rollout]:
         """All responses, group by group."""
         return [r for group in self.groups for r in group]
+
+    def refilled_by(self, more: "Rollouts") -> "Rollouts":
+        """These groups and, behind them, what was drawn in the place of some of them."""
+        return Rollouts(
+            [*self.groups, *more.groups],
+            self.generate_seconds + more.generate_seconds,
+            self.tail_seconds + more.tail_seconds,
+            self.drawing_seconds + more.drawing_seconds,
+            refills=[*self.refills, len(more.groups)],
+        )
 
 
 def requests_for(
@@ -127,6 +143,7 @@ def collect(
         [rollouts[i : i + samples] for i in range(0, len(rollouts), samples)],
         generate_seconds=max(share.seconds for share in shares),
         tail_seconds=times[-1] - times[int(0.9 * (len(times) - 1))],
+        drawing_seconds=fmean(share.seconds for share in shares),
     )
 
 
