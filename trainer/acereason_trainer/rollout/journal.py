@@ -4,8 +4,7 @@ A batch's name (batch_files.py) stands for all that it depends on, and its shape
 same. So a batch found here is the one that would be drawn, to the last bit.
 """
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,9 +41,14 @@ class Journal:
         name = batch_name(version, params, [c.request for c in completions])
         write_batch(self.directory / name, rows)
 
-    def clear(self) -> None:
-        """Forget this attempt's batches: a newer state has made them useless."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+    def batches(self) -> list[Path]:
+        """This attempt's batches so far, as files."""
+        return sorted(self.directory.glob("*"))
+
+    def forget(self, batches: Iterable[Path]) -> None:
+        """Remove some: a newer state has made them useless."""
+        for path in batches:
+            path.unlink(missing_ok=True)
 
 
 def row_of(c: Completion) -> list[Any]:

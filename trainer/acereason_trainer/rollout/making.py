@@ -1,8 +1,6 @@
 """Which engine draws a stage's responses."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -23,23 +21,21 @@ from acereason_trainer.stage import StageContext, StageFailure
 GIB = 2**30
 
 
-@contextmanager
 def make_sampler(
     context: StageContext, stage: RL, config: Any, tokenizer: Any, longest: int, journal: Journal
-) -> Iterator[Sampler]:
+) -> Sampler:
     """The stage's sampler. Made before its policy: an engine wants to find its GPU empty.
 
     config: of the model. longest: tokens of a sequence. Raises StageFailure.
     """
     if stage.sampler == "transformers":
-        yield TransformersSampler(
+        return TransformersSampler(
             tokenizer,
             sequences_per_batch=stage.sequences_per_batch,
             check_stop=context.stop.check,
             journal=journal,
             peers=context.peers,
         )
-        return
     vllm, peers = stage.vllm or VLLM(), context.peers
     _require_vllm()
     require_fit(vllm, config.get_text_config(), peers)
@@ -61,23 +57,19 @@ def make_sampler(
             patience=vllm.patience_seconds,
             check_stop=context.stop.check,
         )
-    try:
-        yield VLLMSampler(
-            engine,
-            tokenizer,
-            engines=peers.world // vllm.tensor_parallel,
-            number=peers.rank // vllm.tensor_parallel,
-            sequences=vllm.max_sequences,
-            longest=longest,
-            dtype=stage.loading.dtype,
-            vocabulary=config.get_text_config().vocab_size,
-            check_stop=context.stop.check,
-            journal=ResponseJournal(journal, peers.rank),
-            peers=peers,
-        )
-    finally:
-        if engine is not None:
-            engine.close()
+    return VLLMSampler(
+        engine,
+        tokenizer,
+        engines=peers.world // vllm.tensor_parallel,
+        number=peers.rank // vllm.tensor_parallel,
+        sequences=vllm.max_sequences,
+        longest=longest,
+        dtype=stage.loading.dtype,
+        vocabulary=config.get_text_config().vocab_size,
+        check_stop=context.stop.check,
+        journal=ResponseJournal(journal, peers.rank),
+        peers=peers,
+    )
 
 
 def require_fit(vllm: VLLM, config: Any, peers: Peers) -> None:

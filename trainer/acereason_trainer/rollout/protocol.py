@@ -71,6 +71,10 @@ class Sampler(Protocol):
         """Draw no more until the next push: the GPU is the trainer's."""
         ...
 
+    def close(self) -> None:
+        """End whatever was started."""
+        ...
+
     def generate(
         self, requests: Sequence[SampleRequest], params: SamplingParams, on_batch: OnBatch
     ) -> list[Completion]:

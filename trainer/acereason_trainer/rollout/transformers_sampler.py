@@ -59,6 +59,9 @@ class TransformersSampler:
     def rest(self) -> None:
         """The module is the trainer's own: there is nothing to give back."""
 
+    def close(self) -> None:
+        """There is nothing to end."""
+
     def generate(
         self, requests: Sequence[SampleRequest], params: SamplingParams, on_batch: OnBatch
     ) -> list[Completion]:

@@ -171,6 +171,11 @@ class VLLMSampler:
         if self._policy is not None:
             self._policy.take_room()
 
+    def close(self) -> None:
+        """End the engine."""
+        if self._engine is not None:
+            self._engine.close()
+
     def _with_engine(self, method: str, *arguments: Any) -> Any:
         return None if self._engine is None else self._engine.call(method, *arguments)
 
