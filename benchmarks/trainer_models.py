@@ -10,13 +10,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from acereason_trainer.artifacts.store import DirectoryStore
+from acereason_trainer.config.stage_file import StageFile
 
 from benchmarks.stage_files import path_of, stage_file
 
@@ -28,13 +29,22 @@ SMOLLM2 = Path("build/smollm2")
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, its data, and how much of it is measured."""
+    """A model and its data."""
 
     name: str
     example: Path
     """The run file whose settings are used."""
     data: Path
+    base: Callable[[], Path]
+    """Folder of the model before SFT. Raises SystemExit with the command that makes what is not
+    there."""
     sft_steps: int
+
+
+@dataclass(frozen=True)
+class Measured(Subject):
+    """How much of a model is measured."""
+
     rl: Mapping[str, Any]
     """What differs from the example's first long math stage."""
     turns: int
@@ -46,10 +56,32 @@ class Subject:
     sft_turns: int
 
 
-TINY = Subject(
+def quickstart_model(out: Path, **changed: int) -> Path:
+    """The quickstart's random weights in a folder; `changed` are fields of its configuration."""
+    if not (QUICKSTART / "data").exists():
+        raise SystemExit("the quickstart's data is not there; make it: make quickstart")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    config = json.loads((QUICKSTART / "model.json").read_text())
+    (out / "config.json").write_text(json.dumps({**config, **changed}))
+    (out / "from_config.json").write_text(json.dumps({"seed": 0}))
+    for file in (QUICKSTART / "data" / "tokenizer").iterdir():
+        shutil.copyfile(file, out / file.name)
+    return out
+
+
+def smollm2_model() -> Path:
+    """SmolLM2-135M-Instruct, as examples/smollm2/fetch.py has written it."""
+    if not (SMOLLM2 / "model").exists():
+        raise SystemExit(f"{SMOLLM2}/model is not there; make it: make {SMOLLM2}/.made")
+    return SMOLLM2 / "model"
+
+
+TINY = Measured(
     name="0.6M",
     example=Path("examples/quickstart.yaml"),
     data=QUICKSTART / "data",
+    base=lambda: quickstart_model(BUILD / "tiny", intermediate_size=512),
     sft_steps=2400,
     rl={"maxResponseTokens": 112, "promptsPerStep": 32},
     turns=24,
@@ -57,10 +89,11 @@ TINY = Subject(
     sft_rows=8,
     sft_turns=12,
 )
-REAL = Subject(
+REAL = Measured(
     name="SmolLM2-135M",
     example=Path("examples/smollm2-135m.yaml"),
     data=SMOLLM2 / "data",
+    base=smollm2_model,
     sft_steps=30,
     rl={"maxResponseTokens": 56, "promptsPerStep": 8},
     turns=6,
@@ -81,45 +114,23 @@ def stage_settings(subject: Subject, stage: str) -> dict[str, Any]:
     return {kind: settings}
 
 
-def base(subject: Subject) -> Path:
-    """The model before SFT. Raises SystemExit with the command that makes what is not there."""
-    if subject is TINY:
-        return _tiny(BUILD / "tiny")
-    if not (SMOLLM2 / "model").exists():
-        raise SystemExit(f"{SMOLLM2}/model is not there; make it: make {SMOLLM2}/.made")
-    return SMOLLM2 / "model"
-
-
-def _tiny(out: Path) -> Path:
-    """The quickstart's model with a wider feed-forward: 0.6M random parameters."""
-    if not TINY.data.exists():
-        raise SystemExit("the quickstart's data is not there; make it: make quickstart")
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    config = json.loads((QUICKSTART / "model.json").read_text())
-    (out / "config.json").write_text(json.dumps({**config, "intermediate_size": 512}))
-    (out / "from_config.json").write_text(json.dumps({"seed": 0}))
-    for file in (QUICKSTART / "data" / "tokenizer").iterdir():
-        shutil.copyfile(file, out / file.name)
-    return out
-
-
 def start_checkpoint(subject: Subject, steps: int | None = None) -> Path:
     """The directory of the model after SFT; trained first, in a process of its own, where it is
     not there yet. steps: fewer than the subject's, where it need not be able to do much."""
     settings = stage_settings(subject, "sft")
     settings["sft"]["budget"] = {"steps": min(steps or subject.sft_steps, subject.sft_steps)}
-    file = stage_file(
-        STORE,
-        settings,
-        name=f"sft-{subject.name.lower().replace('.', '-')}",
-        model=base(subject),
-        data=subject.data / "sft.jsonl",
-    )
+    name = f"sft-{subject.name.lower().replace('.', '-')}"
+    data = subject.data / "sft.jsonl"
+    return trained_once(stage_file(STORE, settings, name=name, model=subject.base(), data=data))
+
+
+def trained_once(file: StageFile) -> Path:
+    """The directory of a stage's artifact; made in a process with all cores where it is not there
+    yet."""
     assert file.prepared is not None
-    store = DirectoryStore(STORE)
+    store = DirectoryStore(Path(file.store))
     if store.lookup(file.prepared.key) is None:
-        print(f"  SFT of {subject.name}, once ...", flush=True)
+        print(f"  stage {file.stage}, once ...", flush=True)
         command = [sys.executable, "-m", "acereason_trainer", str(path_of(file))]
         subprocess.run(command, check=True, env=environment(), stdout=subprocess.DEVNULL)
     done = store.lookup(file.prepared.key)
