@@ -48,6 +48,13 @@ class Peers:
         """
         return self._settled(work, self.gather)
 
+    def kept(self, work: Callable[[], _T]) -> _T:
+        """What this rank's own work gave, where that is nothing to tell; ends are shared as those
+        of `together` are. All ranks must call."""
+        own: list[_T] = []
+        self.together(lambda: own.append(work()))
+        return own[0]
+
     def led(self, work: Callable[[], _T]) -> _T:
         """What the leader's work gave, on every rank. All ranks must call; ends are shared."""
         return self._settled(work, self.from_leader)[0] if self.leads else self._heard()

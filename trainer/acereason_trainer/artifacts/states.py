@@ -36,7 +36,10 @@ _log = logging.getLogger(__name__)
 
 
 class OpenState:
-    """A state that is being written: there as a whole once it is committed, or not at all."""
+    """A state that is being written: there as a whole once it is committed, or not at all.
+
+    Of one that is not, the directory is the writer's to remove.
+    """
 
     def __init__(self, work_dir: Path, key: str, step: int, salt: int) -> None:
         """Makes an empty directory to fill. Raises StoreFull."""
@@ -72,10 +75,6 @@ class OpenState:
         finally:
             shutil.rmtree(replaced, ignore_errors=True)
         return manifest
-
-    def abandon(self) -> None:
-        """Remove what was written, where it was not committed."""
-        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def keep_newest(work_dir: Path, keep: int, and_up_to: int | None = None) -> None:

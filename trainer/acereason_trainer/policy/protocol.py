@@ -104,8 +104,9 @@ class Policy(Weights, Protocol):
         """Bytes of this rank's share of the state."""
         ...
 
-    def save_state(self, directory: Path) -> None:
-        """Write weights, optimizer and schedule position, exactly, with little memory."""
+    def save_state(self, directory: Path) -> "Sequence[Path]":
+        """Write weights, optimizer and schedule position, exactly, with little memory; returns the
+        files."""
         ...
 
     def snapshot(self) -> "Snapshot":

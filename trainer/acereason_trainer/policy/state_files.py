@@ -28,9 +28,11 @@ Parts = Mapping[str, Tensor]
 """float32 tensors of one parameter: its master weight and both moments."""
 
 
-def write_steps(directory: Path, steps: int) -> None:
-    """How many optimizer steps the state holds."""
-    (directory / STEPS_FILE).write_text(json.dumps({"steps": steps}))
+def write_steps(directory: Path, steps: int) -> Path:
+    """Write how many optimizer steps the state holds, and return the file."""
+    path = directory / STEPS_FILE
+    path.write_text(json.dumps({"steps": steps}))
+    return path
 
 
 def read_steps(directory: Path) -> int:
@@ -45,14 +47,14 @@ def write_parts(
     *,
     rank: int = 0,
     world: int = 1,
-) -> None:
-    """Write this rank's share of the parameters.
+) -> list[Path]:
+    """Write this rank's share of the parameters, and return the files.
 
     sizes: elements of each parameter. `parts_of` is called for every one of them in this order,
     whoever keeps it: with several ranks it is a collective.
     """
-    for number, kept in enumerate(_files(sizes, parts_of, rank, world)):
-        save_file(kept, directory / f"policy-{rank}-{number}.safetensors")
+    portions = _portions(sizes, parts_of, rank, world)
+    return [_write(directory, rank, number, kept) for number, kept in enumerate(portions)]
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,12 @@ class Snapshot:
 
     steps: int
     rank: int
-    files: Sequence[Mapping[str, Tensor]]
+    portions: Sequence[dict[str, Tensor]]
 
-    def write(self, directory: Path) -> None:
-        """Write what `write_parts` and `write_steps` would have."""
-        for number, kept in enumerate(self.files):
-            save_file(dict(kept), directory / f"policy-{self.rank}-{number}.safetensors")
-        if self.rank == 0:
-            write_steps(directory, self.steps)
+    def write(self, directory: Path) -> list[Path]:
+        """Write what `write_parts` and, for the leader, `write_steps` would have."""
+        files = [_write(directory, self.rank, n, kept) for n, kept in enumerate(self.portions)]
+        return files if self.rank else [*files, write_steps(directory, self.steps)]
 
 
 def snapshot(
@@ -81,7 +81,7 @@ def snapshot(
     world: int = 1,
 ) -> Snapshot:
     """This rank's share as it is now; the arguments are those of `write_parts`."""
-    return Snapshot(steps, rank, list(_files(sizes, parts_of, rank, world)))
+    return Snapshot(steps, rank, list(_portions(sizes, parts_of, rank, world)))
 
 
 def share_bytes(sizes: Mapping[str, int], *, rank: int = 0, world: int = 1) -> int:
@@ -90,7 +90,13 @@ def share_bytes(sizes: Mapping[str, int], *, rank: int = 0, world: int = 1) -> i
     return sum(size for size, owner in owned if owner == rank) * BYTES_PER_ELEMENT
 
 
-def _files(
+def _write(directory: Path, rank: int, number: int, kept: dict[str, Tensor]) -> Path:
+    path = directory / f"policy-{rank}-{number}.safetensors"
+    save_file(kept, path)
+    return path
+
+
+def _portions(
     sizes: Mapping[str, int], parts_of: Callable[[str], Parts], rank: int, world: int
 ) -> Iterator[dict[str, Tensor]]:
     """The share, copied, in portions of a file each."""

@@ -179,11 +179,11 @@ class TorchPolicy:
         """Bytes of the state."""
         return share_bytes(self._sizes)
 
-    def save_state(self, directory: Path) -> None:
+    def save_state(self, directory: Path) -> list[Path]:
         """Master weights, AdamW's moments and the schedule's position, bit for bit."""
         self.take_room()
-        write_parts(directory, self._sizes, self._parts_of)
-        write_steps(directory, self._steps)
+        files = write_parts(directory, self._sizes, self._parts_of)
+        return [*files, write_steps(directory, self._steps)]
 
     def snapshot(self) -> Snapshot:
         """The same, copied into the host's memory."""

@@ -265,16 +265,17 @@ class ZeroPolicy:
         """Bytes of this rank's share of the state."""
         return share_bytes(self._sizes, rank=self._peers.rank, world=self._peers.world)
 
-    def save_state(self, directory: Path) -> None:
+    def save_state(self, directory: Path) -> list[Path]:
         """Master weights, AdamW's moments and the schedule's position, bit for bit.
 
         Every rank writes a share of the parameters, into the same directory.
         """
         self.take_room()
         ranks = {"rank": self._peers.rank, "world": self._peers.world}
-        write_parts(directory, self._sizes, self._parts_of, **ranks)
+        files = write_parts(directory, self._sizes, self._parts_of, **ranks)
         if self._peers.leads:
-            write_steps(directory, self._steps)
+            files.append(write_steps(directory, self._steps))
+        return files
 
     def snapshot(self) -> Snapshot:
         """The same, copied into the host's memory."""
