@@ -74,7 +74,7 @@ class StateWriting:
         self.check()
 
     def give_up(self) -> None:
-        """The attempt ends otherwise: do what is left without waiting for ranks that may be gone."""
+        """The attempt ends otherwise: end without ranks that may be gone."""
         self._given_up.set()
         self._thread.join()
 
@@ -85,12 +85,13 @@ class StateWriting:
                 self._own_part_is_done.set()
                 self._commit([*files, *self._files_of_others()])
             else:
-                replace_file(
-                    self._note_of(self._rank), Note(files=files).model_dump_json().encode()
-                )
-        except BaseException as e:
+                note = Note(files=files).model_dump_json()
+                replace_file(self._note_of(self._rank), note.encode())
+        except Exception as e:  # noqa: BLE001 (raised where training asks)
             self._error = e
         finally:
+            if self._rank == 0:  # it is somewhere else by now, or useless
+                shutil.rmtree(self._directory, ignore_errors=True)
             self.seconds = time.monotonic() - self._began
             self._own_part_is_done.set()
 
