@@ -184,7 +184,7 @@ def test_two_ranks_that_are_stopped_or_killed_go_on_to_the_same_bits(
     stage = a_prepared_stage(store, tiny_model, kind, 2, **settings)
     assert stopped(stage, 3, number).exit_code == code
     stage = next_attempt(stage, store)
-    assert stage["prepared"]["resume"]["step"] >= 2  # that of step 3 may have been under way
+    assert stage["prepared"]["resume"]["step"] >= 1  # that of step 2 may have been under way
     assert launched(stage).exit_code == ExitCode.DONE
     assert outcome(stage) == outcome(straight)
 
