@@ -60,6 +60,8 @@ class Drawing:
             if not others:
                 break
             rollouts = rollouts.refilled_by(self._step(state, others, "refill", refill))
+        with self.recorder.phase("push"):
+            self.by.sampler.rest()
         return rollouts
 
     def _step(self, state: Curriculum, chosen: list[Prompt], *part: str | int) -> Rollouts:

@@ -13,7 +13,7 @@ from acereason_trainer.config.rl import RL
 from acereason_trainer.dataset import Domain
 from acereason_trainer.peers import Peers
 from acereason_trainer.policy.flops import arithmetic_of, peak_flops
-from acereason_trainer.policy.loading import check_context, load_tokenizer
+from acereason_trainer.policy.loading import check_context, load_config, load_tokenizer
 from acereason_trainer.policy.making import make_policy
 from acereason_trainer.policy.protocol import Policy
 from acereason_trainer.publishing import publish_model
@@ -34,7 +34,7 @@ from acereason_trainer.rl.prompts import Problems, problems_of
 from acereason_trainer.rl.rollouts import Means
 from acereason_trainer.rl.work import Machinery
 from acereason_trainer.rollout.journal import Journal
-from acereason_trainer.rollout.transformers_sampler import TransformersSampler
+from acereason_trainer.rollout.making import make_sampler
 from acereason_trainer.stage import StageContext
 from acereason_trainer.telemetry.recorder import Recorder
 
@@ -48,17 +48,15 @@ def run(context: StageContext) -> None:
     tokenizer = load_tokenizer(context.model_dir)
     problems = problems_of(context, stage, domain, tokenizer)
     total = planned_steps(len(problems.prompts), stage)
-    policy = make_policy(context, stage, total)
-    check_context(policy.model.config, problems.longest + stage.max_response_tokens, stage.loading)
+    config = load_config(context.model_dir, stage.loading)
+    longest = problems.longest + stage.max_response_tokens
+    check_context(config, longest, stage.loading)
     journal = Journal(context.work_dir / "journal", earlier_journal(context))
-    sampler = TransformersSampler(
-        tokenizer,
-        sequences_per_batch=stage.sequences_per_batch,
-        check_stop=context.stop.check,
-        journal=journal,
-    )
+    sampler = make_sampler(context, stage, config, tokenizer, longest, journal)
+    policy = make_policy(context, stage, total)
     window = stage.health.window if stage.health else None
     with (
+        closing(sampler),
         closing(
             make_rewarder(
                 domain,
@@ -85,7 +83,6 @@ def run(context: StageContext) -> None:
             recorder,
             context.stop.check,
             peers=context.peers,
-            sequences_per_batch=stage.sequences_per_batch,
         )
         machinery = Machinery(
             context.peers.world,

@@ -58,15 +58,6 @@ class Means:
     drawing_phase: str = "generate"
     checking_phase: str = "reward_wait"
     peers: Peers = ALONE
-    sequences_per_batch: int = 1
-    """Responses that are drawn together: ranks share whole batches, so that each batch is the same
-    one whoever draws it."""
-
-    def share(self, requests: Sequence[SampleRequest]) -> list[SampleRequest]:
-        """What this rank draws: one batch for each round of all ranks, in order."""
-        size, world = self.sequences_per_batch, self.peers.world
-        starts = range(self.peers.rank * size, len(requests), world * size)
-        return [r for start in starts for r in requests[start : start + size]]
 
 
 @dataclass(frozen=True)
@@ -134,7 +125,7 @@ def collect(
     requests = requests_for(prompts, samples, name)
     rows = {p.id: p.row.data for p in prompts}
     longest_first = sorted(requests, key=lambda r: -expected.get(r.prompt_id, math.inf))
-    shares = by.peers.together(lambda: _drawn(by.share(longest_first), rows, params, by))
+    shares = by.peers.together(lambda: _drawn(longest_first, rows, params, by))
     found = {_asked(r.completion.request): r for share in shares for r in share.rollouts}
     rollouts = [found[_asked(r)] for r in requests]
     require_verdicts(rollouts)
@@ -164,7 +155,7 @@ def _drawn(
     params: SamplingParams,
     by: Means,
 ) -> _Share:
-    """Draw these and have them checked meanwhile."""
+    """Draw this rank's share of these and have them checked meanwhile."""
     grades: dict[tuple[str, int], Future[Grade]] = {}
     times: list[float] = []
     began = time.monotonic()

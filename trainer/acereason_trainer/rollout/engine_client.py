@@ -116,6 +116,7 @@ class EngineClient:
 
     def _receive(self, check_stop: Callable[[], None]) -> Answer | Finished:
         until = time.monotonic() + self._patience
+        check_stop()
         while not self._readable():
             check_stop()
             if time.monotonic() > until:

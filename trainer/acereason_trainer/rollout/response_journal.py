@@ -1,8 +1,9 @@
 """Finished responses on disk, one by one, so that a stop in the middle of a step loses few.
 
 For engines that promise seeds and not bits: each response is found by what it was drawn from, and
-what was drawn beside it does not matter. Every rank appends to a file of its own; a line that a
-crash has cut off counts as not there.
+what was drawn beside it does not matter. Every rank appends to a file of its own for each version
+of the weights, which goes when a state of a later step is there; a line that a crash has cut off
+counts as not there.
 """
 
 import json
@@ -38,7 +39,7 @@ class ResponseJournal:
     def keep(self, version: int, params: SamplingParams, drawn: Sequence[Completion]) -> None:
         """Append finished responses."""
         self.journal.directory.mkdir(parents=True, exist_ok=True)
-        path = self.journal.directory / FILES.replace("*", str(self.rank))
+        path = self.journal.directory / FILES.replace("*", f"{self.rank}-{version}")
         lines = [
             json.dumps([batch_name(version, params, [c.request]), row_of(c)]) + "\n" for c in drawn
         ]
