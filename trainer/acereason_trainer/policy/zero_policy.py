@@ -115,7 +115,7 @@ class ZeroPolicy:
         )
         scoring = Scoring(model, recompute=activation_checkpointing, layout=layout)
         if settings.stage == 3:
-            _spread(scoring, told, self._device)
+            spread(scoring, told, self._device)
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=scoring, optimizer=adamw, config=told, dist_init_required=False
         )
@@ -257,7 +257,7 @@ class ZeroPolicy:
         if self._stage == 3:
             yield from self._optimizer.fp32_partitioned_groups_flat
         else:
-            yield from self._optimizer.single_partition_of_fp32_groups
+            yield from (flat for group in self._adamw.param_groups for flat in group["params"])
         yield from moments_of(self._adamw)
 
     @property
@@ -359,7 +359,7 @@ def engine_settings(
     }
 
 
-def _spread(module: torch.nn.Module, settings: dict[str, Any], device: torch.device) -> None:
+def spread(module: torch.nn.Module, settings: dict[str, Any], device: torch.device) -> None:
     """Leave each rank its share of every parameter, one after the other.
 
     What was loaded is a map of the model's files, of which all ranks of a machine have one copy; so
