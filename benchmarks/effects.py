@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.effects_arms import Outcome, outcome
-from benchmarks.effects_list import QUICK, Effect, arms_of, effects
+from benchmarks.effects_list import Effect, arms_of, effects, sft_checkpoint
 from benchmarks.effects_page import told, write_plots
 from benchmarks.intervals import paired_difference
 from benchmarks.machine import machine
-from benchmarks.trainer_models import start_checkpoint
 
 RESULT = Path("benchmarks/results/effects.json")
 PLOTS = Path("docs/effects")
@@ -35,7 +34,7 @@ def main() -> int:
     """Train, measure, write. An effect that is not there is a result, no failure."""
     args = _arguments()
     chosen = [effects()[name] for name in args.only or effects()]
-    start = start_checkpoint(QUICK)
+    start = sft_checkpoint()
     os.environ["OMP_NUM_THREADS"] = "1"  # of the workers: one arm on each core
     workers = len(os.sched_getaffinity(0))
     spawn = multiprocessing.get_context("spawn")
@@ -49,7 +48,7 @@ def main() -> int:
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(result, indent=1) + "\n")
-        write_plots(result, PLOTS)
+        write_plots(result, PLOTS if args.out == RESULT else args.out.with_suffix(""))
     print("\n\n".join(told(result)))
     return 0
 

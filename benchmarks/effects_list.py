@@ -12,22 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.effects_arms import BUILD, Arm
+from benchmarks.quickstart import FILE
+from benchmarks.runs import acereason_run, artifact, stages
 from benchmarks.stage_files import stage_file
-from benchmarks.trainer_models import (
-    QUICKSTART,
-    Subject,
-    quickstart_model,
-    stage_settings,
-    trained_once,
-)
+from benchmarks.trainer_models import stage_settings, trained_once
 
-QUICK = Subject(
-    name="0.4M",
-    example=Path("examples/quickstart.yaml"),
-    data=QUICKSTART / "data",
-    base=lambda: quickstart_model(BUILD / "model"),
-    sft_steps=2400,
-)
+DATA = Path("examples/quickstart/data")
 STEPS = 20
 """RL steps of an arm: as many as the quickstart's stages have."""
 HARD_OF, HARD_MOST = 8, 3
@@ -108,7 +98,7 @@ def effects() -> dict[str, Effect]:
                 arms={
                     "too low": {"temperature": {"fixed": 0.3}},
                     "by entropy": {"temperature": {"targetEntropy": TARGET}},
-                    "too high": {"temperature": {"fixed": 2.0}},
+                    "too high": {"temperature": {"fixed": 1.6}},
                 },
                 comparisons=(
                     Comparison("too low", "by entropy", "accuracy", "higher"),
@@ -149,7 +139,7 @@ def effects() -> dict[str, Effect]:
 
 TARGET = {
     "entropy": 0.3,
-    "candidates": [0.6, 0.8, 1.0, 1.2, 1.4, 1.6],
+    "candidates": [0.6, 0.8, 1.0, 1.1, 1.2, 1.3, 1.4],
     "prompts": 64,
     "samples": 4,
     "maxRewardLoss": 0.1,
@@ -157,6 +147,16 @@ TARGET = {
 """A tiny model is sure of itself: temperatures beyond the papers' are needed for their entropy."""
 SHORT = 48
 """Tokens: cuts about a third of the SFT model's answers."""
+
+
+def sft_checkpoint() -> Path:
+    """The quickstart's, made by its own run up to there, once."""
+    if not DATA.exists():
+        raise SystemExit("the quickstart's data is not there; make it: make quickstart")
+    store = BUILD / "quickstart"
+    print("the quickstart up to its SFT, once ...", flush=True)
+    acereason_run(FILE, store, "--until", "sft", log=BUILD / "quickstart.log")
+    return artifact(store, stages(store, "quickstart")["sft"])
 
 
 def arms_of(effect: Effect, start: Path) -> dict[str, Arm]:
@@ -171,8 +171,8 @@ def arms_of(effect: Effect, start: Path) -> dict[str, Arm]:
             name=name.replace(" ", "-"),
             settings={**_settings(), **own},
             model=model,
-            data=data or QUICK.data / "rl-math.jsonl",
-            evaluation=QUICK.data / "eval",
+            data=data or DATA / "rl-math.jsonl",
+            evaluation=DATA / "eval",
             updates=updates,
         )
     return arms
@@ -181,7 +181,7 @@ def arms_of(effect: Effect, start: Path) -> dict[str, Arm]:
 def _settings() -> dict[str, Any]:
     """The quickstart's second math stage, over all its problems."""
     return {
-        **stage_settings(QUICK, "math-2")["mathRL"],
+        **stage_settings(FILE, "math-2")["mathRL"],
         "mix": [],
         "overlong": {"mode": "penalize"},
         "stop": {"steps": STEPS},
@@ -196,7 +196,7 @@ def _later(start: Path) -> tuple[Path, dict[str, Path]]:
     """
     store = BUILD / "store"
     settings = {"mathRL": {**_settings(), "stop": {"steps": 10}}}
-    rows = QUICK.data / "rl-math.jsonl"
+    rows = DATA / "rl-math.jsonl"
     later = trained_once(stage_file(store, settings, name="before-hard", model=start, data=rows))
     pool = BUILD / "pool.jsonl"
     lines = rows.read_text().splitlines()[:POOL]

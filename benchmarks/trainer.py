@@ -29,7 +29,7 @@ from benchmarks.trainer_files import checkpoint_section
 from benchmarks.trainer_gpu import gpu_section
 from benchmarks.trainer_grpo import grpo_section
 from benchmarks.trainer_loss import loss_section
-from benchmarks.trainer_models import SUBJECTS, Measured
+from benchmarks.trainer_models import SUBJECTS, Subject
 from benchmarks.trainer_resume import resume_section
 from benchmarks.trainer_sft import sft_section
 
@@ -41,7 +41,7 @@ Result = dict[str, Any]
 class Sizes:
     """How much is measured. None: what the model asks for."""
 
-    subjects: Sequence[Measured] = tuple(SUBJECTS.values())
+    subjects: Sequence[Subject] = tuple(SUBJECTS.values())
     seeds: int = 3
     turns: int | None = None
     sft_steps: int | None = None

@@ -24,7 +24,7 @@ from benchmarks.stage_files import context_of, path_of, stage_file
 from benchmarks.trainer_models import (
     BUILD,
     STORE,
-    Measured,
+    Subject,
     stage_settings,
     start_checkpoint,
     written,
@@ -41,13 +41,13 @@ END = 3
 
 
 def grpo_section(
-    subjects: Sequence[Measured], seeds: int, turns: int | None, sft_steps: int | None
+    subjects: Sequence[Subject], seeds: int, turns: int | None, sft_steps: int | None
 ) -> dict[str, Any]:
     """Each model with each seed. turns, sft_steps: where others than the subject's are wanted."""
     return {s.name: _of_subject(s, seeds, turns or s.turns, sft_steps) for s in subjects}
 
 
-def _of_subject(subject: Measured, seeds: int, turns: int, sft_steps: int | None) -> dict[str, Any]:
+def _of_subject(subject: Subject, seeds: int, turns: int, sft_steps: int | None) -> dict[str, Any]:
     start = start_checkpoint(subject, sft_steps)
     by_seed = [_of_seed(subject, start, seed, turns) for seed in range(seeds)]
     arms = list(by_seed[0])
@@ -71,7 +71,7 @@ def _of_subject(subject: Measured, seeds: int, turns: int, sft_steps: int | None
     }
 
 
-def _of_seed(subject: Measured, start: Path, seed: int, turns: int) -> dict[str, list[Answer]]:
+def _of_seed(subject: Subject, start: Path, seed: int, turns: int) -> dict[str, list[Answer]]:
     print(f"  {subject.name}, seed {seed} ...", flush=True)
     file = _stage(subject, start, seed, turns, OURS)
     assert file.prepared is not None
@@ -111,10 +111,10 @@ def arms_here() -> list[str]:
     ]
 
 
-def _settings(subject: Measured, turns: int, arm: str) -> dict[str, Any]:
+def _settings(subject: Subject, turns: int, arm: str) -> dict[str, Any]:
     """The example's first math stage, with what TRL can do too: nothing masked, one denominator."""
     return {
-        **stage_settings(subject, "math-1")["mathRL"],
+        **stage_settings(subject.example, "math-1")["mathRL"],
         "overlong": {"mode": "penalize"},
         "loss": {"normalizer": "batch"},
         "mix": [],
@@ -130,7 +130,7 @@ def _told(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stage(
-    subject: Measured, start: Path, seed: int, turns: int, arm: str, key: str | None = None
+    subject: Subject, start: Path, seed: int, turns: int, arm: str, key: str | None = None
 ) -> StageFile:
     return stage_file(
         STORE,
@@ -143,7 +143,7 @@ def _stage(
     )
 
 
-def peer_settings(subject: Measured, file: StageFile) -> dict[str, Any]:
+def peer_settings(subject: Subject, file: StageFile) -> dict[str, Any]:
     """The same for TRL, under its own names."""
     stage = file.settings.math_rl
     assert stage is not None and stage.group_size.fixed is not None

@@ -29,7 +29,7 @@ SMOLLM2 = Path("build/smollm2")
 
 @dataclass(frozen=True)
 class Subject:
-    """A model and its data."""
+    """A model, its data, and how much of it is measured."""
 
     name: str
     example: Path
@@ -39,12 +39,6 @@ class Subject:
     """Folder of the model before SFT. Raises SystemExit with the command that makes what is not
     there."""
     sft_steps: int
-
-
-@dataclass(frozen=True)
-class Measured(Subject):
-    """How much of a model is measured."""
-
     rl: Mapping[str, Any]
     """What differs from the example's first long math stage."""
     turns: int
@@ -77,7 +71,7 @@ def smollm2_model() -> Path:
     return SMOLLM2 / "model"
 
 
-TINY = Measured(
+TINY = Subject(
     name="0.6M",
     example=Path("examples/quickstart.yaml"),
     data=QUICKSTART / "data",
@@ -89,7 +83,7 @@ TINY = Measured(
     sft_rows=8,
     sft_turns=12,
 )
-REAL = Measured(
+REAL = Subject(
     name="SmolLM2-135M",
     example=Path("examples/smollm2-135m.yaml"),
     data=SMOLLM2 / "data",
@@ -104,9 +98,9 @@ REAL = Measured(
 SUBJECTS = {s.name: s for s in (TINY, REAL)}
 
 
-def stage_settings(subject: Subject, stage: str) -> dict[str, Any]:
-    """A stage's settings as its example has them, without what only people read."""
-    spec = yaml.safe_load(subject.example.read_text())["spec"]
+def stage_settings(example: Path, stage: str) -> dict[str, Any]:
+    """A stage's settings as its run file has them, without what only people read."""
+    spec = yaml.safe_load(example.read_text())["spec"]
     found = next(s for s in spec["stages"] if s["name"] == stage)
     kind = next(k for k in ("sft", "mathRL", "codeRL") if k in found)
     settings = json.loads(json.dumps(found[kind]))
@@ -117,7 +111,7 @@ def stage_settings(subject: Subject, stage: str) -> dict[str, Any]:
 def start_checkpoint(subject: Subject, steps: int | None = None) -> Path:
     """The directory of the model after SFT; trained first, in a process of its own, where it is
     not there yet. steps: fewer than the subject's, where it need not be able to do much."""
-    settings = stage_settings(subject, "sft")
+    settings = stage_settings(subject.example, "sft")
     settings["sft"]["budget"] = {"steps": min(steps or subject.sft_steps, subject.sft_steps)}
     name = f"sft-{subject.name.lower().replace('.', '-')}"
     data = subject.data / "sft.jsonl"
@@ -138,12 +132,17 @@ def trained_once(file: StageFile) -> Path:
     return store.directory(done.uri)
 
 
+def threads() -> int:
+    """OMP_NUM_THREADS where it is set, else one for each core. Where other work shares the cores,
+    threads that wait for one another cost far more than the work that they share."""
+    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+
+
 def environment() -> dict[str, str]:
-    """Of every contestant: all cores, and nothing that asks a network."""
-    cores = str(len(os.sched_getaffinity(0)))
+    """Of every contestant: the same threads, and nothing that asks a network."""
     return {
         **os.environ,
-        "OMP_NUM_THREADS": cores,
+        "OMP_NUM_THREADS": str(threads()),
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",

@@ -28,7 +28,7 @@ def resume_section(kills: int, sft_steps: int | None) -> dict[str, Any]:
     """A math stage of the 0.6M model that saves after every step, killed so many times."""
     store = BUILD / "resume"
     shutil.rmtree(store, ignore_errors=True)
-    settings = stage_settings(TINY, "math-1")
+    settings = stage_settings(TINY.example, "math-1")
     settings["mathRL"] |= {"stop": {"steps": STEPS}, "saving": {"minutesAtRisk": 0}}
     file = stage_file(
         store,

@@ -20,7 +20,7 @@ from benchmarks.stage_files import path_of, stage_file
 from benchmarks.trainer_models import (
     BUILD,
     STORE,
-    Measured,
+    Subject,
     stage_settings,
     written,
 )
@@ -41,12 +41,12 @@ MODES = ("padded", "padded, by length", "wrapped", "bfd", "bfd, row by row")
 WARM_UP = 1
 
 
-def sft_section(subjects: Sequence[Measured], turns: int | None) -> dict[str, Any]:
+def sft_section(subjects: Sequence[Subject], turns: int | None) -> dict[str, Any]:
     """Each model; turns: where another number than the subject's is wanted."""
     return {s.name: _of_subject(s, turns or s.sft_turns) for s in subjects}
 
 
-def _of_subject(subject: Measured, turns: int) -> dict[str, Any]:
+def _of_subject(subject: Subject, turns: int) -> dict[str, Any]:
     from acereason_trainer.policy.loading import load_tokenizer
 
     print(f"  {subject.name} ...", flush=True)
@@ -78,7 +78,7 @@ def best_without_cuts(subject: dict[str, Any]) -> str:
     return max((m for m in MODES if m not in CUTS), key=lambda m: rates[m]["median"])
 
 
-def _with_weights(subject: Measured) -> Path:
+def _with_weights(subject: Subject) -> Path:
     """A folder that TRL can read, too: random weights are made by our loader alone."""
     from acereason_trainer.config.common import ModelLoading
     from acereason_trainer.policy.exporting import export_model
@@ -94,7 +94,7 @@ def _with_weights(subject: Measured) -> Path:
     return out
 
 
-def _documents(subject: Measured, tokenizer: Any) -> Iterator[dict[str, Any]]:
+def _documents(subject: Subject, tokenizer: Any) -> Iterator[dict[str, Any]]:
     """Prompts and answers made of the example's own, cut to a drawn number of tokens."""
     rng = random.Random(f"sft {subject.name}")
     rows = [json.loads(line) for line in (subject.data / "sft.jsonl").read_text().splitlines()]
@@ -121,8 +121,8 @@ def _row(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _ours(subject: Measured, arm: str, model: Path, data: Path, turns: int) -> Contestant:
-    settings = stage_settings(subject, "sft")["sft"]
+def _ours(subject: Subject, arm: str, model: Path, data: Path, turns: int) -> Contestant:
+    settings = stage_settings(subject.example, "sft")["sft"]
     settings |= {
         "budget": {"steps": turns + 1},  # so that the last turn does not end with publishing
         "layout": LAYOUTS[arm],
@@ -141,7 +141,7 @@ def _ours(subject: Measured, arm: str, model: Path, data: Path, turns: int) -> C
 
 
 def _peer(
-    subject: Measured,
+    subject: Subject,
     mode: str,
     model: Path,
     documents: Sequence[dict[str, Any]],

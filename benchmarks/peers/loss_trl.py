@@ -15,10 +15,8 @@ def log_probs_of(model: Any) -> Callable[[Tensor], Tensor]:
 
     def log_probs(tokens: Tensor) -> Tensor:
         seen = torch.ones_like(tokens)
-        labels = tokens.clone()
-        labels[:, 0] = -100
-        found = model(input_ids=tokens, attention_mask=seen, labels=labels, fused_lm_head=True)
-        return found.log_probs[labels != -100]
+        found = model(input_ids=tokens, attention_mask=seen, labels=tokens, fused_lm_head=True)
+        return found.log_probs
 
     return log_probs
 
