@@ -20,7 +20,7 @@ WITH_VLLM_CPU := --override images/cpu.overrides
 ONLY_ON_GPUS := --no-emit-package triton --no-emit-package nvidia-cusolver
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint lock generate images kubectl-yaml controlplane cluster e2e e2e-full chaos fuzz soak bench-operator bench-operator-hour bench-quickstart bench-rewards smollm2 bench-smollm2 bench-trainer effects
+.PHONY: help setup quickstart test lint lock generate images kubectl-yaml controlplane cluster e2e e2e-full chaos fuzz soak bench-operator bench-operator-hour bench-quickstart bench-vllm bench-rewards smollm2 bench-smollm2 bench-trainer effects
 
 help:  ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -116,6 +116,9 @@ soak: setup  ## 10,000 hostile and ordinary checks in a row; nothing may be left
 
 bench-quickstart: setup $(QUICKSTART_DATA)  ## Quickstart over 3 seeds with its control arm
 	$(BIN)/python -m benchmarks.quickstart
+
+bench-vllm: setup $(QUICKSTART_DATA)  ## The quickstart's first math stage with vLLM: the same accuracy
+	$(BIN)/python -m benchmarks.vllm_quickstart
 
 bench-rewards: setup  ## Checking of answers against math-verify, prime_code and subprocesses, with goals
 	$(BIN)/python -m benchmarks.rewards

@@ -90,6 +90,10 @@ def _rl(model: type[RL]) -> list[Rule]:
             "checkpoint: the best checkpoint is found by validation, which is not set; add "
             "validation: {everySteps: 50} beside checkpoint",
         ),
+        Rule(
+            "!has(self.vllm) || self.sampler == 'vllm'",
+            "vllm: means something only with sampler: vllm; set that, or leave vllm out",
+        ),
         _warm_up(model, steps),
     ]
 
