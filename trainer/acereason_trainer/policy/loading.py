@@ -91,37 +91,44 @@ def load_model(directory: Path, loading: ModelLoading, where: torch.device | Non
 
 
 def check_context(config: Any, tokens: int, loading: ModelLoading) -> None:
-    """Raise StageFailure where a sequence of this many tokens is longer than the model can read.
+    """Raise StageFailure where a sequence of this many tokens is longer than the model can read."""
+    limit = context_of(config, loading)
+    if limit is None or tokens <= limit:
+        return
+    if loading.max_position_embeddings is not None:
+        raise StageFailure(
+            ExitCode.BAD_CONFIGURATION,
+            "ContextTooShort",
+            f"a sequence may have {tokens:,} tokens, and loading.maxPositionEmbeddings is "
+            f"{limit:,}; raise it, or ask for fewer tokens",
+        )
+    raise StageFailure(
+        ExitCode.BAD_CONFIGURATION,
+        "ContextTooShort",
+        f"a sequence may have {tokens:,} tokens but the model reads {limit:,} "
+        "(max_position_embeddings of its config.json); ask for fewer tokens, or set "
+        "loading.ropeTheta for a longer context",
+    )
+
+
+def context_of(config: Any, loading: ModelLoading) -> int | None:
+    """Tokens that the model can read; None where nobody says.
 
     A rotary base of the user's own (`loading.rope_theta`) is given to read more than the model's
     configuration promises, so there is no limit with one, but for that of
     `loading.max_position_embeddings`.
     """
-    text = config.get_text_config()
-    limit = getattr(text, "max_position_embeddings", None)
     if loading.max_position_embeddings is not None:
-        if tokens > loading.max_position_embeddings:
-            raise StageFailure(
-                ExitCode.BAD_CONFIGURATION,
-                "ContextTooShort",
-                f"a sequence may have {tokens:,} tokens, and loading.maxPositionEmbeddings is "
-                f"{loading.max_position_embeddings:,}; raise it, or ask for fewer tokens",
-            )
-        return
+        return loading.max_position_embeddings
+    text = config.get_text_config()
+    limit: int | None = getattr(text, "max_position_embeddings", None)
     if loading.rope_theta is not None or limit is None:
-        return
+        return None
     rope = getattr(text, "rope_parameters", None) or {}
     if rope.get("rope_type") == "yarn":
         # Qwen's instructions add YaRN to a config.json and leave its limit as it was.
-        limit = max(limit, int(rope["factor"] * rope["original_max_position_embeddings"]))
-    if tokens > limit:
-        raise StageFailure(
-            ExitCode.BAD_CONFIGURATION,
-            "ContextTooShort",
-            f"a sequence may have {tokens:,} tokens but the model reads {limit:,} "
-            "(max_position_embeddings of its config.json); ask for fewer tokens, or set "
-            "loading.ropeTheta for a longer context",
-        )
+        return max(limit, int(rope["factor"] * rope["original_max_position_embeddings"]))
+    return limit
 
 
 def _require_plain_head(config: Any) -> None:
