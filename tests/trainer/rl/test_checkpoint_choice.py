@@ -93,10 +93,8 @@ def test_the_published_weights_are_those_of_the_best_validation(
     assert manifest.step == said["step"] == best["step"]
     assert manifest.metrics["validation_accuracy"] == best["accuracy"]
     assert 0 < best["step"] < 5, "or else the first or the last weights would do"
-    shorter = a_math_stage(
-        tmp_path / "shorter", tiny_model, reward=WANTED, checkpoint="last", stop={"steps": best["step"]},
-        validation=None,
-    )  # fmt: skip
+    until = {"checkpoint": "last", "validation": None, "stop": {"steps": best["step"]}}
+    shorter = a_math_stage(tmp_path / "shorter", tiny_model, reward=WANTED, **until)
     assert attempt(shorter) == ExitCode.DONE
     assert published(shorter)[0] == published(stage)[0]
     work_dir = Path(stage["store"]) / "work" / "run" / "stage" / "1"

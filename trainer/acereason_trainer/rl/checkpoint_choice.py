@@ -31,8 +31,8 @@ from acereason_trainer.rl.curriculum import Curriculum, Measured
 from acereason_trainer.rl.prompts import Prompt
 from acereason_trainer.stage import StageContext
 from acereason_trainer.telemetry.recorder import Recorder
+from acereason_trainer.telemetry.run_record import CHOICE_FILE
 
-CHOICE_FILE = "choice.json"
 BEST = "best"
 PLACE = "bestWeights"
 """Name in a state's loop.json."""
