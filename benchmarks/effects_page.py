@@ -35,7 +35,8 @@ LABELS = {
 def plot(effect: Result) -> str:
     """The effect's metric over the steps, by arm: mean over seeds, and one standard error around
     it. On white, since a page of docs may be dark."""
-    with mpl.rc_context({**STYLE, "svg.hashsalt": effect["name"]}):
+    style: Any = {**STYLE, "svg.hashsalt": effect["name"]}
+    with mpl.rc_context(style):
         figure = Figure(figsize=(6.4, 2.8), layout="constrained", facecolor="white")
         axes = figure.add_subplot()
         for (arm, found), colour in zip(effect["arms"].items(), COLOURS, strict=False):

@@ -6,7 +6,7 @@ one after the other. From the second part on, the responses were drawn from weig
 so that each token weighs p now / p then times as much, and nothing where PPO would clip it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -64,15 +64,15 @@ def clipped(weights: Tensor, log_ratio: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def log_probs(scoring: Scoring, batch: Batch, device: torch.device) -> Sequence[Tensor]:
+def log_probs(scoring: Scoring, batch: Batch, device: torch.device) -> list[Tensor]:
     """log p of every response token under the weights of now, by sequence."""
     lengths = [len(w) for w in batch.token_weights]
     # Micro-batches order sequences as they like: each token's number goes along as its weight.
-    numbers = torch.arange(sum(lengths), dtype=torch.float32).split(lengths)
+    numbers = torch.split(torch.arange(sum(lengths), dtype=torch.float32), lengths)
     found = torch.empty(sum(lengths))
     for part in micro_batches(replace(batch, token_weights=numbers), TOKENS_AT_ONCE, device):
         found[part.weights.long().cpu()] = scoring(*part.inputs, batch.temperature)[0].cpu()
-    return found.split(lengths)
+    return list(torch.split(found, lengths))
 
 
 def _parts(batch: Batch, number: int) -> Iterator[Batch]:
@@ -93,10 +93,11 @@ def _parts(batch: Batch, number: int) -> Iterator[Batch]:
 @contextmanager
 def several_updates(number: int) -> Iterator[None]:
     """RL stages of this process take so many steps for each batch."""
-    make = loop.make_policy
+    stage: Any = loop
+    make = stage.make_policy
     try:
         if number > 1:
-            loop.make_policy = lambda *told: SeveralUpdates(make(*told), number)  # type: ignore
+            stage.make_policy = lambda *told: SeveralUpdates(make(*told), number)
         yield
     finally:
-        loop.make_policy = make
+        stage.make_policy = make

@@ -51,7 +51,7 @@ def _reward(model: str, arm: str) -> Callable[[dict[str, Any]], float]:
 
     def distance(grpo: dict[str, Any]) -> float:
         found = grpo[model]["rewardDifference"][arm]
-        return max(0.0, found["low"], -found["high"])
+        return max(0.0, float(found["low"]), -float(found["high"]))
 
     return distance
 

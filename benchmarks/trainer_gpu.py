@@ -69,8 +69,9 @@ def _policy(shape: str, folder: Path) -> tuple[Any, Any]:
     core = Tokenizer(models.WordLevel(words, unk_token="<eos>"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>")
     tokenizer.save_pretrained(folder)
+    sizes: dict[str, Any] = {**SHAPES[shape]}
     Qwen2Config(
-        **SHAPES[shape],
+        **sizes,
         vocab_size=VOCABULARY,
         tie_word_embeddings=True,
         max_position_embeddings=32768,
