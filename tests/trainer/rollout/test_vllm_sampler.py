@@ -20,7 +20,7 @@ from acereason_trainer.stage import StageFailure, StopFlag, Stopped
 from tests.trainer.policy.batches import STEPS, a_batch
 from tests.trainer.rollout.vllm_models import LONGEST, a_model, a_vllm_sampler
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 """20 to 60 s for each of two engines, which all tests share; the tests themselves take seconds."""
 PROMPTS = ["2 + 2 =", "A much longer question, with words?", "x"]
 OTHER_CONTEXT = {"ropeTheta": 300.0, "maxPositionEmbeddings": 2 * LONGEST}

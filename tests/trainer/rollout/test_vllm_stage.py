@@ -19,7 +19,11 @@ from tests.trainer.rollout.vllm_models import RL_SETTINGS, a_model, wrote
 from tests.trainer.test_exact_resume import next_attempt
 from tests.trainer.test_several_ranks import a_prepared_stage, launched
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("importable_rewards")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),  # a busy machine takes minutes to start an engine
+    pytest.mark.usefixtures("importable_rewards"),
+]
 """20 to 60 s for each start of an engine: 3 in the first test, 2 at once in the second."""
 
 

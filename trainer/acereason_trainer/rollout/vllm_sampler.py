@@ -84,7 +84,7 @@ class VLLMSampler:
         does not know this model as the trainer does.
         """
         first, self._policy = self._policy is None, policy
-        policy.make_room()
+        self._peers.together(policy.make_room)  # an engine may use the GPUs of several ranks
         self._peers.together(lambda: self._with_engine("begin_push"))
         self._send_weights(policy)
         self._with_engine("end_push")
