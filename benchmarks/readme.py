@@ -14,9 +14,22 @@ from pathlib import Path
 from textwrap import fill, indent
 from typing import Any
 
-from benchmarks import operator_tables, quickstart, reliability_table, rewards_tables, smollm2
+from benchmarks import (
+    effects_page,
+    operator_tables,
+    quickstart,
+    reliability_table,
+    rewards_tables,
+    smollm2,
+    trainer_figures,
+)
 
-PAGES = (Path("README.md"), Path("docs/performance.md"), Path("docs/reliability.md"))
+PAGES = (
+    Path("README.md"),
+    Path("docs/performance.md"),
+    Path("docs/reliability.md"),
+    Path("docs/effects.md"),
+)
 RESULTS = Path("benchmarks/results")
 KUBECTL = Path("docs/generated/kubectl")
 WIDTH = 100
@@ -103,6 +116,8 @@ FORMS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "operator-in-full": operator_tables.told_in_full,
     "operator-hour": operator_tables.told_of_churn,
     "reliability": reliability_table.told,
+    "trainer": trainer_figures.told,
+    "effects": effects_page.told,
 }
 RESULT_OF = {"operator-in-full": "operator"}
 """Of blocks that are not named as their results are."""
@@ -114,6 +129,8 @@ COMMANDS = {
     "operator": "python -m benchmarks.operator",
     "operator-hour": "python -m benchmarks.operator --only churn --rate 1 --churn 3600",
     "reliability": "make e2e",
+    "trainer": "make bench-trainer",
+    "effects": "make effects",
 }
 PACKAGE = {"operator": "kopf", "operator-hour": "kopf", "reliability": "kopf"}
 """What the figures depend on most, where that is not torch."""

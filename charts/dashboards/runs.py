@@ -230,6 +230,25 @@ SPEED: list[Panel] = [
         _curve("tail_seconds", "tail", dashed=True),
         width=HALF,
     ),
+    lines(
+        "Use of the devices",
+        "Idle: the share of a step in which devices neither draw nor train, since they wait for "
+        "verdicts, slower ranks or storage. MFU, where the device is known: arithmetic as a share "
+        "of what the devices could do.",
+        FRACTION,
+        _curve("idle_share", "idle"),
+        _curve("mfu", "MFU", dashed=True),
+        width=HALF,
+        top=1,
+    ),
+    lines(
+        "Tokens per second and device",
+        "Prompt and response tokens of an RL step by its seconds, for each device: what another "
+        "number of devices is to be compared by.",
+        TOKENS_PER_SECOND,
+        _curve("device_tokens_per_second"),
+        width=HALF,
+    ),
     stacked(
         "Seconds per phase",
         "Where a step's time goes, as the mean of the chosen stages. Reward wait is the verifier; "

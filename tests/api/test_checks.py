@@ -160,7 +160,17 @@ WRONG = [
         "validation without problems",
         [PROMPTS, "- {name: m, mathRL: {validation: {}}}"],
         "spec.stages[1].mathRL.validation: has no problems to validate on; add inputs: "
-        "{validation: ...} to the stage",
+        "{validation: ...} to the stage, or heldOutShare here",
+    ),
+    (
+        "problems that are held out and given",
+        [
+            PROMPTS,
+            "- {name: m, mathRL: {validation: {heldOutShare: 0.1}}, inputs: {validation: "
+            "{path: /x}}}",
+        ],
+        "spec.stages[1].mathRL.validation.heldOutShare: holds problems out of the stage's own "
+        "data, and inputs.validation gives others; remove one of them",
     ),
     (
         "problems to validate on without validation",

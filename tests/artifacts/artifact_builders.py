@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from acereason_trainer.artifacts.hashing import hash_tree
 from acereason_trainer.artifacts.manifest import Producer
+from acereason_trainer.artifacts.states import OpenState
 from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.config.sources import ArtifactRef
 from acereason_trainer.config.stage_file import ArtifactKind, PublishedArtifact
@@ -49,3 +51,11 @@ def published(
 def ref_to(artifact: PublishedArtifact) -> ArtifactRef:
     """How a stage file names an artifact."""
     return ArtifactRef(uri=artifact.uri, digest=artifact.digest)
+
+
+def write_state(work_dir: Path, key: str, step: int, salt: int = 0, content: bytes = b"w") -> Path:
+    """A whole state with one file, `weights`; returns its directory."""
+    state = OpenState(work_dir, key, step, salt)
+    (state.directory / "weights").write_bytes(content)
+    state.commit(hash_tree(state.directory))
+    return work_dir / "states" / f"{step:08d}"

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 from acereason_trainer.artifacts.locks import Held, holding, sharing
 from acereason_trainer.artifacts.retention import COLLECTING, Kept, collect, removable
-from acereason_trainer.artifacts.states import write_state
 from acereason_trainer.artifacts.store import DirectoryStore
-from artifact_builders import a_key, published
+from artifact_builders import a_key, published, write_state
 
 TWO_DAYS = 2 * 24 * 3600
 
@@ -138,7 +137,7 @@ def test_a_damaged_artifact_that_a_run_names_is_kept_as_evidence(store):
 def test_states_of_finished_stages_go_as_the_run_says(store, keep, gone):
     for attempt, step in ((1, 5), (1, 10), (2, 15)):
         work_dir = store.root / "work/run/sft" / str(attempt)
-        write_state(work_dir, a_key(1), step, 0, lambda d: (d / "w").write_bytes(b"w") and None)
+        write_state(work_dir, a_key(1), step)
     a_run(store, "run")
     with holding(store.root / "runs/run/lock"):
         assert removed(store, {"run": keeping(sft=keep)}) == []

@@ -1,8 +1,12 @@
+import shutil
+from collections import namedtuple
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from acereason_trainer.artifacts.states import keep_newest, newest_state, write_state
+from acereason_trainer.artifacts.hashing import hash_tree
+from acereason_trainer.artifacts.states import OpenState, keep_newest, make_room, newest_state
+from artifact_builders import write_state
 
 KEY = "mathRL-" + "1" * 32
 
@@ -16,9 +20,7 @@ def save(
     store: Path, attempt: int, step: int, *, key: str = KEY, salt: int = 0, stage: str = "rl"
 ) -> Path:
     work_dir = store / "work" / "run" / stage / str(attempt)
-    content = f"{attempt} {step}".encode()
-    write_state(work_dir, key, step, salt, lambda d: (d / "weights").write_bytes(content) and None)
-    return work_dir / "states" / f"{step:08d}"
+    return write_state(work_dir, key, step, salt, f"{attempt} {step}".encode())
 
 
 def newest(store: Path, salt: int = 0, before_step: int | None = None) -> str | None:
@@ -97,16 +99,20 @@ def test_a_damaged_state_is_passed_over_with_a_warning_and_stays(store, caplog, 
     assert newer.exists()
 
 
-def test_a_writer_that_fails_leaves_the_older_states_and_nothing_else(store):
+def test_what_was_not_committed_is_no_state(store):
     save(store, 1, 10)
+    half = OpenState(store / "work/run/rl/1", KEY, 20, 0)
+    (half.directory / "weights").write_bytes(b"half")
+    assert newest(store) == "1/states/00000010"
 
-    def broken(directory: Path) -> None:
-        (directory / "weights").write_bytes(b"half")
-        raise RuntimeError("out of memory")
 
-    with pytest.raises(RuntimeError, match="out of memory"):
-        write_state(store / "work/run/rl/1", KEY, 20, 0, broken)
-    assert [p.name for p in (store / "work/run/rl/1/states").iterdir()] == ["00000010"]
+def test_a_state_of_a_form_that_is_not_read_any_more_is_passed_over(store, caplog):
+    old = OpenState(store / "work/run/rl/1", KEY, 20, 0)
+    (old.directory / "policy.pt").write_bytes(b"pickled")
+    old.commit(hash_tree(old.directory))
+    assert newest(store) is None
+    assert "00000020 was written by a version whose states are not read any more" in caplog.text
+    save(store, 1, 10)
     assert newest(store) == "1/states/00000010"
 
 
@@ -174,3 +180,47 @@ def test_states_of_other_work_or_a_later_attempt_are_left_alone(store):
     save(store, 4, 5)
     keep_newest(store / "work/run/rl/3", 1)
     assert left(store) == ["1/5", "2/5", "3/5", "4/5"]
+
+
+Usage = namedtuple("Usage", "free")
+
+
+def a_disk(monkeypatch: pytest.MonkeyPatch, store: Path, room: int) -> None:
+    """A disk on which so many states fit, each of one byte."""
+    states = store / "work/run/rl"
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda _: Usage(room - len([*states.glob("*/states/0*")]))
+    )
+
+
+@pytest.mark.parametrize(
+    ("why", "before", "own", "room", "and_up_to", "expected"),
+    [
+        ("there is room", [], [5, 10, 15], 4, None, ["3/10", "3/15", "3/5"]),
+        ("the oldest goes first", [], [5, 10, 15], 3, None, ["3/10", "3/15"]),
+        ("the newest stays, whatever is missing", [], [5, 10, 15], 1, None, ["3/15"]),
+        ("a health stop would go back to one", [], [5, 10, 15], 1, 12, ["3/10", "3/15"]),
+        ("earlier attempts have the oldest", [(1, 2), (2, 3)], [5, 10], 4, None,
+         ["2/3", "3/10", "3/5"]),
+        ("gone on from an earlier attempt's", [(1, 2), (2, 3)], [], 2, None, ["2/3"]),
+    ],
+)  # fmt: skip
+def test_where_the_disk_lacks_room_older_states_go(
+    store, monkeypatch, why, before, own, room, and_up_to, expected
+):
+    saved = [save(store, attempt, step) for attempt, step in before]
+    saved += [save(store, 3, step) for step in own]
+    work_dir = store / "work/run/rl/3"
+    work_dir.mkdir(exist_ok=True, parents=True)
+    a_disk(monkeypatch, store, room)
+    make_room(work_dir, 1, saved[-1], and_up_to)
+    assert left(store) == expected, why
+
+
+def test_a_damaged_state_is_no_reason_to_remove_the_good_one(store, monkeypatch):
+    good = save(store, 1, 10)
+    (save(store, 1, 20) / "weights").write_bytes(b"bad")
+    (store / "work/run/rl/2").mkdir()
+    a_disk(monkeypatch, store, 0)
+    make_room(store / "work/run/rl/2", 1, good)
+    assert left(store) == ["1/10", "1/20"]

@@ -77,6 +77,14 @@ match behaviour:
         publish()
     case "kill-self":
         os.kill(os.getpid(), getattr(signal, argument))
+    case "hung-collective":  # what torch does when NCCL's limit has passed
+        print(
+            "[rank1]: ProcessGroupNCCL.cpp:683: [Rank 1] Watchdog caught collective operation "
+            "timeout: WorkNCCL(SeqNum=7, OpType=ALLREDUCE) ran for 600000 milliseconds",
+            flush=True,
+        )
+        print("Fatal Python error: Aborted\n" + "  File x in y\n" * 500, flush=True)
+        os.kill(os.getpid(), signal.SIGABRT)
     case "segfault":
         ctypes.string_at(0)
     case "publish-on-term":

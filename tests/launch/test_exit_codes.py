@@ -6,10 +6,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from acereason_trainer.artifacts.states import write_state
 from acereason_trainer.config.exit_codes import ExitCode
 from attempts import an_attempt, ended_by
 
+from tests.artifacts.artifact_builders import write_state
 from tests.waiting import is_alive, wait_for
 
 
@@ -28,6 +28,7 @@ from tests.waiting import is_alive, wait_for
         ("fail", "", 76, "RewardCollapse"),
         ("segfault", "", 139, "Crashed"),
         ("kill-self", "SIGABRT", 134, "Crashed"),
+        ("hung-collective", "", 75, "HungCollective"),
         ("kill-self", "SIGKILL", 75, "Killed"),
         ("kill-self", "SIGTERM", 143, "Stopped"),
     ],
@@ -146,13 +147,7 @@ def test_ranks_go_on_from_the_newest_state_of_this_moment(tmp_path: Path) -> Non
     attempt = an_attempt(tmp_path)
     assert attempt.file.prepared is not None
     for step in (2, 4):
-        write_state(
-            attempt.work_dir,
-            attempt.file.prepared.key,
-            step,
-            0,
-            lambda d: (d / "weights").write_text("w") and None,
-        )
+        write_state(attempt.work_dir, attempt.file.prepared.key, step)
     attempt.launch("publish")
     launched = (attempt.work_dir / "stage.launched.yaml").read_text()
     assert "states/00000004" in launched

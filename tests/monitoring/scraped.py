@@ -90,7 +90,7 @@ def scraped(
         ports = {"sft": free_port(), "math": free_port()}
         for (stage, port), settings in zip(ports.items(), (SFT, RL), strict=True):
             kind = "sft" if stage == "sft" else "mathRL"
-            told = {**settings, "telemetry": {"metricsPort": port}}
+            told = {**settings, "telemetry": {"metricsPort": port, "peakTflops": 1}}
             stack.enter_context(_rank(folder / stage, kind, told, model))
         verifier = stack.enter_context(_verifier())
         stack.enter_context(FateOfRuns(control_plane, installed.namespace))

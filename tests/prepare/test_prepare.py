@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from acereason_trainer.artifacts.locks import holding, is_held
 from acereason_trainer.artifacts.retention import COLLECTING
-from acereason_trainer.artifacts.states import write_state
 from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.config.read_stage_file import read_stage_file
 from acereason_trainer.config.sources import MOST_HELD_OUT
@@ -25,6 +24,8 @@ from acereason_trainer.prepare.answer import answer
 from acereason_trainer.prepare.key import stage_key
 from acereason_trainer.termination_log import LARGEST_RECORD
 from stage_builders import a_dataset, a_model, a_stage_file, written
+
+from tests.artifacts.artifact_builders import write_state
 
 
 @pytest.fixture
@@ -105,16 +106,13 @@ def test_finished_work_that_was_damaged_is_not_used_again(world):
 def test_an_attempt_goes_on_from_the_newest_good_state_and_the_salt_bounds_it(world):
     key = answer(a_file(world)).key
     for step in (10, 20):
-        write_state(
-            world / "store" / "work/run/sft/1", key, step, 0,
-            lambda d: (d / "w").write_bytes(b"w") and None,
-        )  # fmt: skip
+        write_state(world / "store" / "work/run/sft/1", key, step)
     record = answer(a_file(world, attempt=2))
     assert (record.resume.path, record.resume.step) == ("work/run/sft/1/states/00000020", 20)
     assert record.message == "goes on from work/run/sft/1/states/00000020"
     assert answer(a_file(world, salt=1, beforeStep=15)).resume.step == 10
     assert answer(a_file(world, seed=5)).resume is None
-    flip(world / "store" / "work/run/sft/1/states/00000020/w")
+    flip(world / "store" / "work/run/sft/1/states/00000020/weights")
     assert answer(a_file(world, attempt=2)).resume.step == 10
 
 

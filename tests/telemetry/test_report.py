@@ -8,8 +8,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from acereason_trainer.dataset import problem_id
 from acereason_trainer.telemetry import report
 from acereason_trainer.telemetry.run_record import read_run
+from made_up_run import MadeUpRun, results
 
 
 def page_of(run: Any, tmp_path: Path) -> str:
@@ -142,3 +144,34 @@ def test_a_run_that_is_not_there_is_one_sentence_with_those_that_are(
 )
 def test_durations_are_read_at_a_glance(seconds: float | None, text: str) -> None:
     assert report.duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("chosen_by", "flagged"),
+    [(["What is 2 + 2?", "What is 3 + 3?"], True), (["What is 5 + 5?"], False)],
+    ids=["on a benchmark's problems", "on others"],
+)
+def test_a_checkpoint_that_was_chosen_on_what_is_reported_is_flagged(
+    tmp_path: Path, chosen_by: list[str], flagged: bool
+) -> None:
+    run = MadeUpRun(tmp_path / "store")
+    exam = [{"id": "p1", "problem": "What is 2 + 2?"}, {"id": "p2", "problem": "What is 4 + 4?"}]
+    lines = "".join(json.dumps(row) + "\n" for row in exam)
+    data = run.add("exam-data", "curate", {"data.jsonl": lines})
+    choice = {
+        "chosen": ["checkpoint"],
+        "step": 4,
+        "validations": [],
+        "problems": [problem_id(text) for text in chosen_by],
+    }
+    model = run.add(
+        "math-8k", "mathRL", {"w": "rl", "choice.json": json.dumps(choice)}, records=["choice.json"]
+    )
+    run.add(
+        "exam", "evaluate", {"results.json": results({"p1": 1, "p2": 1})}, model=model, data=data
+    )
+    run.write_status()
+    page = page_of(run, tmp_path)
+    assert ("Stage math-8k chose its checkpoint by validation" in page) is flagged
+    found = read_run(run.store, run.name).chosen_on_reported
+    assert [(c.evaluation, c.problems) for c in found] == ([("exam", 1)] if flagged else [])

@@ -197,9 +197,9 @@ def test_an_rl_stage_told_to_stop_and_then_killed_ends_with_the_same_bits(
 
 
 def wait_for_step(progress: Path, step: int, rank: "subprocess.Popen[bytes]") -> None:
-    """Return once the running rank has completed a step and saved it."""
+    """Return once the running rank has completed a step, its state is there, and it goes on."""
     while rank.poll() is None:
-        if progress.exists():
+        if progress.exists() and (progress.parent / f"states/{step:08d}/manifest.json").exists():
             seen = json.loads(progress.read_text())
             if seen["step"] > step or (seen["step"] == step and seen["phase"] == "generate"):
                 return

@@ -70,7 +70,8 @@ def carry_out(context: StageContext) -> int:
     try:
         # Each writer says what it was writing; its log, which is on the store, a rank only prints.
         with no_room_told(context.work_dir):
-            verify_inputs(context)
+            if is_alone():
+                verify_inputs(context)
             stage: Callable[[StageContext], None] = import_module(
                 STAGES[context.file.settings.kind]
             ).run
@@ -95,16 +96,23 @@ def share_out(stage: Callable[[StageContext], None], context: StageContext) -> N
     Of a stage that cannot be shared the first rank does everything, and the others wait: the
     launcher of another node must not see its ranks end before there is an artifact.
     """
-    if os.environ.get("WORLD_SIZE", "1") == "1":
+    if is_alone():
         stage(context)
         return
     from acereason_trainer.process_group import meet  # torch, which rules alone do without
 
     with meet(os.environ) as peers:
+        first_here = os.environ["LOCAL_RANK"] == "0"  # one look for all ranks of a machine
+        peers.together(lambda: verify_inputs(context) if first_here else None)
         if context.file.settings.kind in SHARED:
             stage(replace(context, peers=peers))
         else:
             peers.led(lambda: stage(context))
+
+
+def is_alone() -> bool:
+    """Whether this is the attempt's only rank."""
+    return os.environ.get("WORLD_SIZE", "1") == "1"
 
 
 def verify_inputs(context: StageContext) -> None:
@@ -112,8 +120,12 @@ def verify_inputs(context: StageContext) -> None:
     inputs = context.prepared.inputs
     store = DirectoryStore(context.store)
     for ref in (inputs.model, inputs.data, inputs.validation, *inputs.held_out):
-        if ref is not None:
+        if ref is None:
+            continue
+        try:
             store.verify(ref)
+        except (Corrupt, NotFound) as error:
+            raise StageFailure(ExitCode.CORRUPT_INPUT, "CorruptInput", str(error)) from error
 
 
 def asks_a_model(settings: StageSettings) -> bool:

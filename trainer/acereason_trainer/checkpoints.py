@@ -3,26 +3,38 @@
 A state is written when `saving.minutesAtRisk` of work would otherwise be lost, and when a stop is
 asked for. It holds the policy's own files, `loop.json` (where the loop is) and the curves so far.
 With several ranks the first one decides when, and each writes the policy's files that are its own.
+
+Training waits for a copy in the host's memory, not for the disk: that is written beside it
+(state_writing.py), one state at a time. What went wrong there ends the attempt after the next step.
+Where memory has no room for a copy, and at a stop, the state is written while training waits.
 """
 
 import json
 import shutil
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from acereason_trainer.artifacts.errors import told_when_full
-from acereason_trainer.artifacts.states import keep_newest, write_state
+from acereason_trainer.artifacts.manifest import FileEntry
+from acereason_trainer.artifacts.states import OpenState, keep_newest, make_room, own_states
 from acereason_trainer.config.common import Saving
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.host_memory import available
 from acereason_trainer.policy.protocol import Policy
 from acereason_trainer.rollout.journal import Journal
-from acereason_trainer.stage import StageContext, Stopped
+from acereason_trainer.stage import StageContext, StageFailure, Stopped
+from acereason_trainer.state_writing import StateWriting
+from acereason_trainer.telemetry.log_line import say
 from acereason_trainer.telemetry.recorder import Recorder, read_metrics
 
 LOOP_FILE = "loop.json"
 CURVES_FILE = "metrics.jsonl"
+SHARE_OF_MEMORY = 0.8
+"""Of what is available: a copy of the state must leave room for what the step allocates."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +69,10 @@ class Checkpoints:
         self._keep_before = keep_before
         self._saved_at = time.monotonic()
         self._save_seconds = 0.0
+        self._writing: StateWriting | None = None
         self._unsaved: Resumed | None = None
         self._has_news = False
+        self._has_waited = False
 
     def __enter__(self) -> Self:
         return self
@@ -72,15 +86,23 @@ class Checkpoints:
         """A stop that was asked for keeps the last completed step, if there is time for it.
 
         Also where this attempt has completed none but has a journal: that of the open step goes
-        with a state.
+        with a state. A state on its way gets there, unless ranks may be gone.
         """
-        if isinstance(error, Stopped) and self._unsaved and self._context.peers.led(self._is_worth):
-            self._save(self._unsaved)
+        if isinstance(error, Stopped):
+            if self._unsaved and self._context.peers.led(self._is_worth):
+                self._save(self._unsaved, beside=False)
+            self._finish()
+        elif error is None or is_everybodys(error):
+            self._finish()
+        elif self._writing is not None:
+            self._writing.give_up()
 
     def _is_worth(self) -> bool:
         """Whether to save at a stop."""
         left = self._context.file.grace_seconds - self._context.stop.seconds_since
-        return self._save_seconds < left and (self._has_news or self._has_journal)
+        under_way = self._writing is not None and self._writing.seconds is None
+        needed = self._save_seconds * (2 if under_way else 1)
+        return needed < left and (self._has_news or self._has_journal)
 
     @property
     def _has_journal(self) -> bool:
@@ -104,57 +126,106 @@ class Checkpoints:
         return self._unsaved
 
     def completed(self, step: int, loop: dict[str, Any] | None = None) -> None:
-        """The policy holds `step` completed steps; written now if it is due."""
+        """The policy holds `step` completed steps; a state of them is begun if it is due."""
         self._unsaved, self._has_news = Resumed(step, loop or {}), True
+        if self._writing is not None:
+            self._context.peers.together(self._writing.check)
         if self._context.peers.led(self._is_due):
-            self._save(self._unsaved)
-            if self._journal is not None:
-                self._context.peers.led(self._journal.clear)
+            self._save(self._unsaved, beside=True)
 
     def _is_due(self) -> bool:
         return time.monotonic() - self._saved_at >= self._saving.minutes_at_risk * 60
 
-    def _save(self, state: Resumed) -> None:
-        began = time.monotonic()
+    def _save(self, state: Resumed, *, beside: bool) -> None:
+        """Write a state, beside training or while it waits. All ranks call it."""
+        peers = self._context.peers
         with self._recorder.phase("save"):
-            if self._context.peers.leads:
-                self._write_with_peers(state)
-            else:
-                self._write_own(None)
+            self._finish()
+            opened: list[OpenState] = []
+            directory = peers.led(lambda: self._open(state, opened))
+            self._writing = StateWriting(
+                directory,
+                self._writer(directory, beside=beside),
+                self._committer(opened, state, done=beside),
+                rank=peers.rank,
+                world=peers.world,
+            )
+            if not beside:
+                self._finish()
         self._saved_at = time.monotonic()
-        self._save_seconds = self._saved_at - began
         self._unsaved, self._has_news = None, False
 
-    def _write_with_peers(self, state: Resumed) -> None:
-        write_state(
-            self._context.work_dir,
-            key=self._context.prepared.key,
-            step=state.step,
-            salt=self._context.prepared.salt,
-            writer=lambda directory: self._write_all(directory, state),
-        )
-        keep_newest(
-            self._context.work_dir,
-            self._saving.keep,
-            and_up_to=None if self._keep_before is None else state.step - self._keep_before,
-        )
+    def _open(self, state: Resumed, opened: list[OpenState]) -> Path:
+        """The leader's: a directory with what the loop and the curves are now."""
+        work_dir, prepared = self._context.work_dir, self._context.prepared
+        bytes_of_all = self._policy.state_bytes * self._context.peers.world
+        if (newest := self._newest()) is not None:
+            make_room(work_dir, bytes_of_all, newest, self._back_to(state))
+        opened.append(OpenState(work_dir, prepared.key, state.step, prepared.salt))
+        directory = opened[0].directory
+        with told_when_full(directory):
+            (directory / LOOP_FILE).write_text(json.dumps(state.loop))
+            shutil.copyfile(self._recorder.path, directory / CURVES_FILE)
+        return directory
 
-    def _write_all(self, directory: Path, state: Resumed) -> None:
-        (directory / LOOP_FILE).write_text(json.dumps(state.loop))
-        shutil.copyfile(self._recorder.path, directory / CURVES_FILE)
-        self._write_own(directory)
+    def _newest(self) -> Path | None:
+        """The last state that is known to be good."""
+        resumed = self._context.prepared.resume
+        own = own_states(self._context.work_dir)
+        return own[0] if own else (self._context.store / resumed.path if resumed else None)
 
-    def _write_own(self, directory: Path | None) -> None:
-        """Every rank's part: into the leader's directory, which is complete when all have."""
+    def _back_to(self, state: Resumed) -> int | None:
+        return None if self._keep_before is None else state.step - self._keep_before
+
+    def _writer(self, directory: Path, *, beside: bool) -> Callable[[Path], Sequence[Path]]:
+        """What a rank's thread writes: a copy of the state, or nothing where it is written now."""
         peers = self._context.peers
-        ours = peers.led(lambda: directory)
-        assert ours is not None
+        leaders = [directory / LOOP_FILE, directory / CURVES_FILE] if peers.leads else []
+        if beside and all(peers.together(self._has_memory)):
+            copies = peers.kept(self._policy.snapshot)
+            return lambda directory: [*leaders, *copies.write(directory)]
+        if beside and not self._has_waited:
+            self._has_waited = True
+            say("the host's memory has no room for a copy of the state; training waits for each")
+        with told_when_full(directory):
+            written = peers.kept(lambda: self._policy.save_state(directory))
+        return lambda _: [*leaders, *written]
 
-        def write() -> None:
-            with told_when_full(ours):
-                self._policy.save_state(ours)
+    def _has_memory(self) -> bool:
+        needed = self._policy.state_bytes * self._context.peers.local_world
+        return needed < SHARE_OF_MEMORY * available()
 
-        peers.together(write)
+    def _committer(
+        self, opened: Sequence[OpenState], state: Resumed, *, done: bool
+    ) -> Callable[[Sequence[FileEntry]], None]:
+        """What the leader's thread does at the end.
+
+        done: whether the journal's batches are all of completed steps; at a stop, those of the open
+        step go with the state.
+        """
+        needless = self._journal.batches() if self._journal is not None and done else []
+
+        def commit(files: Sequence[FileEntry]) -> None:
+            opened[0].commit(files)
+            keep_newest(self._context.work_dir, self._saving.keep, self._back_to(state))
+            if self._journal is not None:
+                self._journal.forget(needless)
+
+        return commit
+
+    def _finish(self) -> None:
+        """Wait for the state that is on its way; raise what went wrong. All ranks call it."""
+        if self._writing is None:
+            return
+        self._context.peers.together(self._writing.wait_for_own_part)
+        self._context.peers.led(self._writing.wait)
+        self._save_seconds = self._writing.seconds or 0.0
+        self._writing = None
+
+
+def is_everybodys(error: BaseException) -> bool:
+    """Whether all ranks end with this, and are all still there."""
+    return isinstance(error, StageFailure) and error.code == ExitCode.HEALTH_STOP
 
 
 def earlier_journal(context: StageContext) -> Path | None:

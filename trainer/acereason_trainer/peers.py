@@ -9,7 +9,7 @@ left waiting in a collective that the others will never enter.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Any, TypeVar
 
 from acereason_trainer.config.exit_codes import ExitCode
@@ -48,6 +48,13 @@ class Peers:
         """
         return self._settled(work, self.gather)
 
+    def kept(self, work: Callable[[], _T]) -> _T:
+        """What this rank's own work gave, where that is nothing to tell; ends are shared as those
+        of `together` are. All ranks must call."""
+        own: list[_T] = []
+        self.together(lambda: own.append(work()))
+        return own[0]
+
     def led(self, work: Callable[[], _T]) -> _T:
         """What the leader's work gave, on every rank. All ranks must call; ends are shared."""
         return self._settled(work, self.from_leader)[0] if self.leads else self._heard()
@@ -57,6 +64,11 @@ class Peers:
         source = items() if self.leads else iter(())
         while item := self.led(lambda: list(islice(source, 1))):
             yield item[0]
+
+    def queue(self, name: str) -> Callable[[], int]:
+        """Gives the next number from 0, and each number to one rank alone. Needs no other rank to
+        call; a name stands for one queue."""
+        return count().__next__
 
     def _heard(self) -> Any:
         return _value_of(self.from_leader(None))[0]

@@ -3,13 +3,14 @@
 import os
 import platform
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from acereason_trainer.artifacts.manifest import Producer
+from acereason_trainer.artifacts.manifest import Manifest, Producer, now, tree_digest
 from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.config.stage_file import OUTPUT_KIND
+from acereason_trainer.model_card import CARD, model_card
 from acereason_trainer.policy.protocol import Policy
 from acereason_trainer.stage import StageContext
 from acereason_trainer.telemetry.recorder import Recorder
@@ -26,6 +27,23 @@ def publish(
     metrics: Mapping[str, float],
 ) -> None:
     """Publish a directory under the stage key; `records` stay out of its tree digest."""
+    made = _made(context, step, metrics)
+    DirectoryStore(context.store).publish(
+        source,
+        key=made.key,
+        kind=made.kind,
+        records=records,
+        parents=made.parents,
+        producer=made.producer,
+        step=step,
+        world_size=made.world_size,
+        metrics=made.metrics,
+        versions=made.versions,
+    )
+
+
+def _made(context: StageContext, step: int, metrics: Mapping[str, float]) -> Manifest:
+    """What can be said of the result before its files are hashed."""
     file, inputs = context.file, context.prepared.inputs
     refs = {
         "model": inputs.model,
@@ -33,16 +51,17 @@ def publish(
         "validation": inputs.validation,
         **{f"heldOut[{i}]": ref for i, ref in enumerate(inputs.held_out)},
     }
-    DirectoryStore(context.store).publish(
-        source,
+    return Manifest(
         key=context.prepared.key,
+        digest=tree_digest([]),
+        files=[],
         kind=OUTPUT_KIND[file.settings.kind],
-        records=records,
         parents={name: ref.digest for name, ref in refs.items() if ref is not None},
         producer=Producer(
             run=file.run, stage=file.stage, attempt=file.attempt, stage_kind=file.settings.kind
         ),
         step=step,
+        created_at=now(),
         world_size=int(os.environ.get("WORLD_SIZE", "1")),
         metrics=dict(metrics),
         versions=_versions(),
@@ -56,11 +75,16 @@ def publish_model(
     *,
     step: int,
     metrics: Mapping[str, float],
+    export: Callable[[Path], None] | None = None,
+    records: Mapping[str, str] | None = None,
 ) -> None:
-    """Export the policy in Hugging Face form, with its curves as a record, and publish it.
+    """Export the policy in Hugging Face form, with its card and its curves as records, and publish
+    it.
 
-    All ranks call it; the first one writes, and none goes on before it is done.
+    All ranks call it; the first one writes, and none goes on before it is done. export: what writes
+    other weights than the policy's present ones. records: text of further record files, by name.
     """
+    records = records or {}
     directory = context.work_dir / "export"
 
     def prepare() -> None:
@@ -69,12 +93,18 @@ def publish_model(
 
     def finish() -> None:
         shutil.copyfile(recorder.path, directory / recorder.path.name)
-        publish(context, directory, records=[recorder.path.name], step=step, metrics=metrics)
+        made = _made(context, step, metrics)
+        card = model_card(DirectoryStore(context.store), made, directory)
+        texts = {CARD: card, **records}
+        for name, text in texts.items():
+            (directory / name).write_text(text, encoding="utf-8")
+        named = [recorder.path.name, *texts]
+        publish(context, directory, records=named, step=step, metrics=metrics)
         shutil.rmtree(directory, ignore_errors=True)
 
     with recorder.phase("publish"):
         context.peers.led(prepare)
-        policy.export(directory)
+        (export or policy.export)(directory)
         context.peers.led(finish)
 
 

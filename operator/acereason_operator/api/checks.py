@@ -188,10 +188,17 @@ def _missing_inputs(stages: Sequence[StageFacts]) -> Iterator[Finding]:
         path: Path = ("stages", i, str(stage.kind))
         if stage.kind in ("mathRL", "codeRL"):
             settings, problems = "validation" in stage.settings, "validation" in stage.inputs
-            if settings and not problems:
+            if settings and not problems and not stage.holds_out:
                 yield Finding(
                     (*path, "validation"),
-                    "has no problems to validate on; add inputs: {validation: ...} to the stage",
+                    "has no problems to validate on; add inputs: {validation: ...} to the stage, "
+                    "or heldOutShare here",
+                )
+            if problems and stage.holds_out:
+                yield Finding(
+                    (*path, "validation", "heldOutShare"),
+                    "holds problems out of the stage's own data, and inputs.validation gives "
+                    "others; remove one of them",
                 )
             if problems and not settings:
                 yield Finding(

@@ -17,7 +17,9 @@ from acereason_trainer.config.forms import EXPLANATIONS, SHORT_NAME
 from acereason_trainer.config.rl import (
     RL,
     CodeRL,
+    EntropyBand,
     GroupSize,
+    HealthStop,
     MathRL,
     Overlong,
     RLStop,
@@ -83,6 +85,15 @@ def _rl(model: type[RL]) -> list[Rule]:
             "stop.plateau: a plateau is seen by validation, which is not set; add validation: "
             "{everySteps: 50} beside stop",
         ),
+        Rule(
+            "self.checkpoint != 'best' || has(self.validation)",
+            "checkpoint: the best checkpoint is found by validation, which is not set; add "
+            "validation: {everySteps: 50} beside checkpoint",
+        ),
+        Rule(
+            "!has(self.vllm) || self.sampler == 'vllm'",
+            "vllm: means something only with sampler: vllm; set that, or leave vllm out",
+        ),
         _warm_up(model, steps),
     ]
 
@@ -110,10 +121,12 @@ def _stage() -> Iterator[Rule]:
     )
     for kind in ("mathRL", "codeRL"):
         yield Rule(
-            f"!has(self.{kind}) || has(self.{kind}.validation) == "
+            f"!has(self.{kind}) || (has(self.{kind}.validation) && "
+            f"!has(self.{kind}.validation.heldOutShare)) == "
             "(has(self.inputs) && has(self.inputs.validation))",
             f"{kind}.validation and inputs.validation belong together: how often, and on which "
-            "problems; add the other one or remove both",
+            "problems; add the other one or remove both (validation.heldOutShare stands in the "
+            "place of inputs.validation)",
         )
     yield Rule(
         "!has(self.curate) || !has(self.curate.decontamination) || "
@@ -230,6 +243,17 @@ RULES: dict[type[BaseModel], Sequence[Rule]] = {
             "(!has(self.perEpoch) || self.perEpoch.all(size, size > 1))",
             "1 gives no spread to learn from; use 2 or more (the papers: 8 or 16)",
         ),
+    ],
+    EntropyBand: [Rule("self.min < self.max", "min is not below max; swap them")],
+    HealthStop: [
+        Rule(
+            "!has(self.goOn) || ((!('mismatch' in self.goOn) || has(self.maxMismatchKl)) && "
+            "(!('entropy' in self.goOn) || has(self.entropy)) && "
+            "(!('truncation' in self.goOn) || has(self.maxTruncatedShare)))",
+            "goOn names what is not looked for; set maxMismatchKl, entropy or maxTruncatedShare, "
+            "or leave it out of goOn",
+            field=".goOn",
+        )
     ],
     Overlong: [
         Rule(

@@ -22,6 +22,8 @@ class StageFacts:
     kind: str | None = None
     settings: frozenset[str] = frozenset()
     """Members of the kind's settings that are written and not null."""
+    holds_out: bool = False
+    """Whether `validation.heldOutShare` is among them."""
     needs: Sequence[str] | None = None
     """As written; None where it is left to its default."""
     inputs: frozenset[str] = frozenset()
@@ -76,6 +78,7 @@ def _stage(stage: Any) -> StageFacts:
         name=name if isinstance(name, str) else None,
         kind=kind,
         settings=_written(_map(stage, kind or "")),
+        holds_out="heldOutShare" in _written(_map(_map(stage, kind or ""), "validation")),
         needs=[n for n in needs if isinstance(n, str)] if isinstance(needs, list) else None,
         inputs=_written(inputs),
         sources={path: source for path, source in sources.items() if source is not None},

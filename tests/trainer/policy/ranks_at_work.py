@@ -18,9 +18,11 @@ from acereason_trainer.config.common import ModelLoading, Zero
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.sft import Optimizer
 from acereason_trainer.peers import Peers
+from acereason_trainer.policy import head
 from acereason_trainer.policy.amx import make_bfloat16_safe
+from acereason_trainer.policy.loading import load_model
 from acereason_trainer.policy.protocol import Policy, Update
-from acereason_trainer.policy.zero_policy import ZeroPolicy
+from acereason_trainer.policy.zero_policy import ZeroPolicy, engine_settings, spread
 from acereason_trainer.process_group import meet
 from acereason_trainer.stage import StageFailure, Stopped
 
@@ -67,6 +69,9 @@ def main() -> None:
         found["bfloat16"] = {f"stage {stage}": in_bfloat16(desk, stage) for stage in (1, 2, 3)}
         found["offload"] = few_steps(desk, (2, 3), offload=True)
         found["checkpointing"] = few_steps(desk, (2, 3), activation_checkpointing=True)
+        found["packed"] = few_steps(desk, (2, 3), layout="packed")
+        found["chunks"] = in_chunks(desk)
+        found["copied"] = copied_while_loading(desk)
         found["ends"] = ends(peers)
         if peers.leads:
             (desk.directory / "found.json").write_text(json.dumps(found))
@@ -90,12 +95,43 @@ def few_steps(desk: Desk, stages: Iterable[int], **options: Any) -> dict[str, An
     return {f"stage {s}": trained(desk.policy(s, **options), 0, FEW) for s in stages}
 
 
+def in_chunks(desk: Desk) -> dict[str, Any]:
+    """Updates of the first steps with few logits at once, by stage."""
+    before, head.LOGITS_AT_ONCE = head.LOGITS_AT_ONCE, 98 * 7
+    try:
+        return few_steps(desk, (2, 3))
+    finally:
+        head.LOGITS_AT_ONCE = before
+
+
+def copied_while_loading(desk: Desk) -> list[dict[str, float]]:
+    """By rank, as shares of the model's weights: memory for them after loading, and when each rank
+    has been left its own."""
+    model = desk.directory / "large"
+    loading = ModelLoading(dtype="bfloat16")
+    load_model(model, loading, torch.device("cpu"))  # what is imported and made once
+    before = anonymous_bytes()
+    module = load_model(model, loading, torch.device("cpu"))
+    size = sum(p.nbytes for p in module.parameters())
+    loaded = anonymous_bytes()
+    told = engine_settings(Zero(stage=3), loading, 1.0, torch.device("cpu"))
+    spread(module, told, torch.device("cpu"))
+    own = {"loaded": (loaded - before) / size, "spread": (anonymous_bytes() - before) / size}
+    return desk.peers.together(lambda: own)
+
+
+def anonymous_bytes() -> int:
+    """Memory of this process that is no map of a file."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+
+
 def of_stage(desk: Desk, stage: int) -> dict[str, Any]:
     """Straight on; saved half-way and gone on with; gone on with from one process's state."""
     straight = desk.policy(stage)
     updates = trained(straight, 0, HALF)
     state = desk.below(f"half-{stage}")
-    straight.save_state(state)
+    straight.snapshot().write(state)
     updates += trained(straight, HALF)
     straight.save_state(desk.below(f"end-{stage}"))
     straight.export(desk.below(f"export-{stage}"))

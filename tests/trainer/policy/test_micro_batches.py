@@ -2,7 +2,12 @@
 
 import pytest
 import torch
-from acereason_trainer.policy.micro_batches import group_rows, micro_batches, shared_groups
+from acereason_trainer.policy.micro_batches import (
+    balanced_groups,
+    group_rows,
+    micro_batches,
+    shared_groups,
+)
 from acereason_trainer.policy.protocol import Batch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,3 +64,38 @@ def test_a_rank_without_rows_runs_one_token_that_counts_for_nothing() -> None:
     assert busy.counts
     assert not idle.counts
     assert idle.weights.tolist() == [0.0]
+
+
+@given(LENGTHS, st.integers(16, 80), st.integers(1, 5))
+def test_packed_groups_hold_every_sequence_once_and_no_more_than_the_budget(
+    lengths: list[int], budget: int, world: int
+) -> None:
+    shares = balanced_groups(lengths, budget, world)
+    assert sorted(i for share in shares for group in share for i in group) == [*range(len(lengths))]
+    assert len({len(share) for share in shares}) == 1
+    for group in (group for share in shares for group in share if len(group) > 1):
+        assert sum(lengths[i] for i in group) <= budget
+
+
+def test_packing_pads_nothing_and_spreads_the_work() -> None:
+    """A step of RL at 32K: 256 responses, most of them short, on 8 ranks."""
+    lengths = [200 + 32_000 * i**3 // 256**3 for i in range(256)]
+    shares = balanced_groups(lengths, 65_536, 8)
+    groups = [group for share in shares for group in share]
+    rounds = len(shares[0])
+    assert rounds == -(-sum(lengths) // (8 * 65_536))
+    tokens = [sum(lengths[i] for i in group) for group in groups]
+    assert max(tokens) < 1.1 * sum(lengths) / len(groups)
+
+
+def test_a_packed_row_says_where_its_sequences_end() -> None:
+    batch = Batch([[1, 2, 3], [4, 5], [6, 7]], [1, 1, 1], [torch.ones(2), *[torch.ones(1)] * 2])
+    (part,) = micro_batches(batch, 16, torch.device("cpu"), layout="packed")
+    assert part.tokens.shape == (1, 7)
+    assert part.mask is None
+    assert part.documents is not None
+    assert part.documents.ends == (0, 3, 5, 7)
+    assert part.positions is not None
+    assert part.positions.tolist() == [[0, 1, 2, 0, 1, 0, 1]]
+    assert part.targets.tolist() == [2, 3, 5, 7]
+    assert part.tokens[0, part.columns + 1].tolist() == part.targets.tolist()

@@ -8,12 +8,13 @@ import pytest
 import torch
 from acereason_trainer.config.common import ModelLoading
 from acereason_trainer.config.sft import Optimizer
-from acereason_trainer.policy import forward
+from acereason_trainer.policy import head
+from acereason_trainer.policy.attention import Documents
 from acereason_trainer.policy.micro_batches import group_rows
 from acereason_trainer.policy.protocol import Batch
 from acereason_trainer.policy.schedule import learning_rate
 from acereason_trainer.policy.torch_policy import TorchPolicy
-from acereason_trainer.stage import Stopped
+from acereason_trainer.stage import StageFailure, Stopped
 
 from tests.trainer.policy.batches import a_batch
 
@@ -50,6 +51,59 @@ def test_packed_documents_never_see_each_other(tiny_model: Path):
     assert a.loss == pytest.approx(b.loss, rel=1e-4, abs=1e-6)
     assert a.grad_norm == pytest.approx(b.grad_norm, rel=1e-4)
     assert a.entropy == pytest.approx(b.entropy, rel=1e-4)
+
+
+@pytest.mark.parametrize("budget", [32, 64, 4096])
+@pytest.mark.parametrize("rows", [None, [[0, 3, 1], [5, 2], [4]]])
+def test_sequences_behind_one_another_are_as_good_as_alone(
+    tiny_model: Path, budget: int, rows: list[list[int]] | None
+):
+    padded, packed = a_policy(tiny_model), a_policy(tiny_model, budget=budget, layout="packed")
+    a, b = padded.step(a_batch()), packed.step(a_batch(rows=rows))
+    assert a.loss == pytest.approx(b.loss, rel=1e-4, abs=1e-6)
+    assert a.grad_norm == pytest.approx(b.grad_norm, rel=1e-4)
+    assert a.entropy == pytest.approx(b.entropy, rel=1e-4)
+    assert a.tokens == b.tokens
+
+
+def test_no_token_behind_a_document_changes_what_is_said_of_it(tiny_model: Path):
+    """To the bit, in either direction."""
+    policy = a_policy(tiny_model, layout="packed")
+    first, second, other = [5, 6, 7, 8], [9, 10, 11], [40, 41, 42]
+
+    def scored(*documents: list[int]) -> list[torch.Tensor]:
+        tokens = torch.tensor([token for document in documents for token in document])
+        lengths = [len(document) for document in documents]
+        positions = torch.cat([torch.arange(n) for n in lengths])
+        found, _ = policy._scoring(
+            tokens[None],
+            positions[None],
+            None,
+            Documents.of(lengths, policy.device),
+            torch.zeros(len(tokens), dtype=torch.long),
+            torch.arange(len(tokens)),
+            tokens,
+            1.0,
+        )
+        return list(found.split(lengths))
+
+    assert torch.equal(scored(first, second)[0], scored(first, other)[0])
+    assert torch.equal(scored(first, second)[1], scored([6, 5, 4, 3], second)[1])
+    assert not torch.equal(scored(first, second)[1], scored(first, other)[1])
+
+
+def test_a_sampler_of_packed_weights_sees_what_one_of_padded_weights_sees(tiny_model: Path):
+    """The module is shared: outside of training it attends as ever, bit for bit."""
+    tokens = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12]])
+    padded = a_policy(tiny_model).model(tokens).logits
+    assert torch.equal(a_policy(tiny_model, layout="packed").model(tokens).logits, padded)
+
+
+def test_a_model_that_forgets_where_documents_end_is_refused(tiny_model: Path):
+    policy = a_policy(tiny_model, layout="packed")
+    policy.model.config._attn_implementation = "sdpa"
+    with pytest.raises(StageFailure, match="cannot be kept within a document; set layout: padded"):
+        policy.step(a_batch())
 
 
 def test_the_gradient_is_that_of_weighted_log_probability(tiny_model: Path):
@@ -106,6 +160,17 @@ def test_a_gradient_that_is_no_number_changes_nothing(tiny_model: Path):
     assert policy.step(batch) == a_policy(tiny_model).step(batch)
 
 
+def test_a_copy_of_the_state_is_that_of_its_moment(tiny_model: Path, tmp_path: Path):
+    policy, resumed = a_policy(tiny_model), a_policy(tiny_model)
+    policy.step(a_batch(seed=1))
+    copy = policy.snapshot()
+    after = policy.step(a_batch(seed=2))
+    files = copy.write(tmp_path)
+    assert sorted(files) == sorted(tmp_path.iterdir())
+    resumed.load_state(tmp_path)
+    assert resumed.step(a_batch(seed=2)) == after
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_stop_between_micro_batches_leaves_the_policy_at_the_step_before(
     tiny_model: Path, dtype: str
@@ -126,15 +191,17 @@ def test_a_stop_between_micro_batches_leaves_the_policy_at_the_step_before(
 
 def test_logits_in_chunks_give_the_same_step(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
     whole = a_policy(tiny_model).step(a_batch())
-    monkeypatch.setattr(forward, "LOGITS_AT_ONCE", 98 * 7)
+    monkeypatch.setattr(head, "LOGITS_AT_ONCE", 98 * 7)
     chunked = a_policy(tiny_model).step(a_batch())
     assert whole.loss == pytest.approx(chunked.loss, rel=1e-4, abs=1e-6)
     assert whole.grad_norm == pytest.approx(chunked.grad_norm, rel=1e-4)
     assert whole.entropy == pytest.approx(chunked.entropy, rel=1e-4)
 
 
-def test_layers_that_are_computed_again_give_the_same_bits(tiny_model: Path):
-    kept, again = a_policy(tiny_model), a_policy(tiny_model, activation_checkpointing=True)
+@pytest.mark.parametrize("layout", ["padded", "packed"])
+def test_layers_that_are_computed_again_give_the_same_bits(tiny_model: Path, layout: str):
+    kept = a_policy(tiny_model, layout=layout)
+    again = a_policy(tiny_model, layout=layout, activation_checkpointing=True)
     runs = []
     attention = again.model.base_model.layers[0].self_attn
     attention.register_forward_hook(lambda *_: runs.append(attention.training))

@@ -17,7 +17,7 @@ from acereason_trainer.config.sft import Optimizer
 from acereason_trainer.policy.state_files import owners
 from acereason_trainer.policy.torch_policy import TorchPolicy
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Qwen2Config
 
 from tests.trainer.pairs import run_ranks
 from tests.trainer.policy.batches import FEW, OPTIMIZER, STEPS, a_batch, batches
@@ -47,12 +47,29 @@ def work(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """Directory of the model, of what one process left half-way, and of what two ranks did."""
     directory = tmp_path_factory.mktemp("ranks")
     shutil.copytree(tiny_model, directory / "model")
+    save_large_model(directory / "large")
     (directory / "of-one").mkdir()
     policy = one_process(tiny_model)
     trained(policy, 0, HALF)
     policy.save_state(directory / "of-one")
     run_ranks("tests.trainer.policy.ranks_at_work", [str(directory)])
     return directory
+
+
+def save_large_model(directory: Path) -> None:
+    """Sixteen layers of 2 MB in bfloat16: large beside what a process needs anyway."""
+    model = AutoModelForCausalLM.from_config(
+        Qwen2Config(
+            vocab_size=98,
+            hidden_size=256,
+            intermediate_size=1024,
+            num_hidden_layers=16,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+        ),
+        dtype=torch.bfloat16,
+    )
+    model.save_pretrained(directory)
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +170,22 @@ def test_where_the_optimizer_is_and_what_is_recomputed_change_nothing(
     assert same(
         found[option][f"stage {stage}"], found[f"stage {stage}"]["straight"][:FEW], rel=1e-5
     )
+
+
+@pytest.mark.parametrize("option", ["packed", "chunks"])
+@pytest.mark.parametrize("stage", [2, 3])
+def test_how_sequences_lie_and_how_many_logits_there_are_change_nothing(
+    found: dict[str, Any], option: str, stage: int
+) -> None:
+    assert same(
+        found[option][f"stage {stage}"], found[f"stage {stage}"]["straight"][:FEW], rel=1e-4
+    )
+
+
+def test_ranks_share_a_model_without_a_copy_for_each(found: dict[str, Any]) -> None:
+    for rank in found["copied"]:
+        assert rank["loaded"] < 0.1, "a map of the files"
+        assert rank["spread"] < 0.7, "a half, and what gathering leaves"
 
 
 def test_a_state_is_shared_out_to_be_written(work: Path) -> None:

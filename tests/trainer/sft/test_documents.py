@@ -38,6 +38,7 @@ def make(tiny_model: Path) -> Made:
         row_tokens: int = 64,
         name: Sequence[str | int] = ("key",),
         watch: Callable[[str], None] = lambda where: None,
+        context: int | None = None,
     ) -> Documents:
         settings = SFT.parse(
             {
@@ -48,7 +49,7 @@ def make(tiny_model: Path) -> Made:
                 "prompting": {"template": "plain", "mathInstruction": "", "thinkOpen": ""},
             }
         )
-        return Documents(rows, settings, tokenizer, name, watch)
+        return Documents(rows, settings, tokenizer, name, watch, context)
 
     return made
 
@@ -228,3 +229,21 @@ def test_every_answer_token_of_a_step_weighs_the_same(make: Made) -> None:
     assert len({len(w) for w in batch.token_weights}) > 1, "answers of different lengths"
     assert weights.unique().numel() == 1
     assert float(weights.double().sum()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("budget", [{"epochs": 1}, {"steps": 1}])
+def test_a_document_beyond_the_models_context_is_refused(
+    make: Made, budget: dict[str, Any]
+) -> None:
+    """With epochs before the first step; with steps when its turn comes."""
+    rows = [(Row("r0", {"problem": "?", "response": "x" * 40}, origin="rows.jsonl:7"), 1)]
+    said = r"rows.jsonl:7 has \d+ tokens but the model reads 32; lower rowTokens to 32"
+    with pytest.raises(StageFailure, match=said):
+        order(make(rows, budget, context=32))
+
+
+def test_rows_may_be_longer_than_the_context_and_what_fits_no_row_is_dropped(make: Made) -> None:
+    rows = [*problems(6), (Row("long", {"problem": "?", "response": "x" * 100}), 1)]
+    documents = make(rows, {"epochs": 1}, context=32)
+    assert sorted(order(documents)) == [*range(6)]
+    assert documents.too_long == {6}

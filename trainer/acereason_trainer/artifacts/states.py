@@ -3,23 +3,23 @@
     work/<run>/<stage>/<attempt>/states/<step, 8 digits>/   files, then manifest.json
 
 An attempt writes into its own directory only; the next one looks through all of them, and drops
-those of earlier attempts that its own make needless. A state
-that does not hash to its manifest is passed over for an older one, with a sentence, and stays where
-it is: within a stage the newest good state is right, whoever wrote it.
+those of earlier attempts that its own make needless. A state that does not hash to its manifest, or
+has a form that is not read any more, is passed over for an older one, with a sentence, and stays
+where it is: within a stage the newest good state is right, whoever wrote it.
 """
 
 import logging
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from acereason_trainer.artifacts.errors import Corrupt, told_when_full
-from acereason_trainer.artifacts.flushing import flush, flush_tree, write_flushed
-from acereason_trainer.artifacts.hashing import hash_tree
+from acereason_trainer.artifacts.flushing import flush, write_flushed
 from acereason_trainer.artifacts.manifest import (
     MANIFEST,
+    FileEntry,
     StateManifest,
     now,
     read_manifest,
@@ -29,46 +29,52 @@ from acereason_trainer.artifacts.verifying import check_content
 from acereason_trainer.config.stage_file import ResumeState
 
 STATES = "states"
+FILES_OF_OLD_FORMS = frozenset({"policy.pt"})
+"""A state with one of these was written by a version whose form is not read any more."""
 
 _log = logging.getLogger(__name__)
 
 
-def write_state(
-    work_dir: Path, key: str, step: int, salt: int, writer: Callable[[Path], None]
-) -> StateManifest:
-    """Write one state of an attempt; it is there whole or not at all.
+class OpenState:
+    """A state that is being written: there as a whole once it is committed, or not at all.
 
-    `writer` is given an empty directory to fill. A state of the same step, left by an earlier
-    start of this attempt, is replaced. Raises StoreFull; older states are not touched.
+    Of one that is not, the directory is the writer's to remove.
     """
-    states = work_dir / STATES
-    target = states / f"{step:08d}"
-    temporary = states / f".tmp-{step:08d}-{secrets.token_hex(8)}"
-    replaced = states / f".old-{step:08d}-{secrets.token_hex(8)}"
-    try:
-        with told_when_full(temporary):
-            temporary.mkdir(parents=True)
-            writer(temporary)
-        files = hash_tree(temporary)
+
+    def __init__(self, work_dir: Path, key: str, step: int, salt: int) -> None:
+        """Makes an empty directory to fill. Raises StoreFull."""
+        self._states = work_dir / STATES
+        self._key, self._step, self._salt = key, step, salt
+        self._own_part = secrets.token_hex(8)
+        self.directory = self._states / f".tmp-{step:08d}-{self._own_part}"
+        with told_when_full(self.directory):
+            self.directory.mkdir(parents=True)
+
+    def commit(self, files: Sequence[FileEntry]) -> StateManifest:
+        """Seal the directory with these files in it, all flushed, and put it in its place.
+
+        A state of the same step, left by an earlier start of this attempt, is replaced.
+        """
         manifest = StateManifest(
-            key=key,
+            key=self._key,
             digest=tree_digest(files),
-            files=files,
-            step=step,
-            salt=salt,
+            files=sorted(files, key=lambda file: file.path),
+            step=self._step,
+            salt=self._salt,
             created_at=now(),
         ).sealed()
-        flush_tree(temporary)
-        write_flushed(temporary / MANIFEST, manifest.text())
-        flush(temporary)
-        if target.exists():
-            target.rename(replaced)
-        temporary.rename(target)
-        flush(states)
+        target = self._states / f"{self._step:08d}"
+        replaced = self._states / f".old-{self._step:08d}-{self._own_part}"
+        try:
+            write_flushed(self.directory / MANIFEST, manifest.text())
+            flush(self.directory)
+            if target.exists():
+                target.rename(replaced)
+            self.directory.rename(target)
+            flush(self._states)
+        finally:
+            shutil.rmtree(replaced, ignore_errors=True)
         return manifest
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def keep_newest(work_dir: Path, keep: int, and_up_to: int | None = None) -> None:
@@ -78,36 +84,65 @@ def keep_newest(work_dir: Path, keep: int, and_up_to: int | None = None) -> None
     back to. States of earlier attempts under the same key and salt go as well once this attempt
     has one of its own, except what `and_up_to` needs while no own state is that old.
     """
-    own = sorted(
-        (path for path in (work_dir / STATES).glob("*") if path.name.isdigit()), reverse=True
-    )
+    own = own_states(work_dir)
     if not own:
         return
-    earlier = _replaced_by(own[0])
+    earlier = _replaced_by(own[0], up_to_attempt=int(work_dir.name) - 1)
     kept = set(own[:keep])
     if and_up_to is not None:
         kept |= set([path for path in own + earlier if int(path.name) <= and_up_to][:1])
     for old in [path for path in own + earlier if path not in kept]:
-        leaving = old.with_name(f".old-{old.name}-{secrets.token_hex(8)}")
-        try:
-            old.rename(leaving)  # a half-removed state must not look like a damaged one
-        except FileNotFoundError:  # a collection was first
-            continue
-        shutil.rmtree(leaving)
+        _remove(old)
 
 
-def _replaced_by(own: Path) -> list[Path]:
-    """States of earlier attempts that would never be gone on from again, newest first: of the same
-    work, and of no more steps than `own`."""
+def own_states(work_dir: Path) -> list[Path]:
+    """The states of an attempt, newest first."""
+    names = (path for path in (work_dir / STATES).glob("*") if path.name.isdigit())
+    return sorted(names, reverse=True)
+
+
+def make_room(work_dir: Path, needed: int, newest: Path, and_up_to: int | None = None) -> None:
+    """Remove states that `newest` makes needless, oldest first, until `needed` bytes are free.
+
+    newest: the last state that is known to be good, of this attempt or an earlier one; it stays,
+    and so does what `and_up_to` asks `keep_newest` to keep. Where that frees too little, the
+    writing itself finds out.
+    """
+    before = _replaced_by(newest, up_to_attempt=int(work_dir.name))
+    back = [
+        path for path in [newest, *before] if and_up_to is not None and int(path.name) <= and_up_to
+    ][:1]
+    for path in reversed(before):
+        free = shutil.disk_usage(work_dir).free
+        if free >= needed:
+            return
+        if path not in back:
+            sizes = f"{free / 1e9:.1f} GB free and the next state takes {needed / 1e9:.1f}"
+            _log.warning("%s is removed: the disk has %s", path, sizes)
+            _remove(path)
+
+
+def _remove(state: Path) -> None:
+    leaving = state.with_name(f".old-{state.name}-{secrets.token_hex(8)}")
     try:
-        mine = read_manifest(own, StateManifest)
+        state.rename(leaving)  # a half-removed state must not look like a damaged one
+    except FileNotFoundError:  # a collection was first
+        return
+    shutil.rmtree(leaving)
+
+
+def _replaced_by(newest: Path, up_to_attempt: int) -> list[Path]:
+    """States that would never be gone on from again, newest first: of the same work, and of no more
+    steps than `newest`."""
+    try:
+        mine = read_manifest(newest, StateManifest)
     except Corrupt:
         return []
-    attempt_dir = own.parent.parent
     return [
         state.directory
-        for state in states_of(attempt_dir.parent)
-        if state.attempt < int(attempt_dir.name)
+        for state in states_of(newest.parent.parent.parent)
+        if state.directory != newest
+        and state.attempt <= up_to_attempt
         and (state.manifest.key, state.manifest.salt) == (mine.key, mine.salt)
         and state.manifest.step <= mine.step
     ]
@@ -129,6 +164,13 @@ def newest_state(
     """
     for found in states_of(store_root / "work" / run / stage):
         if found.manifest.key != key or not _counts(found.manifest, salt, before_step):
+            continue
+        if FILES_OF_OLD_FORMS & {file.path for file in found.manifest.files}:
+            _log.warning(
+                "%s was written by a version whose states are not read any more; an older one is "
+                "looked for, or else the stage begins anew",
+                found.directory,
+            )
             continue
         try:
             manifest = check_content(found.directory, StateManifest)

@@ -7,6 +7,8 @@ from pydantic import Field, model_validator
 from acereason_trainer.config.forms import COLUMN, IMPORT_PATH, VERIFIER_SERVICE
 from acereason_trainer.config.model import IN_KEY_WHEN_SET, NOT_IN_KEY, Combination, Model
 
+Layout = Literal["auto", "padded", "packed"]
+"""How the sequences of a step lie in a forward pass."""
 Column = Annotated[str, Field(pattern=COLUMN)]
 ImportPath = Annotated[str, Field(pattern=IMPORT_PATH, max_length=256)]
 
@@ -176,3 +178,7 @@ class Telemetry(Model):
     """Also write TensorBoard event files into the attempt's directory."""
     metrics_port: int = Field(default=0, ge=0, le=65535, json_schema_extra=NOT_IN_KEY)
     """Port of `/metrics` of the running stage; 0: none."""
+    peak_tflops: float | None = Field(default=None, gt=0, json_schema_extra=NOT_IN_KEY)
+    """What one device is capable of at the model's dtype, in 10^12 operations per second: what the
+    metric `mfu` is a share of. Unset: as the data sheets of common GPUs say for bfloat16; without
+    such a GPU there is no `mfu`."""

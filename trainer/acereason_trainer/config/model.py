@@ -88,5 +88,5 @@ NOT_IN_KEY: dict[str, Any] = {"x-acereason-in-key": False}
 """Mark for `Field(json_schema_extra=...)`: this setting changes how a stage runs, not what comes
 out, so it is left out of the stage key and an edit of it reuses finished work."""
 IN_KEY_WHEN_SET: dict[str, Any] = {"x-acereason-in-key": "whenSet"}
-"""Mark for an optional setting that came later: unset it is left out of the stage key, so that
-files without it keep the keys that they had."""
+"""Mark for an optional setting that came later: unset, or at its default, it is left out of the
+stage key, so that files without it keep the keys that they had."""

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from acereason_trainer.config.common import (
     ImportPath,
+    Layout,
     MixPart,
     ModelLoading,
     Prompting,
@@ -15,9 +16,10 @@ from acereason_trainer.config.common import (
     Verifier,
     Zero,
 )
-from acereason_trainer.config.model import NOT_IN_KEY, Combination, Model
+from acereason_trainer.config.model import IN_KEY_WHEN_SET, NOT_IN_KEY, Combination, Model
 from acereason_trainer.config.one_of import OneOf
 from acereason_trainer.config.sft import Optimizer
+from acereason_trainer.config.vllm import VLLM
 
 
 class EntropyTarget(Model):
@@ -123,10 +125,25 @@ class Loss(Model):
     `batch`: divide by all tokens of the step."""
     std: Literal["sample", "population"] = "sample"
     """Standard deviation of the advantage; the paper does not say, `sample` (n - 1) is verl's."""
+    importance_cap: float | None = Field(
+        default=None, ge=1, le=100, json_schema_extra=IN_KEY_WHEN_SET
+    )
+    """Truncated importance weights: each token weighs p of trainer / p of sampler times as much,
+    and at most so many times. For engines that differ from the trainer by more than rounding (2 is
+    usual). Unset: no such weight, and the attempt ends where they differ by more than rounding."""
+
+
+class DynamicSampling(Model):
+    """Other prompts in the place of those that teach nothing (DAPO; not in the papers)."""
+
+    max_refills: int = Field(default=3, ge=1, le=64)
+    """How often in one step as many further prompts are drawn as groups without signal are to be
+    replaced; then the step is taken with those that have one. Where half of the prompts have a
+    signal, 3 leave one group in 16 without. No refill goes beyond the epoch's last prompt."""
 
 
 class Validation(Model):
-    """Accuracy inside the stage, on `inputs.validation`."""
+    """Accuracy inside the stage, on `inputs.validation` or on problems held out of its own data."""
 
     every_steps: int = Field(default=50, ge=1)
     """Steps between two validations. The papers' stages take hundreds of steps, so 50 gives several
@@ -139,17 +156,76 @@ class Validation(Model):
     is what a plateau is held against."""
     temperature: float = Field(default=0.6, ge=0, le=2)
     """Divides the logits; 0 is greedy. 0.6 is what both papers evaluate at."""
+    held_out_share: float | None = Field(
+        default=None, gt=0, le=0.5, json_schema_extra=IN_KEY_WHEN_SET
+    )
+    """Share of the stage's own problems that it validates on and never trains on. Chosen by text
+    and seed alone: stages with the same share hold out the same problems, whatever a filter left of
+    them. Unset: `inputs.validation`."""
+
+
+class EntropyBand(Model):
+    """Where the entropy of a step is expected, in nats per token."""
+
+    min: float = Field(default=0.05, ge=0)
+    """Below it hardly anything else is tried any more; the papers' runs stay above 0.1."""
+    max: float = Field(default=1.5, gt=0)
+    """Above it responses fall apart; the papers' runs stay below 0.5."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "EntropyBand":
+        if self.min >= self.max:
+            raise Combination(
+                f"{self.min:g} is not below max {self.max:g}; swap them", "min", "max"
+            )
+        return self
+
+
+Detector = Literal["reward", "mismatch", "entropy", "truncation"]
 
 
 class HealthStop(Model):
     """Ends a stage that is being destroyed, so that it goes on from before the damage."""
 
     window: int = Field(default=20, ge=1)
-    """Steps over which the mean reward is compared: over 20 steps of 128 prompts its standard error
-    is about a point, and a collapse is still seen within tens of steps."""
+    """Steps over which means are compared: over 20 steps of 128 prompts the standard error of the
+    mean reward is about a point, and a collapse is still seen within tens of steps."""
     max_reward_drop: float = Field(default=0.5, gt=0, le=1)
     """Stop when the window's mean reward is this fraction below the best window. Harder data or a
     new length cost far less than half; a broken policy loses nearly all."""
+    max_mismatch_kl: float | None = Field(default=None, gt=0, json_schema_extra=IN_KEY_WHEN_SET)
+    """Stop when the window's mean mismatch KL between trainer and sampler is above this, in nats
+    (0.01 is where training is no longer on-policy). Unset: only what is far beyond rounding
+    stops."""
+    entropy: EntropyBand | None = Field(default=None, json_schema_extra=IN_KEY_WHEN_SET)
+    """Stop when the window's mean entropy at the sampling temperature is outside of it."""
+    max_truncated_share: float | None = Field(
+        default=None, gt=0, le=1, json_schema_extra=IN_KEY_WHEN_SET
+    )
+    """Stop when more of the window's responses than this hit the length limit. In the papers' first
+    stage three in ten do at the start, and that is no fault."""
+    go_on: list[Detector] = Field(
+        default_factory=list, max_length=4, json_schema_extra=IN_KEY_WHEN_SET
+    )
+    """Detectors that end nothing: what they find is in the log and in the metrics alone."""
+
+    @model_validator(mode="after")
+    def _goes_on_after_what_is_looked_for(self) -> "HealthStop":
+        limits = {
+            "mismatch": ("maxMismatchKl", self.max_mismatch_kl),
+            "entropy": ("entropy", self.entropy),
+            "truncation": ("maxTruncatedShare", self.max_truncated_share),
+        }
+        for detector in self.go_on:
+            setting, limit = limits.get(detector, ("", True))
+            if limit is None:
+                raise Combination(
+                    f"{detector} is looked for only where {setting} is set; set it, or leave "
+                    f"{detector} out",
+                    "goOn",
+                    setting,
+                )
+        return self
 
 
 class CustomReward(Model):
@@ -184,6 +260,11 @@ class RL(Model):
     """Truncated responses."""
     loss: Loss = Loss()
     """Normalisation of loss and advantage."""
+    dynamic_sampling: DynamicSampling | None = Field(
+        default=None, json_schema_extra=IN_KEY_WHEN_SET
+    )
+    """Replace groups without signal by others. Unset, as in the papers: they stay, count in the
+    loss's mean over prompts, and cost no training."""
     where: list[Range] = Field(default_factory=list, max_length=16)
     """Conditions a prompt must all meet (a teacher's failures, tokens, a pass rate)."""
     mix: list[MixPart] = Field(default_factory=list, max_length=16)
@@ -195,10 +276,18 @@ class RL(Model):
     """A reward by import path; unset: the built-in one of the domain."""
     validation: Validation | None = None
     """Accuracy inside the stage."""
+    checkpoint: Literal["last", "best"] = Field(default="last", json_schema_extra=IN_KEY_WHEN_SET)
+    """What is published: the weights of the last step, or those of the best validation (of equals
+    the first). `best` validates after the last step too. Where the problems that it chose by are
+    also reported by an evaluation, the report says so. The papers state no rule."""
     health: HealthStop | None = None
-    """Reward collapse detector; NaN always stops."""
-    sampler: Literal["transformers"] = "transformers"
-    """Engine of the rollouts; in the key, since engines differ in the last bits."""
+    """Detectors of damage. NaN, and a sampler that is not the trainer's model, always stop."""
+    sampler: Literal["transformers", "vllm"] = "transformers"
+    """Engine of the rollouts; in the key, since engines differ in the last bits. `transformers`
+    decodes with the trainer's own module, the same bits each time. `vllm` is far faster on GPUs;
+    its draws have seeds of their own too, but its last bits depend on what is drawn together."""
+    vllm: VLLM | None = Field(default=None, json_schema_extra=NOT_IN_KEY)
+    """How `sampler: vllm` runs. Unset: its defaults."""
     sequences_per_batch: int = Field(default=64, ge=1)
     """Sequences decoded together by the transformers sampler: 64 of 8K tokens take about 30 GB of
     cache for Qwen2.5-7B. In the key: the batch's shape decides the last bits."""
@@ -212,6 +301,11 @@ class RL(Model):
     """Keep only each layer's input and compute the layer again in the backward pass: a third more
     compute, and memory for activations that hardly grows with depth. Unset: with several ranks,
     since models that need them need this too at 32K."""
+    layout: Layout = Field(default="auto", json_schema_extra=NOT_IN_KEY)
+    """How sequences lie in a forward pass. `padded`: side by side, filled up to the longest; what
+    stands in one row is kept apart by a mask. `packed`: behind one another in one row without
+    padding, each attending to itself alone (flash attention where there is a GPU). `auto`: packed
+    on a GPU, padded on a CPU. Changes rounding, never results."""
     prompting: Prompting = Prompting()
     """How problems become prompts."""
     loading: ModelLoading = ModelLoading()
@@ -231,6 +325,27 @@ class RL(Model):
                 "{everySteps: 50} beside stop",
                 "stop.plateau",
                 "validation",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _best_needs_validation(self) -> "RL":
+        if self.checkpoint == "best" and self.validation is None:
+            raise Combination(
+                "the best checkpoint is found by validation, which is not set; add validation: "
+                "{everySteps: 50} beside checkpoint",
+                "checkpoint",
+                "validation",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _vllm_is_the_sampler(self) -> "RL":
+        if self.vllm is not None and self.sampler != "vllm":
+            raise Combination(
+                "means something only with sampler: vllm; set that, or leave vllm out",
+                "vllm",
+                "sampler",
             )
         return self
 

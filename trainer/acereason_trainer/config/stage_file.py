@@ -250,14 +250,16 @@ def settings_for_key(settings: Model) -> dict[str, Any]:
     """The effective settings, after defaults, without what never changes results.
 
     Fields marked NOT_IN_KEY are left out at every depth, so that a new machine, cadence or
-    micro-batch size reuses finished work; those marked IN_KEY_WHEN_SET, where they are unset.
+    micro-batch size reuses finished work; those marked IN_KEY_WHEN_SET, where they have their
+    default.
     """
     out: dict[str, Any] = {}
     for name, info in type(settings).model_fields.items():
         extra = info.json_schema_extra
         place = extra.get("x-acereason-in-key") if isinstance(extra, dict) else None
         value = getattr(settings, name)
-        if place is False or (place == "whenSet" and value is None):
+        default = info.get_default(call_default_factory=True)
+        if place is False or (place == "whenSet" and value == default):
             continue
         out[info.alias or name] = _plain(value)
     return out

@@ -19,10 +19,13 @@ from typing import Any
 
 from acereason_trainer.artifacts.errors import told_when_full
 from acereason_trainer.launch.record import tail_of
-from acereason_trainer.launch.verdict import RankEnd
+from acereason_trainer.launch.verdict import COLLECTIVES, RankEnd
 from acereason_trainer.processes import die_with_parent
 
 _LAST_LINE = 300
+_STACKS = 1 << 20
+"""Bytes at the end of a log in which torch's word about a collective is looked for: the stacks of
+all threads stand behind it."""
 
 
 class BadEnvironment(Exception):
@@ -89,6 +92,8 @@ def placement(environment: Mapping[str, str], nodes: int, ranks_per_node: int) -
 class _Rank:
     number: int
     process: subprocess.Popen[bytes]
+    log_before: int
+    """Bytes that its log held when it was started."""
     killed: bool = False
 
 
@@ -103,7 +108,9 @@ class Ranks:
         for local in range(place.ranks_per_node):
             number = place.rank(local)
             self._failure_path(number).unlink(missing_ok=True)
-            self._running.append(_Rank(number, self._start(command, local)))
+            log = log_path(work_dir, number)
+            before = log.stat().st_size if log.exists() else 0
+            self._running.append(_Rank(number, self._start(command, local), before))
 
     @property
     def running(self) -> bool:
@@ -174,6 +181,7 @@ class Ranks:
             code=code,
             ended_by_us=rank.killed and code < 0,
             last_line=_last_line(log_path(self._work_dir, rank.number)),
+            collective=_about_a_collective(log_path(self._work_dir, rank.number), rank.log_before),
         )
         said = _read_failure(self._failure_path(rank.number))
         if code <= 0 or said is None:
@@ -201,6 +209,14 @@ def _read_failure(path: Path) -> tuple[str, str] | None:
 def _last_line(log: Path) -> str:
     lines = [line for line in tail_of(log).splitlines() if line.strip()]
     return lines[-1].strip()[:_LAST_LINE] if lines else ""
+
+
+def _about_a_collective(log: Path, before: int) -> str:
+    """The first line of it behind so many bytes."""
+    size = min(log.stat().st_size - before, _STACKS) if log.exists() else 0
+    lines = tail_of(log, size).splitlines() if size else []
+    found = [line for line in lines if any(words in line for words in COLLECTIVES)]
+    return found[0].strip()[:_LAST_LINE] if found else ""
 
 
 def _free_port() -> int:

@@ -11,6 +11,13 @@ from dataclasses import dataclass
 from acereason_trainer.config.exit_codes import ExitCode
 
 _MEMORY_WORDS = ("OutOfMemoryError", "CUDA out of memory", "MemoryError")
+COLLECTIVES = {
+    "Watchdog caught collective operation timeout": "HungCollective",
+    "ncclRemoteError": "LostPeer",
+    "remote process exited or there was a network error": "LostPeer",
+}
+"""What torch writes before it aborts a process whose NCCL collective cannot end, and what that
+means: it is never this rank's fault."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,8 @@ class RankEnd:
     """The rank's own sentence."""
     last_line: str = ""
     """Last line of its log."""
+    collective: str = ""
+    """A line of its log with one of COLLECTIVES in it."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +137,13 @@ def _of_signal(end: RankEnd, number: int, seen: Circumstances) -> Verdict:
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
     if number == signal.SIGTERM:
         return Verdict(ExitCode.STOPPED, "Stopped", f"rank {end.rank} was stopped", end.rank)
+    if number == signal.SIGABRT and end.collective:
+        return Verdict(
+            ExitCode.TEMPORARY,
+            next(word for said, word in COLLECTIVES.items() if said in end.collective),
+            f"rank {end.rank} was ended within a collective: {end.collective}",
+            end.rank,
+        )
     if number != signal.SIGKILL:
         return Verdict(
             128 + number,

@@ -1,7 +1,6 @@
 """The forward pass of training: log p and entropy of the trained tokens, and nothing else.
 
-Logits are made for trained tokens only, and where they would be too many, chunk by chunk and again
-in the backward pass: 32K tokens of a vocabulary of 152K are 20 GB for each float32 copy.
+Logits are made for trained tokens only, a bounded number at a time (head.py).
 """
 
 from collections.abc import Iterator
@@ -10,11 +9,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-LOGITS_AT_ONCE = 2**26
-"""Tokens x vocabulary of one chunk of the head: 256 MiB for each float32 copy."""
+from acereason_trainer.policy.attention import Documents, attend_by_document, check_used
+from acereason_trainer.policy.head import Head
+from acereason_trainer.policy.micro_batches import Layout
 
 
 class Scoring(nn.Module):
@@ -23,12 +22,15 @@ class Scoring(nn.Module):
     Stays in evaluation mode: dropout would make the sampler's model another one.
     """
 
-    def __init__(self, model: Any, *, recompute: bool) -> None:
+    def __init__(self, model: Any, *, recompute: bool, layout: Layout = "padded") -> None:
         """recompute: keep only the input of each layer, and run the layer again in the backward
-        pass (activation checkpointing)."""
+        pass (activation checkpointing). layout: of the micro-batches to come."""
         super().__init__()
         self.model = model
+        self.head = Head(model.get_output_embeddings())
         self._recomputed: list[nn.Module] = []
+        if layout == "packed":
+            attend_by_document(model)
         if recompute:
             model.gradient_checkpointing_enable({"use_reentrant": False})
             self._recomputed = [
@@ -40,6 +42,7 @@ class Scoring(nn.Module):
         tokens: Tensor,
         positions: Tensor | None,
         mask: Tensor | None,
+        documents: Documents | None,
         rows: Tensor,
         columns: Tensor,
         targets: Tensor,
@@ -49,19 +52,19 @@ class Scoring(nn.Module):
 
         The arguments are those of a MicroBatch, by the same names.
         """
+        told: dict[str, Any] = {"attention_mask": mask}
+        if documents is not None:
+            # A mask that is ready made: without one, transformers would make T x T bytes of it.
+            ready = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=tokens.device)
+            told = {"attention_mask": ready, "documents": documents}
         with self._recomputing():
             hidden = self.model.base_model(
-                input_ids=tokens, position_ids=positions, attention_mask=mask, use_cache=False
+                input_ids=tokens, position_ids=positions, use_cache=False, **told
             ).last_hidden_state[rows, columns]
-        head = self.model.get_output_embeddings()
-        size = max(1, LOGITS_AT_ONCE // self.model.config.get_text_config().vocab_size)
-        if len(hidden) <= size:
-            return token_logprobs(head, hidden, targets, temperature)
-        chunks = [
-            checkpoint(token_logprobs, head, h, t, temperature, use_reentrant=False)
-            for h, t in zip(hidden.split(size), targets.split(size), strict=True)
-        ]
-        return torch.cat([c[0] for c in chunks]), torch.cat([c[1] for c in chunks])
+        if documents is not None:
+            check_used(documents, self.model)
+        scored: tuple[Tensor, Tensor] = self.head(hidden, targets, temperature)
+        return scored
 
     @contextmanager
     def _recomputing(self) -> Iterator[None]:
@@ -74,16 +77,3 @@ class Scoring(nn.Module):
         finally:
             for layer in self._recomputed:
                 layer.training = False
-
-
-def token_logprobs(
-    head: Any, hidden: Tensor, targets: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """log p [n] of targets [n] and full-vocabulary entropy [n] (no gradient), at a temperature.
-
-    hidden: [n, H], head: H to V. The softmax is float32.
-    """
-    log_p = torch.log_softmax(head(hidden).float() / temperature, dim=-1)
-    with torch.no_grad():
-        entropy = -(log_p.exp() * log_p).sum(-1)
-    return log_p.gather(1, targets[:, None])[:, 0], entropy

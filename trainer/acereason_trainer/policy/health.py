@@ -7,15 +7,24 @@ from acereason_trainer.policy.protocol import Update
 from acereason_trainer.stage import StageFailure
 
 
+NOT_A_NUMBER = "NotANumber"
+
+
 def check_update(update: Update, step: int) -> None:
-    """Raise a health stop when the step's loss or gradient is not a number.
+    """Raise a health stop when the step's loss or gradient is not a number."""
+    sentence = not_a_number(update, step)
+    if sentence is not None:
+        raise StageFailure(ExitCode.HEALTH_STOP, NOT_A_NUMBER, sentence)
+
+
+def not_a_number(update: Update, step: int) -> str | None:
+    """A sentence where the step's loss or gradient is not a number.
 
     The policy left its weights as they were, so earlier states and the policy itself are good.
     """
-    if not (math.isfinite(update.loss) and math.isfinite(update.grad_norm)):
-        raise StageFailure(
-            ExitCode.HEALTH_STOP,
-            "NotANumber",
-            f"step {step} has loss {update.loss} and gradient norm {update.grad_norm}; "
-            "if it happens again, lower optimizer.learningRate",
-        )
+    if math.isfinite(update.loss) and math.isfinite(update.grad_norm):
+        return None
+    return (
+        f"step {step} has loss {update.loss} and gradient norm {update.grad_norm}; "
+        "if it happens again, lower optimizer.learningRate"
+    )

@@ -14,6 +14,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedTokenizerFast,
 )
 
@@ -59,60 +60,75 @@ def load_tokenizer(directory: Path) -> Any:
     return tokenizer
 
 
-def load_model(directory: Path, loading: ModelLoading) -> Any:
-    """A causal language model on its device.
-
-    Raises StageFailure for an architecture that cannot be sampled and trained right here.
-    """
-    dtype = DTYPES[loading.dtype]
+def load_config(directory: Path, loading: ModelLoading) -> Any:
+    """The configuration of a Hugging Face directory, with the stage's own context."""
     config = AutoConfig.from_pretrained(directory)
-    _require_plain_head(config.get_text_config())
-    _require_full_attention(config.get_text_config())
     if loading.rope_theta is not None:
         config.rope_parameters = {**config.rope_parameters, "rope_theta": loading.rope_theta}
     if loading.max_position_embeddings is not None:
         config.max_position_embeddings = loading.max_position_embeddings
+    return config
+
+
+def load_model(directory: Path, loading: ModelLoading, where: torch.device | None = None) -> Any:
+    """A causal language model, on its device or `where` it is asked for.
+
+    On the CPU the weights are a map of the files, read when they are needed, where the files hold
+    them in the number format asked for. Raises StageFailure for an architecture that cannot be
+    sampled and trained right here.
+    """
+    dtype = DTYPES[loading.dtype]
+    config = load_config(directory, loading)
+    _require_plain_head(config.get_text_config())
+    _require_full_attention(config.get_text_config())
     random_weights = directory / FROM_CONFIG
     if random_weights.exists():
         torch.manual_seed(json.loads(random_weights.read_text())["seed"])
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).to(dtype)
     else:
         model = AutoModelForCausalLM.from_pretrained(directory, config=config, dtype=dtype)
-    return model.to(device()).eval()
+    return model.to(device() if where is None else where).eval()
 
 
 def check_context(config: Any, tokens: int, loading: ModelLoading) -> None:
-    """Raise StageFailure where a sequence of this many tokens is longer than the model can read.
+    """Raise StageFailure where a sequence of this many tokens is longer than the model can read."""
+    limit = context_of(config, loading)
+    if limit is None or tokens <= limit:
+        return
+    if loading.max_position_embeddings is not None:
+        raise StageFailure(
+            ExitCode.BAD_CONFIGURATION,
+            "ContextTooShort",
+            f"a sequence may have {tokens:,} tokens, and loading.maxPositionEmbeddings is "
+            f"{limit:,}; raise it, or ask for fewer tokens",
+        )
+    raise StageFailure(
+        ExitCode.BAD_CONFIGURATION,
+        "ContextTooShort",
+        f"a sequence may have {tokens:,} tokens but the model reads {limit:,} "
+        "(max_position_embeddings of its config.json); ask for fewer tokens, or set "
+        "loading.ropeTheta for a longer context",
+    )
+
+
+def context_of(config: Any, loading: ModelLoading) -> int | None:
+    """Tokens that the model can read; None where nobody says.
 
     A rotary base of the user's own (`loading.rope_theta`) is given to read more than the model's
     configuration promises, so there is no limit with one, but for that of
     `loading.max_position_embeddings`.
     """
-    text = config.get_text_config()
-    limit = getattr(text, "max_position_embeddings", None)
     if loading.max_position_embeddings is not None:
-        if tokens > loading.max_position_embeddings:
-            raise StageFailure(
-                ExitCode.BAD_CONFIGURATION,
-                "ContextTooShort",
-                f"a sequence may have {tokens:,} tokens, and loading.maxPositionEmbeddings is "
-                f"{loading.max_position_embeddings:,}; raise it, or ask for fewer tokens",
-            )
-        return
+        return loading.max_position_embeddings
+    text = config.get_text_config()
+    limit: int | None = getattr(text, "max_position_embeddings", None)
     if loading.rope_theta is not None or limit is None:
-        return
+        return None
     rope = getattr(text, "rope_parameters", None) or {}
     if rope.get("rope_type") == "yarn":
         # Qwen's instructions add YaRN to a config.json and leave its limit as it was.
-        limit = max(limit, int(rope["factor"] * rope["original_max_position_embeddings"]))
-    if tokens > limit:
-        raise StageFailure(
-            ExitCode.BAD_CONFIGURATION,
-            "ContextTooShort",
-            f"a sequence may have {tokens:,} tokens but the model reads {limit:,} "
-            "(max_position_embeddings of its config.json); ask for fewer tokens, or set "
-            "loading.ropeTheta for a longer context",
-        )
+        return max(limit, int(rope["factor"] * rope["original_max_position_embeddings"]))
+    return limit
 
 
 def _require_plain_head(config: Any) -> None:
@@ -145,7 +161,20 @@ def _unsupported(config: Any, what: str) -> StageFailure:
 
 def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     """Token ids that end a response: the tokenizer's, and those of the generation config."""
-    configured = model.generation_config.eos_token_id
+    return _ends(model.generation_config, tokenizer)
+
+
+def end_tokens(directory: Path, config: Any, tokenizer: Any) -> frozenset[int]:
+    """The same without the model: of a Hugging Face directory and its configuration."""
+    try:
+        generation = GenerationConfig.from_pretrained(directory)
+    except OSError:  # there is none
+        generation = GenerationConfig.from_model_config(config)
+    return _ends(generation, tokenizer)
+
+
+def _ends(generation: Any, tokenizer: Any) -> frozenset[int]:
+    configured = generation.eos_token_id
     ids = configured if isinstance(configured, list) else [configured]
     return frozenset([tokenizer.eos_token_id, *(i for i in ids if i is not None)])
 

@@ -2,9 +2,13 @@
 
 from typing import Any
 
-from acereason_trainer.config.common import Zero
+import torch
+
+from acereason_trainer.config.common import Layout, Zero
 from acereason_trainer.config.rl import RL
 from acereason_trainer.config.sft import SFT
+from acereason_trainer.policy import micro_batches
+from acereason_trainer.policy.loading import device
 from acereason_trainer.policy.protocol import Policy
 from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.stage import StageContext
@@ -20,6 +24,7 @@ def make_policy(context: StageContext, settings: SFT | RL, total_steps: int | No
         "optimizer": settings.optimizer,
         "total_steps": total_steps,
         "tokens_per_micro_batch": settings.tokens_per_micro_batch,
+        "layout": layout_on(device(), settings.layout),
         "activation_checkpointing": several if recompute is None else recompute,
         "check_stop": context.check_stop,
     }
@@ -29,3 +34,10 @@ def make_policy(context: StageContext, settings: SFT | RL, total_steps: int | No
 
     zero = settings.zero or Zero()
     return ZeroPolicy(context.model_dir, **told, settings=zero, peers=context.peers)
+
+
+def layout_on(where: torch.device, asked_for: Layout) -> micro_batches.Layout:
+    """How sequences lie: as asked for, or what is fast there."""
+    if asked_for == "auto":
+        return "packed" if where.type == "cuda" else "padded"
+    return asked_for

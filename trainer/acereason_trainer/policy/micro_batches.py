@@ -1,12 +1,24 @@
-"""Rows of sequences as padded tensors that fit a token budget."""
+"""A batch's sequences as tensors that fit a token budget, shared out to the ranks.
+
+`padded`: rows side by side, filled up to the longest; what stands in one row is kept apart by a
+mask. `packed`: all sequences behind one another in one row, and nothing else.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from acereason_trainer.policy.attention import Documents
 from acereason_trainer.policy.protocol import Batch
+
+Layout = Literal["padded", "packed"]
+
+ATTENTION_IS_HALF_AT = 2**16
+"""Length of a sequence at which attention takes as long as all the rest (Qwen2.5-7B: 65 thousand
+tokens, 14B: 54). Work of a sequence is its length x (1 + length / this)."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +30,9 @@ class MicroBatch:
     positions: Tensor | None
     """[R, T] positions, from 0 in each sequence; None: a plain range."""
     mask: Tensor | None
-    """[R, 1, T, T] bool, causal within each sequence; None: plain causal."""
+    """[R, 1, T, T] bool, causal within each sequence; None: plain causal, or as `documents` say."""
+    documents: Documents | None
+    """Where the sequences of a packed row begin and end; None: as `mask` says."""
     rows: Tensor
     """[n] row of the logits that predict each trained token."""
     columns: Tensor
@@ -29,13 +43,23 @@ class MicroBatch:
     """[n] float32 weights."""
     sampler_logprobs: Tensor | None
     """[n] float32."""
+    importance_cap: float | None = None
+    """As the batch has it."""
     counts: bool = True
     """Whether it is part of the batch at all."""
 
     @property
-    def inputs(self) -> tuple[Tensor | None, ...]:
+    def inputs(self) -> tuple[Tensor | Documents | None, ...]:
         """What the forward pass is given, in its order."""
-        return self.tokens, self.positions, self.mask, self.rows, self.columns, self.targets
+        return (
+            self.tokens,
+            self.positions,
+            self.mask,
+            self.documents,
+            self.rows,
+            self.columns,
+            self.targets,
+        )
 
 
 def group_rows(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -94,22 +118,75 @@ def _halved(groups: Sequence[list[int]], lengths: Sequence[int], number: int) ->
     return out
 
 
+def balanced_groups(lengths: Sequence[int], budget: int, world: int) -> list[list[list[int]]]:
+    """The groups of each rank without padding: at most `budget` tokens, as many for every rank.
+
+    The rounds are as few as the tokens need, and the work of a round is spread evenly: the longest
+    sequences are dealt first, each to the group with the least work that has room. A sequence above
+    the budget stands alone. [] where there are fewer sequences than groups.
+    """
+    rounds = max(1, -(-sum(lengths) // (budget * world)))
+    while (groups := _dealt(lengths, budget, rounds * world)) is None:
+        rounds += 1
+    groups.sort(key=lambda group: -sum(_work(lengths[i]) for i in group))
+    return [groups[rank::world] for rank in range(world)]
+
+
+def _dealt(lengths: Sequence[int], budget: int, number: int) -> list[list[int]] | None:
+    """So many groups; None where greed finds no room for a sequence."""
+    groups: list[list[int]] = [[] for _ in range(number)]
+    tokens, work = [0] * number, [0.0] * number
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        room = [g for g in range(number) if not groups[g] or tokens[g] + lengths[i] <= budget]
+        if not room:
+            return None
+        least = min(room, key=lambda g: (work[g], g))
+        groups[least].append(i)
+        tokens[least] += lengths[i]
+        work[least] += _work(lengths[i])
+    return groups
+
+
+def _work(length: int) -> float:
+    return length * (1 + length / ATTENTION_IS_HALF_AT)
+
+
 def micro_batches(
-    batch: Batch, budget: int, device: torch.device, *, rank: int = 0, world: int = 1
+    batch: Batch,
+    budget: int,
+    device: torch.device,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    layout: Layout = "padded",
 ) -> Iterator[MicroBatch]:
-    """A rank's share of the batch, in micro-batches of at most `budget` padded tokens, each made
-    when asked for: a mask of packed rows takes T bytes per token.
+    """A rank's share of the batch, in micro-batches of at most `budget` tokens (padding counts),
+    each made when asked for: a mask of packed rows takes T bytes per token.
 
     All ranks have as many. Where there is nothing for a rank, it runs one token of weight 0: the
     collectives of a round need everybody.
     """
+    if layout == "packed":
+        lengths = [len(sequence) for sequence in batch.sequences]
+        for group in balanced_groups(lengths, budget, world)[rank]:
+            if group:
+                yield _assemble(batch, [group], device, layout)
+            elif world > 1:
+                yield weightless(device)
+        return
     rows = batch.rows or [[i] for i in range(len(batch.sequences))]
     lengths = [sum(len(batch.sequences[i]) for i in row) for row in rows]
     for group in shared_groups(lengths, budget, world)[rank]:
         if group:
-            yield _assemble(batch, [rows[i] for i in group], device)
+            yield _assemble(batch, [rows[i] for i in group], device, layout)
         else:
             yield weightless(device)
+
+
+def one_sequence(sequence: Sequence[int], device: torch.device, layout: Layout) -> MicroBatch:
+    """One sequence, all of it but its first token to be scored."""
+    batch = Batch([sequence], [1], [torch.zeros(len(sequence) - 1)])
+    return next(micro_batches(batch, len(sequence), device, layout=layout))
 
 
 def weightless(device: torch.device) -> MicroBatch:
@@ -119,6 +196,7 @@ def weightless(device: torch.device) -> MicroBatch:
         tokens=torch.zeros(1, 2, dtype=torch.long, device=device),
         positions=None,
         mask=None,
+        documents=None,
         rows=zero,
         columns=zero,
         targets=zero,
@@ -128,9 +206,12 @@ def weightless(device: torch.device) -> MicroBatch:
     )
 
 
-def _assemble(batch: Batch, rows: Sequence[Sequence[int]], device: torch.device) -> MicroBatch:
+def _assemble(
+    batch: Batch, rows: Sequence[Sequence[int]], device: torch.device, layout: Layout
+) -> MicroBatch:
     width = max(sum(len(batch.sequences[i]) for i in row) for row in rows)
-    packed = any(len(row) > 1 for row in rows)
+    shared = any(len(row) > 1 for row in rows)
+    masked = shared and layout == "padded"
     tokens = torch.zeros(len(rows), width, dtype=torch.long)
     positions = torch.zeros(len(rows), width, dtype=torch.long)
     documents = torch.full((len(rows), width), -1, dtype=torch.long)
@@ -151,8 +232,13 @@ def _assemble(batch: Batch, rows: Sequence[Sequence[int]], device: torch.device)
     flat = [i for row in rows for i in row]
     return MicroBatch(
         tokens=tokens.to(device),
-        positions=positions.to(device) if packed else None,
-        mask=_block_mask(documents).to(device) if packed else None,
+        positions=positions.to(device) if shared else None,
+        mask=_block_mask(documents).to(device) if masked else None,
+        documents=(
+            Documents.of([len(batch.sequences[i]) for i in flat], device)
+            if layout == "packed"
+            else None
+        ),
         rows=torch.cat(at_rows).to(device),
         columns=torch.cat(at_columns).to(device),
         targets=torch.cat(targets).to(device),
@@ -162,6 +248,7 @@ def _assemble(batch: Batch, rows: Sequence[Sequence[int]], device: torch.device)
             if batch.sampler_logprobs is None
             else torch.cat([batch.sampler_logprobs[i] for i in flat]).to(device)
         ),
+        importance_cap=batch.importance_cap,
     )
 
 

@@ -1,12 +1,14 @@
 """What the loops ask of the model that is being trained."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from acereason_trainer.policy.state_files import Snapshot
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,9 @@ class Batch:
     temperature: float = 1.0
     """Divides the logits."""
     sampler_logprobs: "Sequence[Tensor] | None" = None
-    """N float32 tensors as the sampler reported them, for the mismatch metric."""
+    """N float32 tensors as the sampler reported them: how far it is from the trainer."""
+    importance_cap: float | None = None
+    """Each token weighs min(p_trainer / p_sampler, cap) times as much; None: no such weight."""
     rows: Sequence[Sequence[int]] | None = None
     """Indices of sequences, row by row; None: each sequence is a row of its own."""
 
@@ -49,6 +53,8 @@ class Update:
     logprobs."""
     tokens: int
     """Trained tokens."""
+    mismatch_share: float = 0.0
+    """Share of trained tokens with p_trainer / p_sampler outside of [0.8, 1.25]."""
 
 
 class Weights(Protocol):
@@ -76,8 +82,35 @@ class Policy(Weights, Protocol):
         """One optimizer step: minimise -sum of weight x log p(token)."""
         ...
 
-    def save_state(self, directory: Path) -> None:
-        """Write weights, optimizer and schedule position, exactly."""
+    def weights(self) -> "Iterator[tuple[str, Tensor]]":
+        """Every weight by its name in a checkpoint, whole, one at a time; a copy is the caller's to
+        make."""
+        ...
+
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> "list[Tensor]":
+        """log p of each token after the first, at temperature 1; float32 on the CPU."""
+        ...
+
+    def make_room(self) -> None:
+        """Move what only a step needs from the GPU to the host; the model stays."""
+        ...
+
+    def take_room(self) -> None:
+        """Move it back, where it was moved; a step and a load need that."""
+        ...
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of this rank's share of the state."""
+        ...
+
+    def save_state(self, directory: Path) -> "Sequence[Path]":
+        """Write weights, optimizer and schedule position, exactly, with little memory; returns the
+        files."""
+        ...
+
+    def snapshot(self) -> "Snapshot":
+        """A copy in the host's memory of what `save_state` would write, to be written later."""
         ...
 
     def load_state(self, directory: Path) -> None:

@@ -1,7 +1,7 @@
 """One process, plain torch: forward, token-weighted loss, AdamW, exact save and load."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,21 @@ from acereason_trainer.config.sft import Optimizer
 from acereason_trainer.policy import loading as loader
 from acereason_trainer.policy.exporting import export_model
 from acereason_trainer.policy.forward import Scoring
-from acereason_trainer.policy.micro_batches import MicroBatch, micro_batches
+from acereason_trainer.policy.loss import loss_of, totals_of
+from acereason_trainer.policy.micro_batches import Layout, micro_batches, one_sequence
 from acereason_trainer.policy.protocol import Batch, Update
+from acereason_trainer.policy.room import moments_of, move
 from acereason_trainer.policy.schedule import learning_rate
 from acereason_trainer.policy.state_files import (
     FIRST,
     SECOND,
     WEIGHT,
+    Parts,
+    Snapshot,
     read_parts,
     read_steps,
+    share_bytes,
+    snapshot,
     write_parts,
     write_steps,
 )
@@ -44,11 +50,13 @@ class TorchPolicy:
         total_steps: int | None,
         tokens_per_micro_batch: int,
         activation_checkpointing: bool = False,
+        layout: Layout = "padded",
         check_stop: Callable[[], None] = lambda: None,
     ) -> None:
         self.tokenizer = loader.load_tokenizer(directory)
         self._model = loader.load_model(directory, loading)
-        self._scoring = Scoring(self._model, recompute=activation_checkpointing)
+        self._scoring = Scoring(self._model, recompute=activation_checkpointing, layout=layout)
+        self._layout = layout
         self._settings = optimizer
         self._total = total_steps
         self._budget = tokens_per_micro_batch
@@ -84,12 +92,12 @@ class TorchPolicy:
         are none leave the weights as they were. Raises Stopped between micro-batches where a stop
         was asked for; the policy is then at the step before.
         """
-        totals = torch.zeros(3, dtype=torch.float64)
+        totals = torch.zeros(4, dtype=torch.float64)
         tokens = 0
-        for part in micro_batches(batch, self._budget, self.device):
+        for part in micro_batches(batch, self._budget, self.device, layout=self._layout):
             self._stop_between_micro_batches()
             logprobs, entropy = self._scoring(*part.inputs, batch.temperature)
-            loss = -(part.weights * logprobs).sum()
+            loss = loss_of(part, logprobs)
             loss.backward()
             self._collect_gradients()
             totals += totals_of(part, loss, logprobs, entropy)
@@ -104,6 +112,7 @@ class TorchPolicy:
             entropy=float(totals[1]) / mean,
             mismatch_kl=float(totals[2]) / mean,
             tokens=tokens,
+            mismatch_share=float(totals[3]) / mean,
         )
 
     def _stop_between_micro_batches(self) -> None:
@@ -142,20 +151,55 @@ class TorchPolicy:
                     parameter.copy_(master)
         return norm
 
-    def save_state(self, directory: Path) -> None:
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight by its name in a checkpoint."""
+        return ((name, p.detach()) for name, p in self._model.named_parameters())
+
+    @torch.no_grad()
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
+        """log p of each token after the first, at temperature 1."""
+        parts = (one_sequence(s, self.device, self._layout) for s in sequences)
+        return [self._scoring(*part.inputs, 1.0)[0].cpu() for part in parts]
+
+    def make_room(self) -> None:
+        """Move moments and float32 master weights to the host."""
+        move(self._of_a_step(), torch.device("cpu"))
+
+    def take_room(self) -> None:
+        """Move them back."""
+        move(self._of_a_step(), self.device)
+
+    def _of_a_step(self) -> Iterator[Tensor]:
+        if self._masters is not self._parameters:
+            yield from self._masters
+        yield from moments_of(self._optimizer)
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the state."""
+        return share_bytes(self._sizes)
+
+    def save_state(self, directory: Path) -> list[Path]:
         """Master weights, AdamW's moments and the schedule's position, bit for bit."""
-        states = self._optimizer.state
-        parts = {
-            name: {
-                WEIGHT: master.detach(),
-                FIRST: states[master].get(FIRST, torch.zeros_like(master)),
-                SECOND: states[master].get(SECOND, torch.zeros_like(master)),
-            }
-            for name, master in zip(self._names, self._masters, strict=True)
-        }
-        sizes = dict(zip(self._names, map(Tensor.numel, self._masters), strict=True))
-        write_parts(directory, sizes, parts.__getitem__)
-        write_steps(directory, self._steps)
+        self.take_room()
+        files = write_parts(directory, self._sizes, self._parts_of)
+        return [*files, write_steps(directory, self._steps)]
+
+    def snapshot(self) -> Snapshot:
+        """The same, copied into the host's memory."""
+        self.take_room()
+        return snapshot(self._steps, self._sizes, self._parts_of)
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        return dict(zip(self._names, map(Tensor.numel, self._masters), strict=True))
+
+    def _parts_of(self, name: str) -> Parts:
+        master = self._masters[self._names.index(name)]
+        moments = self._optimizer.state[master]
+        if not moments:  # no step was taken yet
+            moments = {FIRST: torch.zeros_like(master), SECOND: torch.zeros_like(master)}
+        return {WEIGHT: master, FIRST: moments[FIRST], SECOND: moments[SECOND]}
 
     def load_state(self, directory: Path) -> None:
         """Go on exactly where `save_state` was called."""
@@ -176,19 +220,6 @@ class TorchPolicy:
     def export(self, directory: Path) -> None:
         """A Hugging Face directory that `from_pretrained` reads."""
         export_model(self._model, self.tokenizer, directory)
-
-
-def totals_of(part: MicroBatch, loss: Tensor, logprobs: Tensor, entropy: Tensor) -> Tensor:
-    """[3] of one micro-batch: loss, sum of entropies, sum of mismatch; on the CPU."""
-    return torch.stack([loss.detach(), entropy.sum(), _mismatch(part, logprobs)]).cpu()
-
-
-def _mismatch(part: MicroBatch, logprobs: Tensor) -> Tensor:
-    """Sum over tokens of r - 1 - log r with r = p_trainer / p_sampler (never negative)."""
-    if part.sampler_logprobs is None:
-        return logprobs.new_zeros(())
-    log_ratio = (logprobs.detach() - part.sampler_logprobs).nan_to_num(0.0)
-    return (torch.expm1(log_ratio) - log_ratio).sum()
 
 
 def decayed_and_not(masters: Iterable[Tensor], weight_decay: float) -> list[dict[str, Any]]:

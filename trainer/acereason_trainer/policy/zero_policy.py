@@ -10,13 +10,14 @@ in the same order.
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import deepspeed
 import torch
 from deepspeed import zero
+from deepspeed.runtime.zero.offload_config import OffloadStateTypeEnum
 from deepspeed.utils import (
     safe_get_full_fp32_param,
     safe_get_full_optimizer_state,
@@ -33,21 +34,34 @@ from acereason_trainer.peers import Peers
 from acereason_trainer.policy import loading as loader
 from acereason_trainer.policy.exporting import export_model
 from acereason_trainer.policy.forward import Scoring
-from acereason_trainer.policy.micro_batches import MicroBatch, micro_batches, weightless
+from acereason_trainer.policy.loss import loss_of, totals_of
+from acereason_trainer.policy.micro_batches import (
+    Layout,
+    MicroBatch,
+    micro_batches,
+    one_sequence,
+    weightless,
+)
 from acereason_trainer.policy.protocol import Batch, Update
+from acereason_trainer.policy.room import moments_of, move
 from acereason_trainer.policy.schedule import learning_rate
 from acereason_trainer.policy.state_files import (
     FIRST,
     SECOND,
     WEIGHT,
     Parts,
+    Snapshot,
     read_parts,
     read_steps,
+    share_bytes,
+    snapshot,
     write_parts,
     write_steps,
 )
-from acereason_trainer.policy.torch_policy import decayed_and_not, totals_of
+from acereason_trainer.policy.torch_policy import decayed_and_not
 
+_GRADIENTS = (OffloadStateTypeEnum.lp_grads, OffloadStateTypeEnum.contiguous_grad_buffer)
+"""What DeepSpeed can move of ZeRO-3's gradients."""
 _PREFIX = "model."
 """Where a parameter of the language model is within Scoring."""
 
@@ -70,11 +84,11 @@ class ZeroPolicy:
         settings: Zero,
         activation_checkpointing: bool,
         peers: Peers,
+        layout: Layout = "padded",
         check_stop: Callable[[], None] = lambda: None,
     ) -> None:
         """check_stop: called by all ranks between micro-batches; raises Stopped on all or none."""
         self.tokenizer = loader.load_tokenizer(directory)
-        model = loader.load_model(directory, loading)
         self._directory, self._loading = directory, loading
         self._stage = settings.stage
         self._device = loader.device()
@@ -86,19 +100,24 @@ class ZeroPolicy:
         self._steps = 0
         self._whole: Any = None
         self._whole_is_of = -1
+        self._layout = layout
+        self._host_steps = settings.offload_optimizer
         _prepare_process()
-        trained = [p for p in model.parameters() if p.requires_grad]
+        told = engine_settings(settings, loading, optimizer.grad_clip, self._device)
+        model = loader.load_model(directory, loading, torch.device("cpu"))
         adamw = torch.optim.AdamW(
-            decayed_and_not(trained, optimizer.weight_decay),
+            decayed_and_not(
+                (p for p in model.parameters() if p.requires_grad), optimizer.weight_decay
+            ),
             lr=optimizer.learning_rate,
             betas=optimizer.betas,
             fused=settings.offload_optimizer or None,
         )
+        scoring = Scoring(model, recompute=activation_checkpointing, layout=layout)
+        if settings.stage == 3:
+            spread(scoring, told, self._device)
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=Scoring(model, recompute=activation_checkpointing),
-            optimizer=adamw,
-            config=engine_settings(settings, loading, optimizer.grad_clip, self._device),
-            dist_init_required=False,
+            model=scoring, optimizer=adamw, config=told, dist_init_required=False
         )
         self._parameters = {
             name.removeprefix(_PREFIX): p
@@ -119,7 +138,7 @@ class ZeroPolicy:
         if self._whole_is_of != self._steps:
             whole = dict(self._whole.named_parameters())
             with torch.no_grad():
-                for name, tensor in self._weights():
+                for name, tensor in self.weights():
                     whole[name].copy_(tensor)
             self._whole_is_of = self._steps
         return self._whole
@@ -136,9 +155,14 @@ class ZeroPolicy:
         Raises Stopped between micro-batches, on all ranks; the policy can then still be saved, at
         the step before, and no more.
         """
-        own = torch.zeros(4, dtype=torch.float64)
+        own = torch.zeros(5, dtype=torch.float64)
         parts = micro_batches(
-            batch, self._budget, self._device, rank=self._peers.rank, world=self._peers.world
+            batch,
+            self._budget,
+            self._device,
+            rank=self._peers.rank,
+            world=self._peers.world,
+            layout=self._layout,
         )
         for part, is_last in _and_last(parts):
             self._check_stop()
@@ -148,24 +172,25 @@ class ZeroPolicy:
         if math.isfinite(norm):
             self._steps += 1
         totals = torch.stack(self._peers.together(lambda: own)).sum(0)
-        mean = max(int(totals[3]), 1)
+        mean = max(int(totals[4]), 1)
         return Update(
             loss=float(totals[0]),
             grad_norm=norm,
             learning_rate=rate,
             entropy=float(totals[1]) / mean,
             mismatch_kl=float(totals[2]) / mean,
-            tokens=int(totals[3]),
+            tokens=int(totals[4]),
+            mismatch_share=float(totals[3]) / mean,
         )
 
     def _accumulate(self, part: MicroBatch, temperature: float, *, is_last: bool) -> Tensor:
-        """Forward and backward of one micro-batch; [4] loss, entropies, mismatch and tokens."""
+        """Forward and backward of one micro-batch; [5] totals_of and tokens."""
         self._engine.set_gradient_accumulation_boundary(is_last)
         logprobs, entropy = self._engine(*part.inputs, temperature)
-        loss = -(part.weights * logprobs).sum()
+        loss = loss_of(part, logprobs)
         self._engine.backward(loss * self._peers.world, scale_wrt_gas=False)
         if not part.counts:
-            return torch.zeros(4)
+            return torch.zeros(5)
         return torch.cat(
             [totals_of(part, loss, logprobs, entropy), torch.tensor([len(part.targets)])]
         )
@@ -207,17 +232,60 @@ class ZeroPolicy:
     def _adamw(self) -> torch.optim.Optimizer:
         return self._engine.basic_optimizer
 
-    def save_state(self, directory: Path) -> None:
+    @torch.no_grad()
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
+        """log p of each token after the first, at temperature 1."""
+        parts = (one_sequence(s, self._device, self._layout) for s in sequences)
+        return [self._engine(*part.inputs, 1.0)[0].cpu() for part in parts]
+
+    def make_room(self) -> None:
+        """Move this rank's share of moments, float32 weights and gradients to the host."""
+        if self._stage == 3:
+            self._engine.offload_states(include=_GRADIENTS, pin_memory=False)
+        move(self._of_a_step(), torch.device("cpu"))
+
+    def take_room(self) -> None:
+        """Move it back."""
+        if self._stage == 3:
+            self._engine.reload_states()
+        move(self._of_a_step(), self._device)
+
+    def _of_a_step(self) -> Iterator[Tensor]:
+        """What is moved by hand: DeepSpeed moves this of its own AdamW only."""
+        if self._host_steps:
+            return
+        if self._stage == 3:
+            yield from self._optimizer.fp32_partitioned_groups_flat
+        else:
+            yield from (flat for group in self._adamw.param_groups for flat in group["params"])
+        yield from moments_of(self._adamw)
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of this rank's share of the state."""
+        return share_bytes(self._sizes, rank=self._peers.rank, world=self._peers.world)
+
+    def save_state(self, directory: Path) -> list[Path]:
         """Master weights, AdamW's moments and the schedule's position, bit for bit.
 
         Every rank writes a share of the parameters, into the same directory.
         """
-        sizes = {name: _elements(p) for name, p in self._parameters.items()}
-        write_parts(
-            directory, sizes, self._parts_of, rank=self._peers.rank, world=self._peers.world
-        )
+        self.take_room()
+        ranks = {"rank": self._peers.rank, "world": self._peers.world}
+        files = write_parts(directory, self._sizes, self._parts_of, **ranks)
         if self._peers.leads:
-            write_steps(directory, self._steps)
+            files.append(write_steps(directory, self._steps))
+        return files
+
+    def snapshot(self) -> Snapshot:
+        """The same, copied into the host's memory."""
+        self.take_room()
+        ranks = {"rank": self._peers.rank, "world": self._peers.world}
+        return snapshot(self._steps, self._sizes, self._parts_of, **ranks)
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        return {name: _elements(p) for name, p in self._parameters.items()}
 
     def _parts_of(self, name: str) -> Parts:
         p = self._parameters[name]
@@ -257,13 +325,14 @@ class ZeroPolicy:
     def export(self, directory: Path) -> None:
         """A Hugging Face directory that `from_pretrained` reads, written by the leader."""
         weights = {
-            name: tensor.cpu() if self._peers.leads else None for name, tensor in self._weights()
+            name: tensor.cpu() if self._peers.leads else None for name, tensor in self.weights()
         }
         if self._peers.leads:
             export_model(self._engine.module.model, self.tokenizer, directory, weights)
 
-    def _weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Every weight of the model, whole, one at a time; a copy is the caller's to make."""
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight by its name in a checkpoint, whole, one at a time; a copy is the caller's to
+        make."""
         for name, p in self._engine.module.model.named_parameters():
             with zero.GatheredParameters([p], enabled=self._stage == 3):
                 yield name, p.detach()
@@ -288,6 +357,17 @@ def engine_settings(
         "train_micro_batch_size_per_gpu": 1,
         "zero_force_ds_cpu_optimizer": False,  # its own AdamW is compiled where it runs
     }
+
+
+def spread(module: torch.nn.Module, settings: dict[str, Any], device: torch.device) -> None:
+    """Leave each rank its share of every parameter, one after the other.
+
+    What was loaded is a map of the model's files, of which all ranks of a machine have one copy; so
+    neither a GPU nor the host ever holds a model for each rank. Buffers stay whole.
+    """
+    zero.Init(module=module, config_dict_or_path=settings)
+    for buffer in module.buffers():
+        buffer.data = buffer.data.to(device)
 
 
 def _prepare_process() -> None:

@@ -1,5 +1,7 @@
 """Rollouts to the batch of one optimizer step."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -31,8 +33,11 @@ def assemble(rollouts: Rollouts, advantages: Tensor, stage: RL, temperature: flo
     """The responses that teach something, with one weight for all tokens of each.
 
     A response of advantage 0 has no gradient, so its forward pass is left out; its tokens count in
-    the denominator all the same.
+    the denominator all the same. With dynamic sampling groups without signal count nowhere: others
+    were drawn in their place.
     """
+    if stage.dynamic_sampling is not None and advantages.any():
+        rollouts, advantages = with_signal(rollouts, advantages)
     lengths = torch.tensor([[len(r.completion.tokens) for r in g] for g in rollouts.groups])
     in_denominator = table(rollouts, "counted").bool()
     if stage.overlong.mode == "mask" and not stage.overlong.in_denominator:
@@ -45,7 +50,15 @@ def assemble(rollouts: Rollouts, advantages: Tensor, stage: RL, temperature: flo
         token_weights=[w.expand(len(c.tokens)) for c, w in taught],
         temperature=temperature,
         sampler_logprobs=[torch.tensor(c.logprobs) for c, _ in taught],
+        importance_cap=stage.loss.importance_cap,
     )
+
+
+def with_signal(rollouts: Rollouts, advantages: Tensor) -> tuple[Rollouts, Tensor]:
+    """The groups that teach something, and their rows of the [P, G] advantages."""
+    kept = advantages.any(1)
+    groups = [g for g, keep in zip(rollouts.groups, kept.tolist(), strict=True) if keep]
+    return replace(rollouts, groups=groups), advantages[kept]
 
 
 def table(rollouts: Rollouts, attribute: str) -> Tensor:

@@ -25,6 +25,28 @@ class Measured(Model):
     """Its standard error."""
 
 
+class Probe(Model):
+    """What one candidate temperature gave, before the first step."""
+
+    temperature: float
+    """Divides the logits."""
+    entropy: float
+    """Mean -log p of the sampled tokens, in nats."""
+    reward: float
+    """Mean over checked responses."""
+
+
+class Vitals(Model):
+    """What the detectors of damage look at, beside the reward."""
+
+    mismatch_kl: float
+    """Between trainer and sampler, in nats."""
+    entropy: float
+    """At the sampling temperature, in nats."""
+    truncated_share: float
+    """Of the step's responses."""
+
+
 class Curriculum(Model):
     """State of the loop between two steps."""
 
@@ -34,8 +56,12 @@ class Curriculum(Model):
     """Completed passes over the prompts."""
     batch: int = 0
     """Completed batches of this epoch."""
+    refilled: int = 0
+    """Prompts of this epoch that were drawn beyond its batches, in the place of others."""
     temperature: float | None = None
     """Chosen by the entropy probe, once."""
+    probes: list[Probe] = Field(default_factory=list)
+    """What it was chosen from."""
     solved: dict[str, bool] = Field(default_factory=dict)
     """Prompts drawn in this epoch: whether all their rollouts were right."""
     dropped: list[str] = Field(default_factory=list)
@@ -44,8 +70,18 @@ class Curriculum(Model):
     """Mean response tokens of each prompt when it was drawn last."""
     rewards: list[float] = Field(default_factory=list)
     """Mean reward of each step, for the health stop."""
+    vitals: list[Vitals] = Field(default_factory=list)
+    """Of the last `health.window` steps, where the stage has `health`."""
     validations: list[Measured] = Field(default_factory=list)
     """Validations so far."""
+    best_weights: str | None = None
+    """Directory of the weights of the best validation, relative to the store, where they are
+    kept."""
+
+    @property
+    def best(self) -> Measured | None:
+        """The validation with the highest accuracy, of equals the first; None before the first."""
+        return max(self.validations, key=lambda v: v.accuracy, default=None)
 
     def temperature_now(self, stage: RL) -> float:
         """The sampling temperature of the next step."""
@@ -74,12 +110,18 @@ class Curriculum(Model):
         What is left at the end of an epoch and does not fill a batch waits for the next order; a
         set smaller than a batch is one batch.
         """
+        return self.prompts_after(0, prompts, stage, name)[: stage.prompts_per_step]
+
+    def prompts_after(
+        self, drawn: int, prompts: Sequence[Prompt], stage: RL, name: tuple[str | int, ...]
+    ) -> list[Prompt]:
+        """What this epoch's order holds once the open step has drawn so many prompts."""
         active = self.active(prompts)
         order = sorted(
             range(len(active)), key=lambda i: draw_seed(*name, "order", self.epoch, active[i].id, i)
         )
-        start = self.batch * stage.prompts_per_step
-        return [active[i] for i in order[start : start + stage.prompts_per_step]]
+        start = self.batch * stage.prompts_per_step + self.refilled + drawn
+        return [active[i] for i in order[start:]]
 
     def active(self, prompts: Sequence[Prompt]) -> list[Prompt]:
         """Prompts that were not dropped."""
@@ -94,10 +136,16 @@ class Curriculum(Model):
         solved: Mapping[str, bool],
         lengths: Mapping[str, float],
         reward: float,
+        refilled: int = 0,
+        vitals: Vitals | None = None,
     ) -> "Curriculum":
-        """The state after one more step."""
-        size = stage.prompts_per_step
-        ended = (self.batch + 2) * size > len(self.active(prompts))
+        """The state after one more step.
+
+        solved, lengths: by prompt that was drawn. refilled: how many of them beyond the batch.
+        """
+        size, refilled = stage.prompts_per_step, self.refilled + refilled
+        ended = (self.batch + 2) * size + refilled > len(self.active(prompts))
+        window = stage.health.window if stage.health and vitals else 0
         both = {p: ok and self.solved.get(p, True) for p, ok in solved.items()}
         epoch = {**self.solved, **both}
         leaving = [p for p, ok in epoch.items() if ok] if stage.drop_solved == "perEpoch" else []
@@ -106,10 +154,12 @@ class Curriculum(Model):
                 "step": self.step + 1,
                 "epoch": self.epoch + ended,
                 "batch": 0 if ended else self.batch + 1,
+                "refilled": 0 if ended else refilled,
                 "solved": {} if ended else epoch,
                 "dropped": [*self.dropped, *leaving] if ended else self.dropped,
                 "lengths": {**self.lengths, **lengths},
                 "rewards": [*self.rewards, reward],
+                "vitals": [*self.vitals, vitals][-window:] if window else [],
             }
         )
 

@@ -9,13 +9,16 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from acereason_trainer.config.rl import RL
-from acereason_trainer.policy.protocol import Policy
+from acereason_trainer.policy.protocol import Batch, Policy
+from acereason_trainer.rl.batches import advantages_of
 from acereason_trainer.rl.curriculum import Curriculum, Measured
-from acereason_trainer.rl.prompts import Prompt
+from acereason_trainer.rl.invariants import require_version
+from acereason_trainer.rl.prompts import Problems, Prompt, first_by_name
 from acereason_trainer.rl.rollouts import Means, Rollouts, collect
-from acereason_trainer.rl.temperature import choose_temperature, probe
+from acereason_trainer.rl.temperature import choose_temperature, is_vetoed, probe
+from acereason_trainer.rl.work import Machinery, work_of
 from acereason_trainer.rollout.protocol import SamplingParams
-from acereason_trainer.rollout.seeds import draw_seed
+from acereason_trainer.telemetry.log_line import say
 from acereason_trainer.telemetry.recorder import Recorder
 
 
@@ -27,6 +30,8 @@ class Drawing:
     by: Means
     name: tuple[str | int, ...]
     """First parts of the name of every draw: stage key and salt."""
+    machinery: Machinery
+    """What draws and trains, for the metrics of its use."""
 
     @property
     def recorder(self) -> Recorder:
@@ -39,12 +44,33 @@ class Drawing:
             self.by.sampler.push(policy, version=version)
 
     def step(self, state: Curriculum, prompts: Sequence[Prompt]) -> Rollouts:
-        """The responses of the next optimizer step."""
+        """The responses of the next optimizer step.
+
+        With dynamic sampling, groups without signal stay among them, and behind them stand those
+        that were drawn in their place: as many further prompts of the epoch's order, until none is
+        missing, the refills are used up or the epoch has no more.
+        """
+        require_version(self.by.sampler.version, state.step + 1)
+        rollouts = self._step(state, state.next_prompts(prompts, self.stage, self.name))
+        settings = self.stage.dynamic_sampling
+        for refill in range(1, settings.max_refills + 1) if settings else ():
+            with_signal = int(advantages_of(rollouts, self.stage).any(1).sum())
+            left = state.prompts_after(len(rollouts.groups), prompts, self.stage, self.name)
+            others = left[: max(self.stage.prompts_per_step - with_signal, 0)]
+            if not others:
+                break
+            rollouts = rollouts.refilled_by(self._step(state, others, "refill", refill))
+        with self.recorder.phase("push"):
+            self.by.sampler.rest()
+        return rollouts
+
+    def _step(self, state: Curriculum, chosen: list[Prompt], *part: str | int) -> Rollouts:
+        """Responses to these prompts, as the next step or a part of it."""
         return collect(
-            state.next_prompts(prompts, self.stage, self.name),
+            chosen,
             state.group_size_now(self.stage),
             self._params(state.temperature_now(self.stage)),
-            name=(*self.name, "rollout", state.step + 1),
+            name=(*self.name, "rollout", state.step + 1, *part),
             expected=state.lengths,
             by=self.by,
         )
@@ -69,27 +95,32 @@ class Drawing:
             )
 
         probes = probe(target, draw)
+        temperature = choose_temperature(probes, target)
         for p in probes:
-            print(
+            veto = ", costs too much reward" if is_vetoed(p, probes, target) else ""
+            say(
                 f"probe: temperature {p.temperature:g}, entropy {p.entropy:.4f}, "
-                f"reward {p.reward:.4f}"
+                f"reward {p.reward:.4f}{veto}"
             )
-        return state.model_copy(update={"temperature": choose_temperature(probes, target)})
+        say(f"temperature {temperature:g} comes nearest to entropy {target.entropy:g}")
+        return state.model_copy(update={"temperature": temperature, "probes": probes})
 
-    def validate_if_due(self, state: Curriculum, held_out: Sequence[Prompt]) -> Curriculum:
-        """Accuracy on the validation problems, before the first step and every so many after.
+    def validate_if_due(self, state: Curriculum, problems: Problems) -> Curriculum:
+        """Accuracy on the validation problems, before the first step and every so many after; with
+        `checkpoint: best` after the last step too.
 
         Problems of which no response could be checked are left out.
         """
         settings = self.stage.validation
-        if (
-            settings is None
-            or state.step % settings.every_steps
-            or (state.validations and state.validations[-1].step == state.step)
-        ):
+        if settings is None or (state.validations and state.validations[-1].step == state.step):
+            return state
+        at_the_end = self.stage.checkpoint == "best" and state.finished(
+            problems.prompts, self.stage
+        )
+        if state.step % settings.every_steps and not at_the_end:
             return state
         rollouts = collect(
-            held_out,
+            problems.held_out,
             settings.samples,
             self._params(settings.temperature),
             name=(*self.name, "validation", state.step),
@@ -107,16 +138,19 @@ class Drawing:
 
     def record(
         self,
-        step: int,
         state: Curriculum,
         rollouts: Rollouts,
+        batch: Batch,
         metrics: dict[str, float],
         prompts_left: int,
     ) -> None:
-        """Write the step's curves, and its rollouts where the stage asks for them."""
+        """Write the curves of the step after `state`, and its rollouts where the stage asks for
+        them."""
+        step = state.step + 1
         last = state.validations[-1] if state.validations else None
-        validation = validation_metrics(state) if last and last.step == step - 1 else {}
+        validation = validation_metrics(last) if last and last.step == state.step else {}
         target = self.stage.temperature.target_entropy
+        dynamic = self.stage.dynamic_sampling is not None
         self.recorder.dump_rollouts(step, [(r.completion, r.grade) for r in rollouts.flat])
         self.recorder.record(
             step,
@@ -127,21 +161,23 @@ class Drawing:
                 "epoch": float(state.epoch),
                 "temperature": state.temperature_now(self.stage),
                 "prompts_left": float(prompts_left),
+                **({"refills": float(len(rollouts.refills))} if dynamic else {}),
             },
+            work_of(rollouts, batch, self.machinery),
         )
 
 
-def validation_metrics(state: Curriculum) -> dict[str, float]:
-    """The last validation, where there was one."""
-    if not state.validations:
+def validation_metrics(measured: Measured | None) -> dict[str, float]:
+    """One validation, where there was one."""
+    if measured is None:
         return {}
-    last = state.validations[-1]
-    return {"validation_accuracy": last.accuracy, "validation_stderr": last.stderr}
+    return {"validation_accuracy": measured.accuracy, "validation_stderr": measured.stderr}
 
 
-def first_by_name(
-    prompts: Sequence[Prompt], number: int, name: tuple[str | int, ...]
-) -> list[Prompt]:
-    """`number` different prompts, chosen by the seed."""
-    different = {p.id: p for p in prompts}.values()
-    return sorted(different, key=lambda p: draw_seed(*name, p.id))[:number]
+def probe_metrics(state: Curriculum) -> dict[str, float]:
+    """What the temperature was chosen from, where it was chosen: by candidate."""
+    return {
+        **({"temperature": state.temperature} if state.temperature else {}),
+        **{f"probeEntropy/{p.temperature:g}": p.entropy for p in state.probes},
+        **{f"probeReward/{p.temperature:g}": p.reward for p in state.probes},
+    }

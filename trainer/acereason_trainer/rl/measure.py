@@ -1,12 +1,13 @@
 """One row of curves out of one RL step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from torch import Tensor
 
 from acereason_trainer.policy.protocol import Update
 from acereason_trainer.rewards.verdict_metrics import verdict_shares, walls_missing
+from acereason_trainer.rl.curriculum import Vitals
 from acereason_trainer.rl.rollouts import Rollout, Rollouts
 
 
@@ -31,6 +32,7 @@ def measure(
         "entropy": -sum(sum(r.completion.logprobs) for r in flat) / max(tokens, 1),
         "entropy_exact": update.entropy,
         "mismatch_kl": update.mismatch_kl,
+        "mismatch_share": update.mismatch_share,
         "response_tokens": fmean(lengths),
         "response_tokens_max": float(max(lengths)),
         "prompt_tokens": fmean(len(r.completion.request.prompt) for r in flat),
@@ -52,6 +54,15 @@ def measure(
         "tail_seconds": rollouts.tail_seconds,
         **_mean_lengths(right, checked),
     }
+
+
+def vitals(metrics: Mapping[str, float]) -> Vitals:
+    """What the detectors of damage look at, out of a step's metrics."""
+    return Vitals(
+        mismatch_kl=metrics["mismatch_kl"],
+        entropy=metrics["entropy"],
+        truncated_share=metrics["truncated_share"],
+    )
 
 
 def mean_reward(rollouts: Sequence[Rollout]) -> float:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from acereason_trainer.config.exit_codes import ExitCode
@@ -57,15 +58,6 @@ class Means:
     drawing_phase: str = "generate"
     checking_phase: str = "reward_wait"
     peers: Peers = ALONE
-    sequences_per_batch: int = 1
-    """Responses that are drawn together: ranks share whole batches, so that each batch is the same
-    one whoever draws it."""
-
-    def share(self, requests: Sequence[SampleRequest]) -> list[SampleRequest]:
-        """What this rank draws: one batch for each round of all ranks, in order."""
-        size, world = self.sequences_per_batch, self.peers.world
-        starts = range(self.peers.rank * size, len(requests), world * size)
-        return [r for start in starts for r in requests[start : start + size]]
 
 
 @dataclass(frozen=True)
@@ -75,13 +67,28 @@ class Rollouts:
     groups: Sequence[Sequence[Rollout]]
     """[P][G]"""
     generate_seconds: float
+    """Until the last rank had drawn its share."""
     tail_seconds: float
     """From 90 % of the responses drawn to the last one."""
+    drawing_seconds: float = 0.0
+    """The mean over the ranks: whoever is done earlier waits."""
+    refills: Sequence[int] = ()
+    """Groups that each refill of the step added, where there were any."""
 
     @property
     def flat(self) -> list[Rollout]:
         """All responses, group by group."""
         return [r for group in self.groups for r in group]
+
+    def refilled_by(self, more: "Rollouts") -> "Rollouts":
+        """These groups and, behind them, what was drawn in the place of some of them."""
+        return Rollouts(
+            [*self.groups, *more.groups],
+            self.generate_seconds + more.generate_seconds,
+            self.tail_seconds + more.tail_seconds,
+            self.drawing_seconds + more.drawing_seconds,
+            refills=[*self.refills, len(more.groups)],
+        )
 
 
 def requests_for(
@@ -118,7 +125,7 @@ def collect(
     requests = requests_for(prompts, samples, name)
     rows = {p.id: p.row.data for p in prompts}
     longest_first = sorted(requests, key=lambda r: -expected.get(r.prompt_id, math.inf))
-    shares = by.peers.together(lambda: _drawn(by.share(longest_first), rows, params, by))
+    shares = by.peers.together(lambda: _drawn(longest_first, rows, params, by))
     found = {_asked(r.completion.request): r for share in shares for r in share.rollouts}
     rollouts = [found[_asked(r)] for r in requests]
     require_verdicts(rollouts)
@@ -127,6 +134,7 @@ def collect(
         [rollouts[i : i + samples] for i in range(0, len(rollouts), samples)],
         generate_seconds=max(share.seconds for share in shares),
         tail_seconds=times[-1] - times[int(0.9 * (len(times) - 1))],
+        drawing_seconds=fmean(share.seconds for share in shares),
     )
 
 
@@ -147,7 +155,7 @@ def _drawn(
     params: SamplingParams,
     by: Means,
 ) -> _Share:
-    """Draw these and have them checked meanwhile."""
+    """Draw this rank's share of these and have them checked meanwhile."""
     grades: dict[tuple[str, int], Future[Grade]] = {}
     times: list[float] = []
     began = time.monotonic()

@@ -5,20 +5,11 @@ states visited at that same T.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from acereason_trainer.config.rl import EntropyTarget
+from acereason_trainer.rl.curriculum import Probe
 from acereason_trainer.rl.measure import mean_reward
 from acereason_trainer.rl.rollouts import Rollouts
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What one candidate temperature gave."""
-
-    temperature: float
-    entropy: float
-    reward: float
 
 
 def probe(target: EntropyTarget, draw: Callable[[float], Rollouts]) -> list[Probe]:
@@ -32,11 +23,16 @@ def choose_temperature(probes: Sequence[Probe], target: EntropyTarget) -> float:
     A candidate whose mean reward is more than `max_reward_loss` below the best is left out; of two
     equally near the lower one is taken.
     """
-    best = max(p.reward for p in probes)
-    kept = [p for p in probes if p.reward >= best - target.max_reward_loss]
+    kept = [p for p in probes if not is_vetoed(p, probes, target)]
     return min(kept, key=lambda p: (abs(p.entropy - target.entropy), p.temperature)).temperature
+
+
+def is_vetoed(candidate: Probe, probes: Sequence[Probe], target: EntropyTarget) -> bool:
+    """Whether a candidate costs too much reward, however well its entropy fits."""
+    return candidate.reward < max(p.reward for p in probes) - target.max_reward_loss
 
 
 def _measure(temperature: float, rollouts: Rollouts) -> Probe:
     logprobs = [lp for r in rollouts.flat for lp in r.completion.logprobs]
-    return Probe(temperature, -sum(logprobs) / len(logprobs), mean_reward(rollouts.flat))
+    entropy = -sum(logprobs) / len(logprobs)
+    return Probe(temperature=temperature, entropy=entropy, reward=mean_reward(rollouts.flat))

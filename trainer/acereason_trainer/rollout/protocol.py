@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from acereason_trainer.policy.protocol import Weights
+from acereason_trainer.policy.protocol import Policy
 
 
 @dataclass(frozen=True)
@@ -52,23 +52,36 @@ OnBatch = Callable[[Sequence[Completion]], None]
 
 
 class Sampler(Protocol):
-    """Draws responses from the policy that was pushed last."""
+    """Draws responses from the policy that was pushed last.
+
+    With several ranks all of them call each of these, in the same order and with the same
+    arguments: how requests are shared is the sampler's own.
+    """
 
     @property
     def version(self) -> int:
         """Version of the weights in use."""
         ...
 
-    def push(self, policy: Weights, version: int) -> None:
+    def push(self, policy: Policy, version: int) -> None:
         """Use the policy's weights from now on."""
+        ...
+
+    def rest(self) -> None:
+        """Draw no more until the next push: the GPU is the trainer's."""
+        ...
+
+    def close(self) -> None:
+        """End whatever was started."""
         ...
 
     def generate(
         self, requests: Sequence[SampleRequest], params: SamplingParams, on_batch: OnBatch
     ) -> list[Completion]:
-        """Draw every request; completions in the order of the requests.
+        """Draw this rank's share of the requests; between them the ranks draw all.
 
-        `on_batch` is called with completions as they finish, so that they are checked while others
-        are still drawn. Raises stage.Stopped when a stop was asked for.
+        Requests come longest first. `on_batch` is called with completions as they finish, so that
+        they are checked while others are still drawn. Raises stage.Stopped when a stop was asked
+        for.
         """
         ...

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from acereason_trainer.peers import ALONE, Peers
 from acereason_trainer.policy.loading import stop_tokens
 from acereason_trainer.policy.protocol import Weights
 from acereason_trainer.rollout.journal import Journal
@@ -35,11 +36,13 @@ class TransformersSampler:
         sequences_per_batch: int,
         check_stop: Callable[[], None],
         journal: Journal | None = None,
+        peers: Peers = ALONE,
     ) -> None:
         self._tokenizer = tokenizer
         self._batch_size = sequences_per_batch
         self._check_stop = check_stop
         self._journal = journal
+        self._peers = peers
         self._model: Any = None
         self._version = -1
 
@@ -53,12 +56,20 @@ class TransformersSampler:
         self._model = policy.model
         self._version = version
 
+    def rest(self) -> None:
+        """The module is the trainer's own: there is nothing to give back."""
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
     def generate(
         self, requests: Sequence[SampleRequest], params: SamplingParams, on_batch: OnBatch
     ) -> list[Completion]:
-        """Draw every request; completions in the order of the requests."""
+        """Draw this rank's share of the requests, in their order: one batch for each round of all
+        ranks, so that each batch is the same one whoever draws it."""
         completions: list[Completion] = []
-        for start in range(0, len(requests), self._batch_size):
+        size, world = self._batch_size, self._peers.world
+        for start in range(self._peers.rank * size, len(requests), world * size):
             batch = requests[start : start + self._batch_size]
             found = self._journal and self._journal.find(self._version, params, batch)
             if found:

@@ -51,15 +51,19 @@ class Documents:
         tokenizer: Any,
         name: Sequence[str | int],
         watch: Watch,
+        context: int | None = None,
     ) -> None:
-        """rows: each row with its number of copies. name: what the orders are drawn for.
+        """rows: each row with its number of copies. name: what the orders are drawn for. context:
+        tokens that the model can read.
 
-        Raises StageFailure for a row without a worked answer, and what `watch` raises.
+        Raises StageFailure for a row without a worked answer or beyond the context, and what
+        `watch` raises.
         """
         self._settings = settings
         self._tokenizer = tokenizer
         self._name = tuple(name)
         self._watch = watch
+        self._context = context
         self._rows: list[Row | None] = []
         self._tokens: list[Tokens | None] = []
         self._prompt_lengths = array("i")
@@ -114,6 +118,20 @@ class Documents:
             tokens = np.array([*prompt, *response, self._tokenizer.eos_token_id], dtype=np.int32)
             self._tokens[n], self._rows[n] = tokens, None
             self._lengths[n], self._prompt_lengths[n] = len(tokens), len(prompt)
+            self._check_length(rows[n], len(tokens))
+
+    def _check_length(self, row: Row, tokens: int) -> None:
+        """Rows may be longer than the context, since each document in them begins at position 0;
+        documents may not."""
+        if self._context is None or not self._context < tokens <= self._settings.row_tokens:
+            return
+        raise StageFailure(
+            ExitCode.BAD_CONFIGURATION,
+            "ContextTooShort",
+            f"{row.origin or row.id} has {tokens:,} tokens but the model reads {self._context:,}; "
+            f"lower rowTokens to {self._context} to drop it and its like, or set "
+            "loading.ropeTheta for a longer context",
+        )
 
     def steps(self) -> Iterator[list[list[int]]]:
         """Packed rows of one optimizer step after another; ends with the budget's epochs.

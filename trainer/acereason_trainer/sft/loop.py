@@ -10,7 +10,7 @@ from acereason_trainer.checkpoints import Checkpoints
 from acereason_trainer.config.sft import SFT
 from acereason_trainer.dataset import read_rows, resampled
 from acereason_trainer.policy.health import check_update
-from acereason_trainer.policy.loading import load_tokenizer
+from acereason_trainer.policy.loading import context_of, load_config, load_tokenizer
 from acereason_trainer.policy.making import make_policy
 from acereason_trainer.policy.protocol import Batch, Policy
 from acereason_trainer.publishing import publish_model
@@ -92,6 +92,7 @@ def load_documents(context: StageContext, settings: SFT, recorder: Recorder) -> 
         load_tokenizer(context.model_dir),
         (key, salt) if salt else (key,),
         watch=_watch(context.stop, recorder),
+        context=context_of(load_config(context.model_dir, settings.loading), settings.loading),
     )
 
 

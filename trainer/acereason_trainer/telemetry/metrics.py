@@ -1,8 +1,8 @@
 """Every metric of a stage: its name in metrics.jsonl, its unit, what it means.
 
 One table. The recorder refuses a name that is not in it; gauges, the report's captions and the
-reference page are made from it. A metric that measures time ends in `_seconds` or `_per_second`:
-two runs of the same work differ in these and in nothing else.
+reference page are made from it. A metric that measures time ends in `_seconds` or `_per_second`, or
+is one of `SHARES_OF_TIME`: two runs of the same work differ in these and in nothing else.
 """
 
 from dataclasses import dataclass
@@ -59,6 +59,11 @@ _TABLE = (
         "nats",
         "Mean of r - 1 - log r over trained tokens, r = p of trainer / p of sampler.",
     ),
+    Metric(
+        "mismatch_share",
+        "fraction",
+        "Trained tokens with p of trainer / p of sampler outside of 0.8 to 1.25.",
+    ),
     Metric("entropy_target", "nats", "Entropy that the temperature was chosen for, if any."),
     Metric("temperature", "", "Sampling temperature."),
     Metric("group_size", "responses", "Responses per prompt."),
@@ -75,6 +80,7 @@ _TABLE = (
         "fraction",
         "Groups whose rewards are all equal, so that they teach nothing.",
     ),
+    Metric("refills", "", "How often groups without signal were replaced, with dynamicSampling."),
     Metric("all_right_share", "fraction", "Groups in which every response is right."),
     Metric("all_wrong_share", "fraction", "Groups in which no response is right."),
     Metric("masked_share", "fraction", "Responses that are left out of the loss."),
@@ -94,6 +100,11 @@ _TABLE = (
     Metric("advantage_std", "", "Standard deviation of the advantages of the step."),
     Metric("validation_accuracy", "fraction", "Accuracy on the validation problems."),
     Metric("validation_stderr", "fraction", "Standard error of validation_accuracy."),
+    Metric("alarm_number", "", "1 where the loss or gradient of the step is not a number."),
+    Metric("alarm_reward", "", "1 where the mean reward has fallen too far below its best."),
+    Metric("alarm_mismatch", "", "1 where trainer and sampler are not the same model any more."),
+    Metric("alarm_entropy", "", "1 where the entropy has left its band."),
+    Metric("alarm_truncation", "", "1 where too many responses hit the length limit."),
     Metric("rows", "rows", "Rows looked at."),
     Metric("rows_kept", "rows", "Rows that are still in."),
     Metric(
@@ -105,6 +116,23 @@ _TABLE = (
         "generated_tokens_per_second",
         "tokens/s",
         "Generated tokens by the seconds of generation alone.",
+    ),
+    Metric(
+        "device_tokens_per_second",
+        "tokens/s",
+        "Tokens of an RL step, prompts and responses, by its seconds, for each device.",
+    ),
+    Metric(
+        "idle_share",
+        "fraction",
+        "Share of an RL step in which devices neither draw nor train: they wait for verdicts, for "
+        "slower ranks, for states to be written.",
+    ),
+    Metric(
+        "mfu",
+        "fraction",
+        "Arithmetic of an RL step, drawing and training, as a share of what the devices could do "
+        "in its seconds.",
     ),
     Metric(
         "tail_seconds", "s", "Seconds between 90 % and 100 % of the step's responses being done."
@@ -133,6 +161,9 @@ HEADLINES = frozenset(
 """Few metrics for progress.json and status."""
 
 
+SHARES_OF_TIME = frozenset({"idle_share", "mfu"})
+
+
 def is_timing(name: str) -> bool:
     """Whether a metric measures time, so that equal runs may differ in it."""
-    return name.endswith(("_seconds", "_per_second"))
+    return name.endswith(("_seconds", "_per_second")) or name in SHARES_OF_TIME

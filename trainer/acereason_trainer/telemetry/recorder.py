@@ -23,6 +23,7 @@ from acereason_trainer.rollout.protocol import Completion
 from acereason_trainer.telemetry.exporters import Exporter, exporters
 from acereason_trainer.telemetry.log_line import say
 from acereason_trainer.telemetry.metrics import AROUND, HEADLINES, METRICS, PHASES
+from acereason_trainer.telemetry.speed import Work, speed_of
 
 MetricsRow = dict[str, float | None]
 SECONDS_BETWEEN_LINES = 10.0
@@ -122,8 +123,11 @@ class Recorder:
         self._phase = phase or self._phase
         self._write_progress()
 
-    def record(self, step: int, metrics: Mapping[str, float]) -> None:
-        """A step is complete: its metrics, with the seconds of its phases, become a row."""
+    def record(self, step: int, metrics: Mapping[str, float], work: Work | None = None) -> None:
+        """A step is complete: its metrics, with the seconds of its phases, become a row.
+
+        work: what the devices did, where that says something about their use.
+        """
         unknown = sorted(metrics.keys() - METRICS.keys())
         if unknown:
             raise ValueError(
@@ -141,6 +145,7 @@ class Recorder:
         row: MetricsRow = {"step": step}
         row |= {name: _finite(value) for name, value in metrics.items()}
         row |= {name: round(value, 6) for name, value in timings.items()}
+        row |= {} if work is None else speed_of(work, timings)
         self._rows.append(row)
         self._append(row)
         for exporter in self._exporters:

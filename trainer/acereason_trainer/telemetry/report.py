@@ -38,6 +38,8 @@ RL_PANELS = (
     "grad_norm",
     "generated_tokens_per_second",
     "tail_seconds",
+    "idle_share",
+    "mfu",
 )
 SFT_PANELS = ("loss", "tokens_per_second")
 TITLES = {
@@ -51,6 +53,8 @@ TITLES = {
     "grad_norm": "Gradient norm",
     "generated_tokens_per_second": "Speed of generation",
     "tail_seconds": "Tail of generation",
+    "idle_share": "Idle share of the devices",
+    "mfu": "MFU",
     "loss": "Loss of SFT",
     "tokens_per_second": "Speed of SFT",
 }

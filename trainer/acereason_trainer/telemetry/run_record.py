@@ -15,6 +15,7 @@ import yaml
 from acereason_trainer.artifacts.errors import Corrupt, NotFound
 from acereason_trainer.artifacts.manifest import Manifest
 from acereason_trainer.artifacts.store import DirectoryStore
+from acereason_trainer.dataset import problem_id, read_rows
 from acereason_trainer.evaluation.results import (
     RESULTS_FILE,
     SAMPLES_FILE,
@@ -25,6 +26,7 @@ from acereason_trainer.telemetry.recorder import MetricsRow, read_metrics
 
 METRICS_FILE = "metrics.jsonl"
 REPORT_FILE = "report.json"
+CHOICE_FILE = "choice.json"
 
 
 class NoSuchRun(Exception):
@@ -50,6 +52,8 @@ class StageRecord:
     """Answers that an evaluation kept."""
     funnel: Mapping[str, Any] | None = None
     """report.json of a `curate` stage that is done."""
+    choice: Mapping[str, Any] | None = None
+    """choice.json of an RL stage whose checkpoint or end was chosen by validation."""
 
     @property
     def state(self) -> str:
@@ -99,6 +103,20 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
+class ChosenOnReported:
+    """A stage chose by problems that an evaluation reports: that figure is not held out."""
+
+    stage: str
+    """The stage that chose."""
+    chosen: Sequence[str]
+    """`checkpoint`, `stop`."""
+    evaluation: str
+    """Name of the `evaluate` stage."""
+    problems: int
+    """How many problems the two share."""
+
+
+@dataclass(frozen=True)
 class Ancestor:
     """An artifact and what it was made from."""
 
@@ -128,6 +146,7 @@ class RunRecord:
     stages: Sequence[StageRecord]
     evaluations: Sequence[Evaluated]
     lineage: Ancestor | None
+    chosen_on_reported: Sequence[ChosenOnReported] = ()
     versions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Every version of each package that made an artifact of the run."""
 
@@ -157,6 +176,7 @@ def read_run(store: Path, run: str) -> RunRecord:
         stages=stages,
         evaluations=_evaluations(stages, by_digest),
         lineage=_lineage(stages, by_digest),
+        chosen_on_reported=_chosen_on_reported(stages, artifacts),
         versions=_versions(stages),
     )
 
@@ -194,6 +214,7 @@ def _stage(
         return StageRecord(name, kind, status, curves=_curves_of_attempts(store, run, name))
     directory = artifacts.directory(status["artifact"]["uri"])
     funnel, samples = directory / REPORT_FILE, directory / SAMPLES_FILE
+    choice = directory / CHOICE_FILE
     return StageRecord(
         name,
         kind,
@@ -207,6 +228,7 @@ def _stage(
         evaluation=read_results(directory) if (directory / RESULTS_FILE).exists() else None,
         samples=list(_json_lines(samples)) if samples.exists() else (),
         funnel=json.loads(funnel.read_text(encoding="utf-8")) if funnel.exists() else None,
+        choice=json.loads(choice.read_text(encoding="utf-8")) if choice.exists() else None,
     )
 
 
@@ -268,6 +290,29 @@ def _evaluations(
 
 def _maker(manifest: Manifest | None) -> str:
     return manifest.producer.stage if manifest and manifest.producer else "base"
+
+
+def _chosen_on_reported(
+    stages: Sequence[StageRecord], artifacts: DirectoryStore
+) -> list[ChosenOnReported]:
+    """By the problems' text, as far as the evaluations' data are still in the store."""
+    choosers = [s for s in stages if s.choice]
+    uris = {m.digest: a.uri for a, m in artifacts.all()} if choosers else {}
+    found = []
+    for evaluation in stages if choosers else ():
+        data = evaluation.manifest.parents.get("data", "") if evaluation.manifest else ""
+        if evaluation.evaluation is None or data not in uris:
+            continue
+        measured = {row_id for s in evaluation.evaluation.sets for row_id in s.correct}
+        rows = read_rows(artifacts.directory(uris[data]))
+        reported = {problem_id(row.problem) for row in rows if row.id in measured}
+        for stage in choosers:
+            assert stage.choice is not None
+            shared = reported & set(stage.choice["problems"])
+            if shared:
+                told = (stage.name, stage.choice["chosen"], evaluation.name, len(shared))
+                found.append(ChosenOnReported(*told))
+    return found
 
 
 def _lineage(stages: Sequence[StageRecord], by_digest: Mapping[str, Manifest]) -> Ancestor | None:

@@ -1,0 +1,85 @@
+"""The driver's end of peers/turns.py: contestants as processes that step one after the other."""
+
+import json
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+Answer = dict[str, Any]
+
+
+class Contestant:
+    """A process that makes one step when it is told to."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, env: Mapping[str, str]
+    ) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.name = name
+        self._log = log
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=out,
+                env=dict(env),
+                text=True,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def answer(self) -> Answer:
+        """The next line of the process. Raises RuntimeError with its log's end where it is gone."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            end = self._log.read_text(errors="replace")[-1500:]
+            raise RuntimeError(f"{self.name} ended (all of its log: {self._log}):\n{end}")
+        found: Answer = json.loads(line)
+        return found
+
+    def turn(self) -> Answer:
+        """One step, with its wall-clock `seconds` beside what the process says of it."""
+        assert self._process.stdin is not None
+        began = time.monotonic()
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        answer = self.answer()
+        return {"seconds": time.monotonic() - began, **answer}
+
+
+def in_turns(contestants: Sequence[Contestant], turns: int) -> dict[str, list[Answer]]:
+    """`turns` steps of each; who begins moves on by one from turn to turn.
+
+    They get ready one after the other, which is not measured.
+    """
+    with ExitStack() as open_ones:
+        for contestant in contestants:
+            open_ones.enter_context(contestant)
+            contestant.answer()
+        done: dict[str, list[Answer]] = {c.name: [] for c in contestants}
+        for turn in range(turns):
+            first = turn % len(contestants)
+            for contestant in [*contestants[first:], *contestants[:first]]:
+                done[contestant.name].append(contestant.turn())
+        return done

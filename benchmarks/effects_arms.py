@@ -1,0 +1,121 @@
+"""One arm of an effect with one seed: an RL stage, then an evaluation, in one thread.
+
+Both are the product's own stages. The arms of an effect share their names of draws, so that a seed
+gives all of them the same prompts in the same order, and the same first responses.
+"""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from acereason_trainer.evaluation.results import read_results
+from acereason_trainer.telemetry.recorder import read_metrics
+
+BUILD = Path("build/bench/effects")
+EVALUATION = {
+    "evaluate": {
+        "sets": [{"name": "math", "file": "math.jsonl", "samples": 4}],
+        "maxResponseTokens": 112,
+        "sampling": {"temperature": 0.6, "topP": 0.95},
+        "loading": {"dtype": "float32"},
+        "verifier": {"workers": 1},
+        "sequencesPerBatch": 256,
+    }
+}
+"""As in the quickstart: avg@4 over its held-out problems."""
+CURVES = ("entropy", "reward", "response_tokens", "truncated_share", "no_signal_share")
+END = 5
+"""Steps at the end that an arm's last values are the means of."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one arm trains, from where, on what."""
+
+    effect: str
+    name: str
+    settings: Mapping[str, Any]
+    """Of the `mathRL` stage."""
+    model: Path
+    data: Path
+    evaluation: Path
+    updates: int = 1
+    """Optimizer steps for each batch of rollouts."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out of an arm with one seed."""
+
+    curves: Mapping[str, Sequence[float]]
+    """One value for each step, by metric."""
+    accuracy: float
+    """On the held-out problems, in percent."""
+    tokens: float
+    """Mean length of a held-out answer."""
+    temperature: float
+    """That was drawn at."""
+
+    def end(self, metric: str) -> float:
+        """Mean over the last steps; `accuracy` and `tokens` are the evaluation's."""
+        if metric in ("accuracy", "tokens"):
+            return float(getattr(self, metric))
+        return fmean(self.curves[metric][-END:])
+
+
+def outcome(arm: Arm, seed: int) -> Outcome:
+    """Carry an arm out, unless an earlier start has; in a process that may be used again."""
+    store = BUILD / "arms" / f"{arm.effect}-{arm.name}-{_digest(arm)}"
+    kept = store / f"outcome-{seed}.json"
+    if not kept.exists():
+        store.mkdir(parents=True, exist_ok=True)
+        with (store / f"log-{seed}.txt").open("w") as log, _said_to(log):
+            found = _carried_out(arm, seed, store)
+        kept.write_text(json.dumps(found))
+    return Outcome(**json.loads(kept.read_text()))
+
+
+def _carried_out(arm: Arm, seed: int, store: Path) -> dict[str, Any]:
+    from benchmarks.effects_updates import several_updates
+    from benchmarks.stage_files import carried_out, stage_file
+
+    training = stage_file(
+        store,
+        {"mathRL": dict(arm.settings)},
+        name=f"rl-{seed}",
+        model=arm.model,
+        data=arm.data,
+        seed=seed,
+        key=f"mathRL-{hashlib.sha256(f'{arm.effect} {seed}'.encode()).hexdigest()[:32]}",
+    )
+    with several_updates(arm.updates):
+        trained = carried_out(training)
+    measured = stage_file(
+        store, EVALUATION, name=f"eval-{seed}", model=trained, data=arm.evaluation
+    )
+    result = read_results(carried_out(measured)).set_named("math")
+    rows = read_metrics(trained / "metrics.jsonl")
+    return {
+        "curves": {name: [float(row[name] or 0.0) for row in rows] for name in CURVES},
+        "accuracy": 100 * result.accuracy,
+        "tokens": result.mean_tokens,
+        "temperature": float(rows[-1]["temperature"] or 0.0),
+    }
+
+
+def _digest(arm: Arm) -> str:
+    """Of all that an arm is: a changed one is carried out anew."""
+    told = [dict(arm.settings), arm.updates, str(arm.model), str(arm.data)]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+
+
+@contextlib.contextmanager
+def _said_to(log: Any) -> Any:
+    """What stages print goes into the arm's own log."""
+    with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        yield

@@ -1,0 +1,123 @@
+"""Figures of `make effects` as Markdown and plots, for docs/effects.md."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+Result = Mapping[str, Any]
+COLOURS = ("#3b82f6", "#f97316", "#10b981", "#a855f7")
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.grid": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+}
+LABELS = {
+    "entropy": "entropy, nats",
+    "reward": "mean reward",
+    "no_signal_share": "groups without signal",
+    "truncated_share": "cut answers",
+    "accuracy": "held-out accuracy, points",
+    "tokens": "tokens of a held-out answer",
+}
+
+
+def plot(effect: Result) -> str:
+    """The effect's metric over the steps, by arm: mean over seeds, and one standard error around
+    it. On white, since a page of docs may be dark."""
+    style: Any = {**STYLE, "svg.hashsalt": effect["name"]}
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(6.4, 2.8), layout="constrained", facecolor="white")
+        axes = figure.add_subplot()
+        for (arm, found), colour in zip(effect["arms"].items(), COLOURS, strict=False):
+            curves = list(zip(*found["curves"], strict=True))
+            steps = range(1, len(curves) + 1)
+            means = [fmean(values) for values in curves]
+            errors = [stdev(v) / len(v) ** 0.5 if len(v) > 1 else 0.0 for v in curves]
+            low = [m - e for m, e in zip(means, errors, strict=True)]
+            high = [m + e for m, e in zip(means, errors, strict=True)]
+            axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
+            axes.plot(steps, means, color=colour, linewidth=1.8, label=arm)
+        axes.set_xlabel("step")
+        axes.set_ylabel(LABELS[effect["curve"]])
+        axes.legend(loc="best")
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None})
+    return out.getvalue()
+
+
+def write_plots(result: Result, folder: Path) -> None:
+    """One file for each effect."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for effect in result["effects"].values():
+        (folder / f"{effect['name']}.svg").write_text(plot(effect))
+
+
+def told(result: Result) -> list[str]:
+    """The block of docs/effects.md."""
+    return [part for effect in result["effects"].values() for part in _told(effect)]
+
+
+def verdict(comparison: Result) -> str:
+    """Whether a direction is there, and whether it is the papers'."""
+    if not (comparison["low"] > 0 or comparison["high"] < 0):
+        return "not decided: the interval holds 0"
+    seen = "higher" if comparison["mean"] > 0 else "lower"
+    if comparison["expected"] is None:
+        return f"{seen}; the papers compare nothing"
+    return f"{seen}, as in the papers" if seen == comparison["expected"] else f"{seen}: not so"
+
+
+def _told(effect: Result) -> list[str]:
+    seeds = len(next(iter(effect["arms"].values()))["accuracy"])
+    return [
+        f"## {effect['title']}",
+        effect["claim"],
+        f"![{effect['title']}](effects/{effect['name']}.svg)",
+        _markdown(
+            [
+                ["arm", "accuracy, %", "entropy at the end", "reward at the end", "temperature"],
+                *(_row(arm, found) for arm, found in effect["arms"].items()),
+            ]
+        ),
+        f"Differences over {seeds} seeds, with their 95 % intervals:",
+        _markdown(
+            [
+                ["", "difference", "95 % interval", "direction"],
+                *(
+                    [
+                        f"{LABELS[c['metric']]}: {c['b']} less {c['a']}",
+                        f"{c['mean']:+.3g}",
+                        f"{c['low']:+.3g} to {c['high']:+.3g}",
+                        verdict(c),
+                    ]
+                    for c in effect["comparisons"]
+                ),
+            ]
+        ),
+    ]
+
+
+def _row(arm: str, found: Result) -> list[str]:
+    return [
+        arm,
+        f"{fmean(found['accuracy']):.1f}",
+        f"{fmean(found['entropy']):.3f}",
+        f"{fmean(found['reward']):.3f}",
+        ", ".join(f"{t:g}" for t in dict.fromkeys(found["temperature"])),
+    ]
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,221 @@
+"""What the trainer must show, each as a figure of the result and a bound; and its tables."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from benchmarks.rewards_goals import Goal
+from benchmarks.trainer_grpo import PEER
+from benchmarks.trainer_sft import CUTS, best_without_cuts
+
+Result = Mapping[str, Any]
+
+
+def goals_of(result: Result) -> list[dict[str, Any]]:
+    """Every goal of what was measured, judged."""
+    return [goal.judged(dict(result)) for goal in _goals(result)]
+
+
+def missed(goals: Sequence[Result]) -> list[str]:
+    """A sentence for each goal that is not met."""
+    return [f"{g['goal']}: {g['measured']:g}, must be {g['asked']}" for g in goals if not g["met"]]
+
+
+def _goals(result: Result) -> Iterator[Goal]:
+    for model, found in result.get("grpo", {}).items():
+        for arm in found["times"]:
+            yield Goal("grpo", f"{model}, {arm}: times TRL's speed", _step(model, arm), at_least=1)
+            yield Goal("grpo", f"{model}, {arm}: half of TRL's time", _step(model, arm), at_least=2)
+        for arm in found["rewardDifference"]:
+            name = f"{model}, {arm}: distance from 0 of the reward difference's interval"
+            yield Goal("grpo", name, _reward(model, arm), at_most=0)
+    for model, found in result.get("sft", {}).items():
+        for arm in found["times"]:
+            name = f"{model}, {arm}: times TRL's best mode that cuts no document"
+            yield Goal("sft", name, _sft_best(model, arm), at_least=1.2)
+            name = f"{model}, {arm}: times TRL's wrapped"
+            yield Goal("sft", name, _sft(model, arm, "wrapped"), at_least=1)
+    if "loss" in result:
+        yield Goal("loss", "peak memory over TRL's", lambda r: _peak(r, PEER), at_most=1)
+        yield Goal("loss", "peak memory over torch's", lambda r: _peak(r, "plain torch"), at_most=1)
+    if "checkpoint" in result:
+        name = "verifying, times the speed of sha256sum"
+        yield Goal("checkpoint", name, lambda r: r["times"]["verify"]["median"], at_least=1)
+
+
+def _step(model: str, arm: str) -> Callable[[dict[str, Any]], float]:
+    return lambda grpo: float(grpo[model]["times"][arm]["median"])
+
+
+def _reward(model: str, arm: str) -> Callable[[dict[str, Any]], float]:
+    """0 where the interval holds 0."""
+
+    def distance(grpo: dict[str, Any]) -> float:
+        found = grpo[model]["rewardDifference"][arm]
+        return max(0.0, float(found["low"]), -float(found["high"]))
+
+    return distance
+
+
+def _sft(model: str, arm: str, mode: str) -> Callable[[dict[str, Any]], float]:
+    return lambda sft: float(sft[model]["times"][arm][mode]["median"])
+
+
+def _sft_best(model: str, arm: str) -> Callable[[dict[str, Any]], float]:
+    return lambda sft: _sft(model, arm, best_without_cuts(sft[model]))(sft)
+
+
+def _peak(loss: dict[str, Any], arm: str) -> float:
+    return float(loss["peakMib"]["ours"] / loss["peakMib"][arm])
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def tables(result: Result) -> list[str]:
+    """Sentences and a table for each section that was measured."""
+    made: dict[str, Callable[[Result], list[str]]] = {
+        "grpo": _grpo_told,
+        "sft": _sft_told,
+        "loss": _loss_told,
+        "checkpoint": _checkpoint_told,
+        "resume": _resume_told,
+        "gpu": _gpu_told,
+    }
+    return [part for name, tell in made.items() if result.get(name) for part in tell(result[name])]
+
+
+def told(result: Result) -> list[str]:
+    """The block of docs/performance.md."""
+    sentences = [f"Missed: {sentence}." for sentence in missed(result["goals"])]
+    return [*tables(result), *(sentences or ["Every goal is met."])]
+
+
+def _grpo_told(grpo: Result) -> list[str]:
+    rows = [["model", "", "s per step", "TRL's time", "tokens per step", "final reward"]]
+    for model, found in grpo.items():
+        for arm in [a for a in found["stepSeconds"] if a != PEER] + [PEER]:
+            times = found["times"].get(arm)
+            rewards = found["finalReward"][arm]
+            rows.append(
+                [
+                    model,
+                    arm,
+                    _spread(found["stepSeconds"][arm], ".3g"),
+                    "" if times is None else f"{times['median']:.2f} times ours",
+                    f"{found['tokensPerStep'][arm]:,}",
+                    ", ".join(f"{r:.3f}" for r in rewards),
+                ]
+            )
+    return [
+        "GRPO: seconds of a step (median, ± half the distance from the least to the largest), both "
+        "trainers taking turns at every step on the same prompts; TRL's time over ours is the "
+        "median over turns. Final reward: mean of the last third of the steps, by seed.",
+        _markdown(rows),
+        *_differences(grpo),
+        *_profile(grpo),
+    ]
+
+
+def _differences(grpo: Result) -> list[str]:
+    parts = [
+        f"{model}, {arm}: {d['mean']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f}, "
+        f"{d['high'] - d['low']:.3f} wide)"
+        for model, found in grpo.items()
+        for arm, d in found["rewardDifference"].items()
+    ]
+    if not parts:
+        return []
+    what = "Final reward, ours less TRL's, with its 95 % interval over seeds"
+    return [f"{what}: {'; '.join(parts)}."]
+
+
+def _profile(grpo: Result) -> list[str]:
+    names = {
+        "generate_seconds": "draw",
+        "reward_wait_seconds": "wait for verdicts",
+        "train_seconds": "train",
+        "push_seconds": "push",
+    }
+    rows = [["our step", "", *names.values()]]
+    for model, found in grpo.items():
+        for arm, phases in found["phases"].items():
+            rows.append([model, arm, *(f"{1000 * phases[p]:,.3g} ms" for p in names)])
+    return ["Where our step's time goes, medians by phase:", _markdown(rows)]
+
+
+def _sft_told(sft: Result) -> list[str]:
+    rows = [["document tokens/s", *next(iter(sft.values()))["tokensPerSecond"]]]
+    for model, found in sft.items():
+        rates = found["tokensPerSecond"]
+        rows.append([model, *(_spread(rates[arm], ",.0f") for arm in rates)])
+        for arm, times in found["times"].items():
+            cells = (f"{times[r]['median']:.2f}" if r in times else "" for r in rates)
+            rows.append([f"{arm}, times", *cells])
+    return [
+        "SFT on documents of log-normal length in rows of 512 tokens: ours against TRL's modes, "
+        f"taking turns at every step. {' and '.join(CUTS)} cuts documents, the others don't.",
+        _markdown(rows),
+    ]
+
+
+def _loss_told(loss: Result) -> list[str]:
+    rows = [["loss and its gradient", *loss["peakMib"]]]
+    rows.append(["peak memory", *(f"{v:,} MiB" for v in loss["peakMib"].values())])
+    rows.append(["seconds", *(f"{v:.1f}" for v in loss["seconds"].values())])
+    return [
+        f"{loss['tokens']:,} tokens at a vocabulary of {loss['vocabulary']:,}, float32; ours and "
+        "TRL's compute the entropy, too:",
+        _markdown(rows),
+    ]
+
+
+def _checkpoint_told(found: Result) -> list[str]:
+    rates = found["megabytesPerSecond"]
+    rows = [["", *rates], ["MB/s", *(_spread(rates[name], ",.0f") for name in rates)]]
+    return [
+        f"A checkpoint of {found['mib']:,} MiB in {found['shards']} files (publishing moves, "
+        "hashes and flushes it):",
+        _markdown(rows),
+    ]
+
+
+def _resume_told(found: Result) -> list[str]:
+    seconds = found["secondsToNextStep"]
+    return [
+        f"A killed stage of the 0.6M model has made its next step {seconds['median']:.1f} s after "
+        f"it was started again ({seconds['least']:.1f} to {seconds['largest']:.1f} s over "
+        f"{found['kills']} kills); loading torch and transformers alone takes "
+        f"{found['importSeconds']['median']:.1f} s."
+    ]
+
+
+def _gpu_told(gpu: Result) -> list[str]:
+    rows = [["bfloat16", "trained tokens/s", "MFU", "drawn tokens/s", "MFU"]]
+    for shape, found in gpu.items():
+        if shape == "device":
+            continue
+        train, draw = found["train"], found["draw"]
+        rows.append(
+            [
+                f"{shape}-shaped",
+                f"{train['tokensPerSecond']:,.0f}",
+                _percent(train["mfu"]),
+                f"{draw['tokensPerSecond']:,.0f}",
+                _percent(draw["mfu"]),
+            ]
+        )
+    return [f"On one {gpu['device']}, random weights:", _markdown(rows)]
+
+
+def _percent(share: float | None) -> str:
+    return "not known" if share is None else f"{100 * share:.1f} %"
+
+
+def _spread(figures: Mapping[str, float], form: str) -> str:
+    half = 50 * (figures["largest"] - figures["least"]) / figures["median"]
+    return f"{figures['median']:{form}} ±{half:.0f} %"
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,236 @@
+"""Steps of GRPO, ours and TRL's in turns: the same prompts in the same order, the same settings.
+
+What a step is: draw 8 responses to each prompt, check them, one backward pass and one optimizer
+step. Both trainers start from the same SFT checkpoint with each of the seeds, so that what they
+have learned at the end can be compared, too.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from acereason_trainer.config.rl import RL
+from acereason_trainer.config.stage_file import StageFile
+
+from benchmarks.contest import Answer, Contestant, in_turns
+from benchmarks.intervals import paired_difference
+from benchmarks.peers.environments import HERE, environment
+from benchmarks.rewards_contest import spread
+from benchmarks.stage_files import context_of, path_of, stage_file
+from benchmarks.trainer_models import (
+    BUILD,
+    STORE,
+    Subject,
+    stage_settings,
+    start_checkpoint,
+    written,
+)
+from benchmarks.trainer_models import environment as contestants_environment
+
+OURS, PEER = "ours", "TRL"
+SAMPLERS = {OURS: "transformers", "ours, vLLM": "vllm"}
+PHASES = ("generate_seconds", "reward_wait_seconds", "train_seconds", "push_seconds")
+WARM_UP = 1
+"""First steps of a process that are not counted: caches, lazy imports."""
+END = 3
+"""The last 1/3 of the steps is where the final reward is taken from: one step is noisy."""
+
+
+def grpo_section(
+    subjects: Sequence[Subject], seeds: int, turns: int | None, sft_steps: int | None
+) -> dict[str, Any]:
+    """Each model with each seed. turns, sft_steps: where others than the subject's are wanted."""
+    return {s.name: _of_subject(s, seeds, turns or s.turns, sft_steps) for s in subjects}
+
+
+def _of_subject(subject: Subject, seeds: int, turns: int, sft_steps: int | None) -> dict[str, Any]:
+    start = start_checkpoint(subject, sft_steps)
+    by_seed = [_of_seed(subject, start, seed, turns) for seed in range(seeds)]
+    arms = list(by_seed[0])
+    seconds = {a: [s for done in by_seed for s in _seconds(done[a])] for a in arms}
+    rewards = {a: [_final_reward(done[a]) for done in by_seed] for a in arms}
+    return {
+        "settings": _told(_settings(subject, turns, OURS)),
+        "peerPerDeviceBatch": subject.per_device,
+        "turns": turns,
+        "seeds": seeds,
+        "stepSeconds": {a: spread(seconds[a]) for a in arms},
+        "times": {a: _times(by_seed, a) for a in arms if a != PEER},
+        "phases": {a: _phases([done[a] for done in by_seed]) for a in arms if a != PEER},
+        "tokensPerStep": {a: round(_tokens(by_seed, a)) for a in arms},
+        "finalReward": {a: [round(r, 4) for r in rewards[a]] for a in arms},
+        "rewardDifference": {
+            a: asdict(paired_difference(rewards[PEER], rewards[a]))
+            for a in arms
+            if a != PEER and seeds > 1
+        },
+    }
+
+
+def _of_seed(subject: Subject, start: Path, seed: int, turns: int) -> dict[str, list[Answer]]:
+    print(f"  {subject.name}, seed {seed} ...", flush=True)
+    file = _stage(subject, start, seed, turns, OURS)
+    assert file.prepared is not None
+    contestants = []
+    for arm in arms_here():
+        own = _stage(subject, start, seed, turns, arm, key=file.prepared.key)
+        command = [sys.executable, "-m", "benchmarks.trainer_ours", str(path_of(own))]
+        contestants.append(_contestant(arm, command))
+    request = written(
+        BUILD / "trl-grpo.json",
+        {
+            "kind": "grpo",
+            "model": str(start),
+            "output": str(BUILD / "trl"),
+            "seed": seed,
+            "steps": turns,
+            "settings": peer_settings(subject, file),
+            "rows": rows_in_order(file, turns),
+        },
+    )
+    peer = [str(environment("trl")), str(HERE / "train_trl.py"), str(request)]
+    return in_turns([*contestants, _contestant(PEER, peer)], turns)
+
+
+def _contestant(name: str, command: Sequence[str]) -> Contestant:
+    log = BUILD / "logs" / f"{name.replace(', ', '-').lower()}.log"
+    return Contestant(name, command, log, contestants_environment())
+
+
+def arms_here() -> list[str]:
+    """Our samplers that this environment has."""
+    known = str(RL.model_fields["sampler"].annotation)
+    return [
+        arm
+        for arm, engine in SAMPLERS.items()
+        if engine == "transformers" or (f"'{engine}'" in known and find_spec(engine))
+    ]
+
+
+def _settings(subject: Subject, turns: int, arm: str) -> dict[str, Any]:
+    """The example's first math stage, with what TRL can do too: nothing masked, one denominator."""
+    return {
+        **stage_settings(subject.example, "math-1")["mathRL"],
+        "overlong": {"mode": "penalize"},
+        "loss": {"normalizer": "batch"},
+        "mix": [],
+        "stop": {"steps": turns},
+        "saving": {"minutesAtRisk": 600},
+        **({"sampler": SAMPLERS[arm]} if SAMPLERS[arm] != "transformers" else {}),
+        **subject.rl,
+    }
+
+
+def _told(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in settings.items() if k not in ("saving", "stop", "mix")}
+
+
+def _stage(
+    subject: Subject, start: Path, seed: int, turns: int, arm: str, key: str | None = None
+) -> StageFile:
+    return stage_file(
+        STORE,
+        {"mathRL": _settings(subject, turns, arm)},
+        name=f"grpo-{SAMPLERS[arm]}",
+        model=start,
+        data=subject.data / "rl-math.jsonl",
+        seed=seed,
+        key=key,
+    )
+
+
+def peer_settings(subject: Subject, file: StageFile) -> dict[str, Any]:
+    """The same for TRL, under its own names."""
+    stage = file.settings.math_rl
+    assert stage is not None and stage.group_size.fixed is not None
+    responses = stage.prompts_per_step * stage.group_size.fixed
+    per_device = min(subject.per_device, responses)
+    return {
+        "learning_rate": stage.optimizer.learning_rate,
+        "adam_beta1": stage.optimizer.betas[0],
+        "adam_beta2": stage.optimizer.betas[1],
+        "weight_decay": stage.optimizer.weight_decay,
+        "max_grad_norm": stage.optimizer.grad_clip,
+        "temperature": stage.temperature.fixed,
+        "num_generations": stage.group_size.fixed,
+        "max_completion_length": stage.max_response_tokens,
+        "per_device_train_batch_size": per_device,
+        "gradient_accumulation_steps": responses // per_device,
+    }
+
+
+def rows_in_order(file: StageFile, turns: int) -> list[dict[str, Any]]:
+    """The prompts of every step, as our loop will draw them."""
+    from acereason_trainer.dataset import read_rows
+    from acereason_trainer.policy.loading import load_tokenizer
+    from acereason_trainer.prompting import prompt_text
+    from acereason_trainer.rl.curriculum import Curriculum
+    from acereason_trainer.rl.prompts import select_prompts
+
+    context, stage = context_of(file), file.settings.math_rl
+    assert stage is not None
+    tokenizer = load_tokenizer(context.model_dir)
+    key, salt = context.prepared.key, context.prepared.salt
+    prompts, _ = select_prompts(list(read_rows(context.data_dir)), stage, "math", tokenizer, key)
+    rows, state = [], Curriculum()
+    for _ in range(turns):
+        rows += [
+            {
+                "prompt": prompt_text(p.row, stage.prompting, tokenizer),
+                "tokens": list(p.tokens),
+                "answer": str(p.row.data["answer"]),
+            }
+            for p in state.next_prompts(prompts, stage, (key, salt))
+        ]
+        state = state.after_step(prompts, stage, solved={}, lengths={}, reward=0.0)
+    return rows
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+def _seconds(answers: Sequence[Answer]) -> list[float]:
+    return [a["seconds"] for a in answers[WARM_UP:]]
+
+
+def reward_of(answer: Answer) -> float:
+    """Mean reward of a step, ours or TRL's."""
+    return float(answer["metrics"]["reward"] if "metrics" in answer else answer["reward"])
+
+
+def _final_reward(answers: Sequence[Answer]) -> float:
+    return fmean(reward_of(a) for a in answers[-max(1, len(answers) // END) :])
+
+
+def _times(by_seed: Sequence[Mapping[str, Sequence[Answer]]], arm: str) -> dict[str, float]:
+    """TRL's seconds over ours, step by step: two steps of one turn saw the same machine."""
+    return spread(
+        [
+            peer / ours
+            for done in by_seed
+            for ours, peer in zip(_seconds(done[arm]), _seconds(done[PEER]), strict=True)
+        ]
+    )
+
+
+def _phases(runs: Sequence[Sequence[Answer]]) -> dict[str, float]:
+    """Median seconds of each phase of our steps."""
+    rows = [a["metrics"] for run in runs for a in run[WARM_UP:]]
+    return {p: round(median(row.get(p) or 0.0 for row in rows), 5) for p in PHASES}
+
+
+def _tokens(by_seed: Sequence[Mapping[str, Sequence[Answer]]], arm: str) -> float:
+    """Generated tokens of a step: with different ones, seconds would not compare."""
+    return fmean(
+        a["tokens"] if "tokens" in a else _generated(a["metrics"])
+        for done in by_seed
+        for a in done[arm][WARM_UP:]
+    )
+
+
+def _generated(row: Mapping[str, float]) -> float:
+    return row["response_tokens"] * row["prompts"] * row["group_size"]

@@ -1,0 +1,156 @@
+"""The models that the trainer's benchmark trains, each with an SFT checkpoint to start from.
+
+RL from a model that is never right is no step: without a reward there is nothing to learn, and ours
+would leave the backward pass out. So each first learns the task, once; the product's own stage
+does it, and finds it done at the next start.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from acereason_trainer.artifacts.store import DirectoryStore
+from acereason_trainer.config.stage_file import StageFile
+
+from benchmarks.stage_files import path_of, stage_file
+
+BUILD = Path("build/bench/trainer")
+STORE = BUILD / "store"
+QUICKSTART = Path("examples/quickstart")
+SMOLLM2 = Path("build/smollm2")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, its data, and how much of it is measured."""
+
+    name: str
+    example: Path
+    """The run file whose settings are used."""
+    data: Path
+    base: Callable[[], Path]
+    """Folder of the model before SFT. Raises SystemExit with the command that makes what is not
+    there."""
+    sft_steps: int
+    rl: Mapping[str, Any]
+    """What differs from the example's first long math stage."""
+    turns: int
+    """RL steps of each seed."""
+    per_device: int
+    """Responses that TRL trains on at once."""
+    sft_rows: int
+    """Rows of 512 tokens in a step of SFT."""
+    sft_turns: int
+
+
+def quickstart_model(out: Path, **changed: int) -> Path:
+    """The quickstart's random weights in a folder; `changed` are fields of its configuration."""
+    if not (QUICKSTART / "data").exists():
+        raise SystemExit("the quickstart's data is not there; make it: make quickstart")
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    config = json.loads((QUICKSTART / "model.json").read_text())
+    (out / "config.json").write_text(json.dumps({**config, **changed}))
+    (out / "from_config.json").write_text(json.dumps({"seed": 0}))
+    for file in (QUICKSTART / "data" / "tokenizer").iterdir():
+        shutil.copyfile(file, out / file.name)
+    return out
+
+
+def smollm2_model() -> Path:
+    """SmolLM2-135M-Instruct, as examples/smollm2/fetch.py has written it."""
+    if not (SMOLLM2 / "model").exists():
+        raise SystemExit(f"{SMOLLM2}/model is not there; make it: make {SMOLLM2}/.made")
+    return SMOLLM2 / "model"
+
+
+TINY = Subject(
+    name="0.6M",
+    example=Path("examples/quickstart.yaml"),
+    data=QUICKSTART / "data",
+    base=lambda: quickstart_model(BUILD / "tiny", intermediate_size=512),
+    sft_steps=2400,
+    rl={"maxResponseTokens": 112, "promptsPerStep": 32},
+    turns=24,
+    per_device=256,
+    sft_rows=8,
+    sft_turns=12,
+)
+REAL = Subject(
+    name="SmolLM2-135M",
+    example=Path("examples/smollm2-135m.yaml"),
+    data=SMOLLM2 / "data",
+    base=smollm2_model,
+    sft_steps=30,
+    rl={"maxResponseTokens": 56, "promptsPerStep": 8},
+    turns=6,
+    per_device=32,
+    sft_rows=2,
+    sft_turns=4,
+)
+SUBJECTS = {s.name: s for s in (TINY, REAL)}
+
+
+def stage_settings(example: Path, stage: str) -> dict[str, Any]:
+    """A stage's settings as its run file has them, without what only people read."""
+    spec = yaml.safe_load(example.read_text())["spec"]
+    found = next(s for s in spec["stages"] if s["name"] == stage)
+    kind = next(k for k in ("sft", "mathRL", "codeRL") if k in found)
+    settings = json.loads(json.dumps(found[kind]))
+    settings.pop("telemetry", None)
+    return {kind: settings}
+
+
+def start_checkpoint(subject: Subject, steps: int | None = None) -> Path:
+    """The directory of the model after SFT; trained first, in a process of its own, where it is
+    not there yet. steps: fewer than the subject's, where it need not be able to do much."""
+    settings = stage_settings(subject.example, "sft")
+    settings["sft"]["budget"] = {"steps": min(steps or subject.sft_steps, subject.sft_steps)}
+    name = f"sft-{subject.name.lower().replace('.', '-')}"
+    data = subject.data / "sft.jsonl"
+    return trained_once(stage_file(STORE, settings, name=name, model=subject.base(), data=data))
+
+
+def trained_once(file: StageFile) -> Path:
+    """The directory of a stage's artifact; made in a process with all cores where it is not there
+    yet."""
+    assert file.prepared is not None
+    store = DirectoryStore(Path(file.store))
+    if store.lookup(file.prepared.key) is None:
+        print(f"  stage {file.stage}, once ...", flush=True)
+        command = [sys.executable, "-m", "acereason_trainer", str(path_of(file))]
+        subprocess.run(command, check=True, env=environment(), stdout=subprocess.DEVNULL)
+    done = store.lookup(file.prepared.key)
+    assert done is not None
+    return store.directory(done.uri)
+
+
+def threads() -> int:
+    """OMP_NUM_THREADS where it is set, else one for each core. Where other work shares the cores,
+    threads that wait for one another cost far more than the work that they share."""
+    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+
+
+def environment() -> dict[str, str]:
+    """Of every contestant: the same threads, and nothing that asks a network."""
+    return {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads()),
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+    }
+
+
+def written(path: Path, data: Any) -> Path:
+    """A JSON file with its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data))
+    return path

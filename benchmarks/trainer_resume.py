@@ -1,0 +1,104 @@
+"""How long a killed stage is gone: from SIGKILL to its first step after the one it had saved.
+
+The launcher is killed with its rank, and started again at once: that is what a pod's restart costs
+the trainer, without what a cluster adds (deciding, scheduling, pulling). Most of it is loading
+Python's packages; `import torch, transformers` alone is measured beside it.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rewards_contest import spread
+from benchmarks.stage_files import path_of, stage_file
+from benchmarks.trainer_models import BUILD, TINY, environment, stage_settings, start_checkpoint
+
+STEPS = 400
+"""More than are ever made."""
+PATIENCE = 180.0
+
+
+def resume_section(kills: int, sft_steps: int | None) -> dict[str, Any]:
+    """A math stage of the 0.6M model that saves after every step, killed so many times."""
+    store = BUILD / "resume"
+    shutil.rmtree(store, ignore_errors=True)
+    settings = stage_settings(TINY.example, "math-1")
+    settings["mathRL"] |= {"stop": {"steps": STEPS}, "saving": {"minutesAtRisk": 0}}
+    file = stage_file(
+        store,
+        settings,
+        name="resume",
+        model=start_checkpoint(TINY, sft_steps),
+        data=TINY.data / "rl-math.jsonl",
+    )
+    progress = path_of(file).parent / "progress.json"
+    seconds, steps, launched = [], [], _launched(path_of(file))
+    try:
+        saved = _wait_beyond(progress, 1)
+        for number in range(kills):
+            print(f"  kill {number + 1} of {kills} after step {saved} ...", flush=True)
+            _kill(launched)
+            progress.unlink(missing_ok=True)
+            began = time.monotonic()
+            launched = _launched(path_of(file))
+            reached = _wait_beyond(progress, 0, moving=True)
+            seconds.append(time.monotonic() - began)
+            steps.append({"seen": saved, "firstAfter": reached})
+            saved = reached
+    finally:
+        _kill(launched)
+        shutil.rmtree(store, ignore_errors=True)
+    return {
+        "kills": kills,
+        "secondsToNextStep": spread(seconds, 2),
+        "importSeconds": spread([_import_seconds() for _ in range(3)], 2),
+        "steps": steps,
+    }
+
+
+def _launched(path: Path) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "acereason_trainer.launch", str(path)]
+    return subprocess.Popen(
+        command,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _kill(launched: "subprocess.Popen[bytes]") -> None:
+    """The launcher's death is its rank's, too: the kernel sees to that."""
+    if launched.poll() is None:
+        os.killpg(launched.pid, signal.SIGKILL)
+    launched.wait()
+
+
+def _wait_beyond(progress: Path, step: int, *, moving: bool = False) -> int:
+    """The step that progress.json shows, once it is above `step`; `moving`: above the first one
+    that it shows. Raises TimeoutError."""
+    deadline, first = time.monotonic() + PATIENCE, None
+    while time.monotonic() < deadline:
+        time.sleep(0.02)
+        try:
+            seen = int(json.loads(progress.read_text())["step"])
+        except (FileNotFoundError, ValueError):
+            continue
+        first = seen if first is None else first
+        if seen > (first if moving else step):
+            return seen
+    raise TimeoutError(f"{progress} shows no new step after {PATIENCE:g} s")
+
+
+def _import_seconds() -> float:
+    began = time.monotonic()
+    work = "import torch, transformers; from transformers import AutoModelForCausalLM"
+    subprocess.run([sys.executable, "-c", work], check=True, env=environment())
+    return time.monotonic() - began

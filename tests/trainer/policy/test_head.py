@@ -1,0 +1,60 @@
+"""log p and entropy of tokens: autograd's own numbers, in memory that does not grow."""
+
+import pytest
+import torch
+from acereason_trainer.policy import head
+from acereason_trainer.policy.head import Head
+from torch import Tensor, nn
+
+from tests.peak_memory import peak_of
+
+TEMPERATURE = 0.85
+VOCABULARY = 150_000
+
+
+def by_autograd(output: nn.Linear, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    log_p = torch.log_softmax(output(hidden).float() / TEMPERATURE, dim=-1)
+    return log_p.gather(1, targets[:, None])[:, 0], -(log_p.exp() * log_p).sum(-1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bias", [False, True])
+def test_one_chunk_gives_the_bits_of_autograd(dtype: torch.dtype, bias: bool) -> None:
+    output = nn.Linear(48, 1003, bias=bias).to(dtype)
+    hidden = torch.randn(61, 48).to(dtype).requires_grad_()
+    targets, weights = torch.randint(0, 1003, (61,)), torch.randn(61)
+    found = []
+    for scored in (
+        by_autograd(output, hidden, targets),
+        Head(output)(hidden, targets, TEMPERATURE),
+    ):
+        gradients = torch.autograd.grad((weights * scored[0]).sum(), [hidden, *output.parameters()])
+        found.append([*(s.detach() for s in scored), *gradients])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_chunks_change_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    output, hidden = nn.Linear(48, 1003), torch.randn(61, 48)
+    targets = torch.randint(0, 1003, (61,))
+    whole = Head(output)(hidden, targets, TEMPERATURE)
+    monkeypatch.setattr(head, "LOGITS_AT_ONCE", 7 * 1003)
+    chunked = Head(output)(hidden, targets, TEMPERATURE)
+    for a, b in zip(whole, chunked, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_tokens_times_the_vocabulary() -> None:
+    """Costs about 20 s on a busy machine: half a billion logits, forward, again and backward."""
+    output = nn.Linear(32, VOCABULARY, bias=False)
+
+    def step(tokens: int) -> None:
+        hidden = torch.randn(tokens, 32, requires_grad=True)
+        scored, _ = Head(output)(hidden, torch.randint(0, VOCABULARY, (tokens,)), TEMPERATURE)
+        scored.sum().backward()
+
+    step(16)  # what is made once: threads, the gradient of the matrix
+    few, many = peak_of(lambda: step(900)), peak_of(lambda: step(3600))
+    chunk = 4 * head.LOGITS_AT_ONCE
+    assert many < 1.1 * few, "four times the tokens"
+    assert many < 5 * chunk, f"{many / chunk:.1f} chunks of float32; one copy of all logits is 8"

@@ -1,0 +1,104 @@
+"""Builders: groups of responses whose rewards are given, and those who draw and check them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from acereason_trainer.config.common import Telemetry
+from acereason_trainer.dataset import Row
+from acereason_trainer.policy.protocol import Weights
+from acereason_trainer.rewards.protocol import Grade, Verdict
+from acereason_trainer.rl.prompts import Prompt
+from acereason_trainer.rl.rollouts import Rollout, Rollouts
+from acereason_trainer.rollout.protocol import Completion, OnBatch, SampleRequest, SamplingParams
+from acereason_trainer.telemetry.recorder import Recorder
+
+Rewards = Callable[[str, int], float]
+"""Reward of a prompt's sample."""
+
+
+def prompts(n: int) -> list[Prompt]:
+    """`n` prompts p0, p1, ..."""
+    return [
+        Prompt(Row(id=f"p{i}", data={"id": f"p{i}", "problem": f"p{i}"}), (1, 2)) for i in range(n)
+    ]
+
+
+def a_response(
+    reward: float | None,
+    *,
+    prompt: str = "p",
+    sample: int = 0,
+    tokens: int = 4,
+    truncated: bool = False,
+    text: str = "</think> 1",
+) -> Rollout:
+    """One checked response; reward None: its check failed."""
+    request = SampleRequest(prompt, (5, 6), sample, 0)
+    finish = "length" if truncated else "stop"
+    verdict = Verdict.INFRA_ERROR if reward is None else Verdict.CORRECT
+    return Rollout(
+        Completion(request, tuple(range(tokens)), (-0.5,) * tokens, finish, text),
+        Grade(verdict, reward),
+    )
+
+
+def groups(*rewards: Sequence[float]) -> Rollouts:
+    """One group for each list of rewards."""
+    made = [
+        [a_response(r, prompt=f"p{g}", sample=s) for s, r in enumerate(group)]
+        for g, group in enumerate(rewards)
+    ]
+    return Rollouts(made, generate_seconds=1.0, tail_seconds=0.0)
+
+
+class Draws:
+    """A sampler of one-token responses; it remembers what it was asked for."""
+
+    def __init__(self, version: int = 0) -> None:
+        self.version = version
+        self.asked: list[list[SampleRequest]] = []
+
+    def push(self, policy: Weights, version: int) -> None:
+        """Take the version."""
+        self.version = version
+
+    def rest(self) -> None:
+        """Nothing to give back."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def generate(
+        self, requests: Sequence[SampleRequest], params: SamplingParams, on_batch: OnBatch
+    ) -> list[Completion]:
+        """Answer each request by its own number."""
+        self.asked.append(list(requests))
+        drawn = [Completion(r, (7,), (-0.1,), "stop", f"</think> {r.sample}") for r in requests]
+        on_batch(drawn)
+        return drawn
+
+
+class Checks:
+    """A rewarder whose verdicts are given."""
+
+    def __init__(self, rewards: Rewards) -> None:
+        self._rewards = rewards
+
+    def submit(self, row: Mapping[str, Any], response: str) -> "Future[Grade]":
+        """Grade at once, by the prompt and the number in the response."""
+        reward = self._rewards(row["id"], int(response.rsplit(" ", 1)[1]))
+        done: Future[Grade] = Future()
+        done.set_result(Grade(Verdict.CORRECT if reward else Verdict.WRONG, reward))
+        return done
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+def a_recorder(directory: Path) -> Recorder:
+    """One that has begun."""
+    recorder = Recorder(directory, total=None, unit="steps", settings=Telemetry(), key="mathRL-0")
+    recorder.start()
+    return recorder

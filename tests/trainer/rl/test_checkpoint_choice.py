@@ -1,0 +1,230 @@
+"""The weights of the best validation are what is published, whatever happened on the way."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from acereason_trainer.artifacts.errors import Corrupt
+from acereason_trainer.artifacts.hashing import hash_tree
+from acereason_trainer.artifacts.states import OpenState
+from acereason_trainer.artifacts.store import DirectoryStore
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.rl import MathRL
+from acereason_trainer.dataset import Row, problem_id
+from acereason_trainer.policy.making import make_policy
+from acereason_trainer.rl.checkpoint_choice import BestWeights
+from acereason_trainer.rl.curriculum import Curriculum, Measured
+from acereason_trainer.rl.prompts import Prompt, split
+from made_up_rollouts import a_recorder
+from pydantic import ValidationError
+
+from tests.stage_attempts import a_stage, attempt, begun, failure, published, write_rows
+from tests.trainer.test_exact_resume import KEY, outcome, stopped_again_and_again
+
+pytestmark = pytest.mark.usefixtures("importable_rewards")
+
+SETTINGS = {
+    "optimizer": {"learningRate": 1e-2},
+    "promptsPerStep": 3,
+    "groupSize": {"fixed": 4},
+    "maxResponseTokens": 16,
+    "temperature": {"fixed": 1.0},
+    "stop": {"steps": 5},
+    "reward": {"function": "tests.trainer.letters:has_an_early_letter"},
+    "validation": {"everySteps": 2, "samples": 3, "heldOutShare": 0.5},
+    "checkpoint": "best",
+    "sequencesPerBatch": 12,
+    "prompting": {"template": "plain"},
+    "loading": {"dtype": "float32"},
+    "saving": {"minutesAtRisk": 0},
+    "verifier": {"workers": 1},
+}
+WANTED = {"function": "tests.trainer.letters:has_what_the_row_wants"}
+ROWS = [{"problem": f"How much is {n} + {n}?", "answer": str(2 * n)} for n in range(14)]
+
+
+def a_math_stage(
+    store: Path,
+    model: Path,
+    run: str = "run",
+    inputs: Mapping[str, Path] | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    data = write_rows(store / "rows.jsonl", ROWS)
+    told = {"mathRL": {**SETTINGS, **settings}}
+    return a_stage(store, told, run=run, key=KEY, model=model, data=data, **(inputs or {}))
+
+
+def choice(stage: dict[str, Any]) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads((published(stage)[1] / "choice.json").read_text())
+    return said
+
+
+def manifest_of(stage: dict[str, Any]) -> Any:
+    store = DirectoryStore(Path(stage["store"]))
+    artifact = store.lookup(KEY)
+    assert artifact is not None
+    return store.manifest(artifact.uri)
+
+
+def test_the_published_weights_are_those_of_the_best_validation(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    """The validation problems want what training unlearns after its first steps."""
+    others = [{**row, "wants_none": 1} for row in ROWS[:6]]
+    validation = write_rows(tmp_path / "validation.jsonl", others)
+    stage = a_math_stage(
+        tmp_path / "store",
+        tiny_model,
+        reward=WANTED,
+        validation={"everySteps": 2, "samples": 3},
+        inputs={"validation": validation},
+    )
+    assert attempt(stage) == ExitCode.DONE
+    said = choice(stage)
+    assert [v["step"] for v in said["validations"]] == [0, 2, 4, 5], "after the last step too"
+    best = max(said["validations"], key=lambda v: v["accuracy"])
+    assert said["chosen"] == ["checkpoint"]
+    assert said["problems"] == sorted(problem_id(row["problem"]) for row in others)
+    manifest = manifest_of(stage)
+    assert manifest.step == said["step"] == best["step"]
+    assert manifest.metrics["validation_accuracy"] == best["accuracy"]
+    assert 0 < best["step"] < 5, "or else the first or the last weights would do"
+    until = {"checkpoint": "last", "validation": None, "stop": {"steps": best["step"]}}
+    shorter = a_math_stage(tmp_path / "shorter", tiny_model, reward=WANTED, **until)
+    assert attempt(shorter) == ExitCode.DONE
+    assert published(shorter)[0] == published(stage)[0]
+    work_dir = Path(stage["store"]) / "work" / "run" / "stage" / "1"
+    assert list((work_dir / "best").iterdir()) == [], "they are published"
+
+
+def test_the_best_of_rising_validations_is_the_last(tmp_path: Path, tiny_model: Path) -> None:
+    """Learned from a pool whose held-out half is never trained on."""
+    rollouts = {"telemetry": {"dumpRolloutsEvery": 1}}
+    stage = a_math_stage(tmp_path / "best", tiny_model, **rollouts)
+    last = a_math_stage(tmp_path / "last", tiny_model, checkpoint="last")
+    assert attempt(stage) == attempt(last) == ExitCode.DONE
+    said = choice(stage)
+    assert said["validations"][-1]["accuracy"] > said["validations"][0]["accuracy"]
+    assert published(stage)[0] == published(last)[0]
+    assert not (published(last)[1] / "choice.json").exists(), "nothing was chosen"
+    held_out = set(said["problems"])
+    trained = {
+        json.loads(line)["promptId"]
+        for file in (Path(stage["store"]) / "work/run/stage/1/rollouts").iterdir()
+        for line in file.read_text().splitlines()
+    }
+    assert held_out
+    assert trained
+    assert not held_out & trained
+
+
+@pytest.mark.slow
+def test_whoever_goes_on_finds_the_best_weights_of_an_attempt_before(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    """About 20 s of CPU. Dynamic sampling, importance weights, a held-out share and detectors take
+    part: what they remember is in the state."""
+    settings = {
+        "dynamicSampling": {"maxRefills": 2},
+        "loss": {"importanceCap": 2},
+        "health": {"window": 2, "maxTruncatedShare": 0.01, "goOn": ["reward", "truncation"]},
+        "stop": {"steps": 4},
+        "validation": {"everySteps": 1, "samples": 3, "heldOutShare": 0.3},
+    }
+    stage = a_math_stage(tmp_path / "stopped", tiny_model, "another-name", **settings)
+    stage = stopped_again_and_again(stage, tmp_path / "stopped", 60)
+    straight = a_math_stage(tmp_path / "straight", tiny_model, "straight", **settings)
+    assert attempt(straight) == ExitCode.DONE
+    assert outcome(stage) == outcome(straight)
+    assert choice(stage) == choice(straight)
+    assert any(row["refills"] for row in outcome(stage)[1]), "no step was refilled"
+    best_of_any_attempt = (tmp_path / "stopped" / "work").glob("*/stage/*/best/*")
+    assert list(best_of_any_attempt) == []
+
+
+def test_best_weights_that_are_damaged_or_gone_are_named(tmp_path: Path, tiny_model: Path) -> None:
+    context, stage = begun(a_math_stage(tmp_path, tiny_model)), MathRL.parse(SETTINGS)
+    state, policy = validated(0), make_policy(context, stage, None)
+    with a_recorder(context.work_dir) as recorder:
+        best = BestWeights(context, recorder)
+        state = best.kept(state, stage, policy)
+        assert state.best_weights is not None
+        kept = context.store / state.best_weights
+        best.export(state)(context.work_dir / "export")
+        assert (context.work_dir / "export" / "model.safetensors").exists()
+        (kept / "config.json").write_text("{}")
+        with pytest.raises(Corrupt, match=r"config\.json"):
+            best.export(state)(context.work_dir / "again")
+        shutil.rmtree(kept)
+        with pytest.raises(Corrupt, match="00000000"):
+            best.kept(state.model_copy(update={"step": 1}), stage, policy)
+
+
+def test_best_weights_that_no_state_goes_on_from_are_dropped(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    context, stage = begun(a_math_stage(tmp_path, tiny_model)), MathRL.parse(SETTINGS)
+    policy = make_policy(context, stage, None)
+    with a_recorder(context.work_dir) as recorder:
+        best, states = BestWeights(context, recorder), []
+        for step in (0, 2, 4):
+            states.append(best.kept(validated(step), stage, policy))
+            if step == 2:
+                opened = OpenState(context.work_dir, KEY, 3, salt=0)
+                (opened.directory / "loop.json").write_text(json.dumps(states[-1].dump()))
+                opened.commit(hash_tree(opened.directory))
+    left = sorted(p.name for p in (context.work_dir / "best").iterdir())
+    assert left == ["00000002", "00000004"], "the state of step 3 goes on from those of step 2"
+
+
+def validated(step: int) -> Curriculum:
+    """A state whose last validation, at its own step, is the best."""
+    return Curriculum(step=step, validations=[Measured(step=step, accuracy=0.5, stderr=0.1)])
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best"), [([0.2, 0.5, 0.5, 0.4], 1), ([0.3], 0), ([0.1, 0.2], 1)]
+)
+def test_the_best_is_the_highest_and_of_equals_the_first(
+    accuracies: list[float], best: int
+) -> None:
+    seen = [Measured(step=i, accuracy=a, stderr=0.1) for i, a in enumerate(accuracies)]
+    assert Curriculum(validations=seen).best == seen[best]
+    assert Curriculum().best is None
+
+
+def test_the_best_is_found_by_validation_alone() -> None:
+    with pytest.raises(ValidationError, match="the best checkpoint is found by validation"):
+        MathRL.parse({"checkpoint": "best"})
+
+
+@pytest.mark.parametrize(
+    ("share", "inputs", "said"),
+    [
+        (1e-9, {}, "holds out 0"),
+        (0.5, {"validation": True}, "remove one of them"),
+        (None, {}, "give inputs.validation, or validation.heldOutShare"),
+    ],
+)
+def test_problems_to_validate_on_are_asked_for_in_a_sentence(
+    tmp_path: Path, tiny_model: Path, share: float | None, inputs: dict[str, bool], said: str
+) -> None:
+    given = {name: write_rows(tmp_path / "v.jsonl", ROWS[:2]) for name in inputs}
+    validation = {"everySteps": 1, **({"heldOutShare": share} if share else {})}
+    stage = a_math_stage(tmp_path, tiny_model, validation=validation, inputs=given)
+    assert attempt(stage) == ExitCode.BAD_CONFIGURATION
+    assert said in failure(stage)["message"]
+
+
+def test_stages_with_one_share_hold_out_the_same_problems(tmp_path: Path, tiny_model: Path) -> None:
+    """A later stage trains on fewer of them; what is held out of those was held out before."""
+    all_of_them = begun(a_math_stage(tmp_path / "a", tiny_model))
+    whole = [Prompt(Row(r["problem"], r), (1,)) for r in ROWS]
+    trained, held_out = split(whole, 0.5, all_of_them)
+    fewer, still_out = split(whole[::2], 0.5, all_of_them)
+    assert {p.id for p in still_out} < {p.id for p in held_out}
+    assert {p.id for p in fewer} < {p.id for p in trained}

@@ -1,0 +1,59 @@
+"""Finished responses are found again one by one, whoever wrote them."""
+
+from pathlib import Path
+
+from acereason_trainer.rollout.journal import Journal
+from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
+from acereason_trainer.rollout.response_journal import ResponseJournal
+
+PARAMS = SamplingParams(0.8, 1.0, 16)
+
+
+def a_response(sample: int) -> Completion:
+    request = SampleRequest("p", (5, 6), sample, seed=100 + sample)
+    return Completion(request, (7, 1), (-0.5, -0.25), "stop", f"text {sample}")
+
+
+RESPONSES = [a_response(sample) for sample in range(4)]
+REQUESTS = [c.request for c in RESPONSES]
+
+
+def journals(directory: Path, earlier: Path | None = None) -> list[ResponseJournal]:
+    """Of two ranks."""
+    return [ResponseJournal(Journal(directory, earlier), rank) for rank in range(2)]
+
+
+def test_a_later_attempt_finds_what_each_rank_wrote(tmp_path: Path) -> None:
+    first, second = journals(tmp_path / "1")
+    first.keep(3, PARAMS, RESPONSES[:1])
+    second.keep(3, PARAMS, RESPONSES[2:3])
+    first.keep(3, PARAMS, RESPONSES[3:])
+    later = journals(tmp_path / "2", earlier=tmp_path / "1")
+    for journal in later:
+        assert journal.find(3, PARAMS, REQUESTS) == [RESPONSES[0], *RESPONSES[2:]]
+
+
+def test_responses_of_other_weights_or_parameters_are_others(tmp_path: Path) -> None:
+    journals(tmp_path / "1")[0].keep(3, PARAMS, RESPONSES)
+    for version, params in ((4, PARAMS), (3, SamplingParams(0.9, 1.0, 16))):
+        later, _ = journals(tmp_path / "2", earlier=tmp_path / "1")
+        assert later.find(version, params, REQUESTS) == []
+
+
+def test_a_line_that_a_crash_has_cut_off_costs_itself_alone(tmp_path: Path) -> None:
+    journals(tmp_path / "1")[0].keep(3, PARAMS, RESPONSES)
+    (path,) = (tmp_path / "1").iterdir()
+    path.write_bytes(path.read_bytes()[:-20])
+    later, _ = journals(tmp_path / "2", earlier=tmp_path / "1")
+    assert later.find(3, PARAMS, REQUESTS) == RESPONSES[:-1]
+
+
+def test_what_was_drawn_from_forgotten_weights_goes_and_the_rest_stays(tmp_path: Path) -> None:
+    journal, _ = journals(tmp_path / "1")
+    journal.keep(3, PARAMS, RESPONSES)
+    needless = journal.journal.batches()
+    journal.keep(4, PARAMS, RESPONSES[:1])
+    journal.journal.forget(needless)
+    later, _ = journals(tmp_path / "2", earlier=tmp_path / "1")
+    assert later.find(3, PARAMS, REQUESTS) == []
+    assert later.find(4, PARAMS, REQUESTS) == RESPONSES[:1]

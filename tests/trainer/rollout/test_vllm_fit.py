@@ -1,0 +1,70 @@
+"""What an engine cannot be spread over is said before it is started."""
+
+from pathlib import Path
+
+import pytest
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.vllm import VLLM
+from acereason_trainer.peers import Peers
+from acereason_trainer.rollout.engine_client import environment
+from acereason_trainer.rollout.making import require_fit
+from acereason_trainer.stage import StageFailure
+from transformers import Qwen2Config
+
+from tests.stage_attempts import a_stage, attempt, failure, write_rows
+from tests.trainer.rollout.vllm_models import RL_SETTINGS
+from tests.trainer.rollout.vllm_models import VLLM as SETTINGS
+
+
+class OfANode(Peers):
+    """So many ranks on one machine."""
+
+    def __init__(self, ranks: int) -> None:
+        self.world = self.local_world = ranks
+
+
+@pytest.mark.parametrize(
+    ("ranks", "size", "heads", "groups", "sentence"),
+    [
+        (8, 4, 28, 4, None),
+        (8, 4, 28, 2, None),  # two workers hold the same group
+        (8, 1, 7, 1, None),
+        (8, 8, 28, 4, "28 attention heads in 4 groups"),
+        (6, 3, 12, 4, "12 attention heads in 4 groups"),
+        (6, 4, 28, 4, "a node has 6 ranks"),
+        (1, 2, 28, 4, "a node has 1 rank,"),
+    ],
+)
+def test_tensor_parallel_divides_the_ranks_and_the_heads(
+    ranks: int, size: int, heads: int, groups: int, sentence: str | None
+) -> None:
+    config = Qwen2Config(num_attention_heads=heads, num_key_value_heads=groups)
+    told = VLLM(tensor_parallel=size)
+    if sentence is None:
+        require_fit(told, config, OfANode(ranks))
+        return
+    with pytest.raises(StageFailure, match=sentence) as e:
+        require_fit(told, config, OfANode(ranks))
+    assert e.value.code == ExitCode.BAD_CONFIGURATION
+
+
+def test_a_stage_with_a_size_that_does_not_fit_ends_with_a_sentence(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    data = write_rows(tmp_path / "rows.jsonl", [{"problem": "1 + 1?", "answer": "2"}])
+    settings = {**RL_SETTINGS, "vllm": {**SETTINGS, "tensorParallel": 2}}
+    stage = a_stage(tmp_path, {"mathRL": settings}, model=tiny_model, data=data)
+    assert attempt(stage) == ExitCode.BAD_CONFIGURATION
+    assert failure(stage)["message"] == (
+        "vllm.tensorParallel is 2, but a node has 1 rank, which it does not divide"
+    )
+
+
+def test_an_engine_is_told_nothing_of_the_trainers_ranks() -> None:
+    ours = {"RANK": "3", "MASTER_ADDR": "10.0.0.1", "PATH": "/bin", "VLLM_LOGGING_LEVEL": "INFO"}
+    theirs = environment(ours, gpus=["4", "5"])
+    assert "RANK" not in theirs
+    assert "MASTER_ADDR" not in theirs
+    assert theirs["CUDA_VISIBLE_DEVICES"] == "4,5"
+    assert theirs["VLLM_LOGGING_LEVEL"] == "INFO"  # the user's own
+    assert "CUDA_VISIBLE_DEVICES" not in environment(ours, gpus=[])

@@ -1,0 +1,207 @@
+"""vLLM draws from the weights that were pushed last, and from nothing else."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from acereason_trainer.config.common import ModelLoading
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.sft import Optimizer
+from acereason_trainer.policy.loading import load_tokenizer
+from acereason_trainer.policy.torch_policy import TorchPolicy
+from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
+from acereason_trainer.rollout.seeds import draw_seed
+from acereason_trainer.rollout.vllm_sampler import VLLMSampler
+from acereason_trainer.stage import StageFailure, StopFlag, Stopped
+
+from tests.trainer.policy.batches import STEPS, a_batch
+from tests.trainer.rollout.vllm_models import LONGEST, a_model, a_vllm_sampler
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+"""20 to 60 s for each of two engines, which all tests share; the tests themselves take seconds."""
+PROMPTS = ["2 + 2 =", "A much longer question, with words?", "x"]
+OTHER_CONTEXT = {"ropeTheta": 300.0, "maxPositionEmbeddings": 2 * LONGEST}
+"""A rotary base so small that a model with another one says something else within a few tokens."""
+
+
+class StopsWhenTold(StopFlag):
+    """A SIGTERM that comes at a chosen look."""
+
+    looks_left: int | None = None
+
+    def check(self) -> None:
+        if self.looks_left is not None:
+            self.looks_left -= 1
+            if self.looks_left < 0:
+                raise Stopped
+
+
+@dataclass
+class Desk:
+    """A policy and the engine that draws from it."""
+
+    directory: Path
+    loading: ModelLoading
+    sampler: VLLMSampler
+    stop: StopsWhenTold
+    policy: TorchPolicy
+    version: int = field(default=0)
+
+    def push(self, policy: Any = None) -> None:
+        self.version += 1
+        self.sampler.push(policy or self.policy, self.version)
+
+    def step(self, seed: int) -> None:
+        self.policy.step(a_batch(seed=seed))
+
+    def draw(self, temperature: float = 1.0, *, samples: int = 6, name: str = "") -> Any:
+        tokenizer = load_tokenizer(self.directory)
+        requests = [
+            SampleRequest(p, tuple(tokenizer(p)["input_ids"]), s, draw_seed(name, p, s))
+            for p in PROMPTS
+            for s in range(samples)
+        ]
+        return self.generate(requests, SamplingParams(temperature, 1.0, 40))
+
+    def generate(
+        self, requests: list[SampleRequest], params: SamplingParams
+    ) -> dict[tuple[str, int], Completion]:
+        heard: list[Completion] = []
+        drawn = self.sampler.generate(requests, params, heard.extend)
+        assert heard == drawn
+        assert len(drawn) == len(requests)
+        return {(c.request.prompt_id, c.request.sample): c for c in drawn}
+
+
+def a_policy(directory: Path, loading: ModelLoading, rate: float = 3e-3) -> TorchPolicy:
+    return TorchPolicy(
+        directory,
+        loading=loading,
+        optimizer=Optimizer(learning_rate=rate),
+        total_steps=None,
+        tokens_per_micro_batch=512,
+    )
+
+
+@pytest.fixture(scope="module", params=["tied", "untied, other context"])
+def desk(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_model: Path
+) -> Iterator[Desk]:
+    tied = request.param == "tied"
+    directory = a_model(tmp_path_factory.mktemp("model"), tiny_model, tied=tied)
+    told = {"dtype": "float32", **({} if tied else OTHER_CONTEXT)}
+    longest = LONGEST if tied else 2 * LONGEST
+    stop = StopsWhenTold()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        sampler = a_vllm_sampler(
+            tmp_path_factory.mktemp("store"), directory, stop, longest=longest, loading=told
+        )
+    loading = ModelLoading.parse(told)
+    yield Desk(directory, loading, sampler, stop, a_policy(directory, loading))
+    sampler.close()
+
+
+def trainers_logprobs(desk: Desk, c: Completion, temperature: float) -> torch.Tensor:
+    """As the policy's own module says."""
+    ids = torch.tensor([[*c.request.prompt, *c.tokens]])
+    with torch.no_grad():
+        logits = desk.policy.model(ids).logits[0, len(c.request.prompt) - 1 : -1] / temperature
+    return torch.log_softmax(logits, -1)[range(len(c.tokens)), list(c.tokens)]
+
+
+def test_after_every_push_of_twenty_steps_trainer_and_engine_agree(desk: Desk) -> None:
+    for seed in range(STEPS):
+        desk.step(seed)
+        desk.push()
+        assert desk.sampler.probe_difference < 1e-5
+        for c in desk.draw(0.7, samples=1, name=str(seed)).values():
+            drawn = torch.tensor(c.logprobs)
+            assert (drawn - trainers_logprobs(desk, c, 0.7)).abs().max() < 1e-4
+
+
+def test_a_push_changes_what_is_drawn(desk: Desk) -> None:
+    desk.push()
+    before = desk.draw(0.0, samples=1)
+    for seed in range(5):
+        desk.step(seed)
+    unpushed = desk.draw(0.0, samples=1)
+    desk.push()
+    after = desk.draw(0.0, samples=1)
+    assert texts(unpushed) == texts(before) != texts(after)
+
+
+def texts(drawn: dict[Any, Completion]) -> dict[Any, str]:
+    return {asked: c.text for asked, c in drawn.items()}
+
+
+def test_a_draw_is_its_seeds_and_nobody_elses(desk: Desk) -> None:
+    desk.push()
+    straight, again = desk.draw(), desk.draw()
+    few, others = desk.draw(samples=2), desk.draw(name="other seeds")
+    assert texts(again) == texts(straight)
+    assert texts(few) == {asked: straight[asked].text for asked in few}
+    assert texts(others) != texts(straight)
+    assert len(set(texts(straight).values())) > len(straight) // 2
+
+
+def test_a_response_ends_at_its_end_token_or_at_the_limit(desk: Desk) -> None:
+    desk.push(a_policy(desk.directory, desk.loading))  # as it came: training may have unlearned it
+    drawn = desk.draw(samples=30).values()
+    assert {c.finish for c in drawn} == {"stop", "length"}
+    for c in drawn:
+        assert 1 not in c.tokens[:-1]
+        assert (c.tokens[-1] == 1) == (c.finish == "stop")
+        assert c.finish == "stop" or len(c.tokens) == 40
+        assert len(c.logprobs) == len(c.tokens)
+        assert "<eos>" not in c.text
+
+
+def test_more_responses_than_are_decoded_at_once_all_come(desk: Desk) -> None:
+    desk.push()
+    assert len(desk.draw(samples=20, name="many")) == 60  # 16 at once
+
+
+def test_a_stop_ends_the_drawing_and_leaves_the_engine_free(desk: Desk) -> None:
+    desk.push()
+    desk.stop.looks_left = 3
+    with pytest.raises(Stopped):
+        desk.draw(samples=100, name="stopped")
+    desk.stop.looks_left = None
+    assert len(desk.draw(samples=2, name="after a stop")) == 6
+
+
+def test_an_engine_with_other_weights_than_the_trainers_is_noticed(desk: Desk) -> None:
+    other = a_policy(desk.directory, desk.loading, rate=0.1)
+    for seed in range(3):
+        other.step(a_batch(seed=seed))
+
+    class Confused(TorchPolicy):
+        weights = other.weights
+
+    desk.policy.__class__ = Confused
+    try:
+        with pytest.raises(StageFailure, match=r"logprobs are .* nats from the trainer's") as e:
+            desk.push()
+    finally:
+        desk.policy.__class__ = TorchPolicy
+    assert e.value.code == ExitCode.TEMPORARY  # it was right before
+    desk.push()
+
+
+def test_the_context_of_the_stage_is_the_engines(desk: Desk) -> None:
+    """It agrees with a trainer that has the stage's rotary base, and not with one that has the
+    model's own."""
+    desk.push()
+    assert desk.sampler.probe_difference < 1e-5
+    as_it_came = a_policy(desk.directory, ModelLoading(dtype="float32"))
+    as_it_came.model.load_state_dict(desk.policy.model.state_dict())
+    if desk.loading.rope_theta is None:
+        desk.push(as_it_came)
+    else:
+        with pytest.raises(StageFailure, match="nats from the trainer's"):
+            desk.push(as_it_came)
+    desk.push()

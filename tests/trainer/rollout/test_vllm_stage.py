@@ -1,0 +1,120 @@
+"""RL stages whose responses vLLM draws."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.stage_file import StageFile
+from acereason_trainer.processes import children
+from acereason_trainer.stage import StopFlag, Stopped
+from acereason_trainer.telemetry.recorder import read_metrics
+
+from tests.stage_attempts import a_stage, attempt, failure, published, write_rows
+from tests.trainer.rollout.vllm_models import RL_SETTINGS, a_model, wrote
+from tests.trainer.test_exact_resume import next_attempt
+from tests.trainer.test_several_ranks import a_prepared_stage, launched
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),  # a busy machine takes minutes to start an engine
+    pytest.mark.usefixtures("importable_rewards"),
+]
+"""20 to 60 s for each start of an engine: 3 in the first test, 2 at once in the second."""
+
+
+RESPONSES = 12
+"""Of a step."""
+
+
+class InMidGeneration(StopFlag):
+    """Something happens when the first responses are done and others are still drawn."""
+
+    def __init__(self, store: Path, attempt: int, what: Callable[[], None]) -> None:
+        super().__init__()
+        self._work_dir = store / f"work/run/stage/{attempt}"
+        self._what = what
+
+    def check(self) -> None:
+        if wrote(self._work_dir):
+            self._what()
+
+
+def stop() -> None:
+    """A SIGTERM."""
+    raise Stopped
+
+
+def kill_the_engine() -> None:
+    """The machine takes its process away."""
+    for engine in engines():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(engine, signal.SIGKILL)
+
+
+def engines() -> list[int]:
+    return [c for c in children() if b"vllm_engine" in Path(f"/proc/{c}/cmdline").read_bytes()]
+
+
+def a_vllm_stage(store: Path, model: Path) -> dict[str, Any]:
+    rows = [{"problem": f"How much is {n} + {n}?", "answer": str(2 * n)} for n in range(9)]
+    data = write_rows(store / "rows.jsonl", rows)
+    return a_stage(store, {"mathRL": RL_SETTINGS}, model=model, data=data)
+
+
+def work_dir(stage: dict[str, Any]) -> Path:
+    return Path(stage["store"]) / StageFile.parse(stage).work_dir
+
+
+def test_a_stage_goes_on_after_a_stop_and_after_the_death_of_its_engine(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    model = a_model(tmp_path / "model", tiny_model, tied=True)
+    store = tmp_path / "store"
+    stage = a_vllm_stage(store, model)
+    assert attempt(stage, InMidGeneration(store, 1, stop)) == ExitCode.STOPPED
+    drawn = wrote(work_dir(stage))
+    assert 0 < len(drawn) < RESPONSES
+
+    stage = next_attempt(stage, store)
+    assert attempt(stage, InMidGeneration(store, 2, kill_the_engine)) == ExitCode.TEMPORARY
+    assert failure(stage)["reason"] == "SamplerDied"
+    assert "the process of the vLLM engine is gone" in failure(stage)["message"]
+    assert wrote(work_dir(stage))[: len(drawn)] == drawn
+
+    stage = next_attempt(stage, store)
+    assert attempt(stage) == ExitCode.DONE
+    _, artifact = published(stage)
+    curves = read_metrics(artifact / "metrics.jsonl")
+    assert [row["step"] for row in curves] == [1, 2, 3, 4, 5, 6]
+    for row in curves:
+        assert row["mismatch_kl"] < 1e-6
+        assert row["tail_seconds"] >= 0
+    assert engines() == []
+
+
+def test_two_ranks_share_one_queue_between_their_engines(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    model = a_model(tmp_path / "model", tiny_model, tied=True)
+    told = {
+        **RL_SETTINGS,
+        "stop": {"steps": 2},
+        "saving": {},  # no state that would clear the journal
+        "vllm": {**RL_SETTINGS["vllm"], "maxSequences": 2},
+    }
+    stage = a_prepared_stage(tmp_path / "store", model, "mathRL", 2, **told)
+    record = launched(stage)
+    assert (record.exit_code, record.message) == (ExitCode.DONE, record.message)
+    curves = read_metrics(published(stage)[1] / "metrics.jsonl")
+    assert [row["step"] for row in curves] == [1, 2]
+    assert all(row["mismatch_kl"] < 1e-6 for row in curves)
+    journal = [{name for name, _ in wrote(work_dir(stage), rank)} for rank in range(2)]
+    assert all(journal)  # both have drawn
+    assert not journal[0] & journal[1]  # and nothing twice

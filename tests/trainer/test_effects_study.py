@@ -1,0 +1,94 @@
+"""The study of the papers' effects: what its own policy does, and what is told of a difference."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from acereason_trainer.config.common import ModelLoading
+from acereason_trainer.config.sft import Optimizer
+from acereason_trainer.policy.protocol import Batch, Update
+from acereason_trainer.policy.torch_policy import TorchPolicy
+
+from benchmarks.effects_list import effects
+from benchmarks.effects_page import plot, verdict
+from benchmarks.effects_updates import SeveralUpdates, clipped
+
+
+class Watched:
+    """A policy that remembers the batches of its steps."""
+
+    def __init__(self, policy: TorchPolicy) -> None:
+        self._policy = policy
+        self.batches: list[Batch] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._policy, name)
+
+    def step(self, batch: Batch) -> Update:
+        self.batches.append(batch)
+        return self._policy.step(batch)
+
+
+@pytest.fixture
+def policy(tiny_model: Path) -> Watched:
+    return Watched(
+        TorchPolicy(
+            tiny_model,
+            loading=ModelLoading(dtype="float32"),
+            optimizer=Optimizer(learning_rate=1e-3),
+            total_steps=None,
+            tokens_per_micro_batch=256,
+        )
+    )
+
+
+def a_batch(model: Any) -> Batch:
+    """Four responses of three tokens, as the model of now would have drawn them."""
+    sequences = [[5, 6, 7, 8 + n] for n in range(4)]
+    with torch.no_grad():
+        log_p = torch.log_softmax(model(torch.tensor(sequences)).logits, -1)
+    sampled = [log_p[n, range(3), sequences[n][1:]] for n in range(4)]
+    weights = [torch.full((3,), w) for w in (0.1, -0.1, 0.1, -0.1)]
+    return Batch(sequences, [1] * 4, weights, sampler_logprobs=sampled)
+
+
+def test_the_first_part_is_on_policy_and_the_second_is_not(policy: Watched) -> None:
+    batch = a_batch(policy.model)
+    SeveralUpdates(policy, 2).step(batch)
+    first, second = policy.batches
+    assert [len(first.sequences), len(second.sequences)] == [2, 2]
+    # Each part weighs as the whole does, and p now / p then is 1 before the first step.
+    torch.testing.assert_close(first.token_weights[0], 2 * batch.token_weights[0])
+    assert not torch.allclose(second.token_weights[0], 2 * batch.token_weights[2])
+
+
+def test_what_ppo_would_clip_weighs_nothing() -> None:
+    weights = torch.tensor([1.0, 1.0, 1.0, -1.0, -1.0, -1.0])
+    ratio = torch.tensor([1.3, 1.1, 0.5, 1.5, 0.9, 0.7])
+    kept = torch.tensor([0.0, 1.1, 0.5, -1.5, -0.9, 0.0])
+    torch.testing.assert_close(clipped(weights, ratio.log()), kept)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected", "said"),
+    [
+        (0.1, 0.3, "higher", "higher, as in the papers"),
+        (-0.3, -0.1, "higher", "lower: not so"),
+        (-0.1, 0.3, "higher", "not decided: the interval holds 0"),
+        (-0.3, -0.1, None, "lower; the papers compare nothing"),
+    ],
+)
+def test_a_direction_is_said_only_where_the_interval_leaves_0_out(
+    low: float, high: float, expected: str | None, said: str
+) -> None:
+    found = {"mean": (low + high) / 2, "low": low, "high": high, "expected": expected}
+    assert verdict(found) == said
+
+
+def test_every_effect_has_arms_to_compare_and_a_plot() -> None:
+    for effect in effects().values():
+        assert {arm for c in effect.comparisons for arm in (c.a, c.b)} == set(effect.arms)
+        arms = {name: {"curves": [[0.1, 0.2], [0.3, 0.2]]} for name in effect.arms}
+        drawn = plot({"name": effect.name, "curve": effect.curve, "arms": arms})
+        assert all(name in drawn for name in effect.arms)

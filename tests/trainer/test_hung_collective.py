@@ -1,0 +1,57 @@
+"""A rank that does not come to a collective is named, as is one that is gone."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RANK = """
+import json, os, sys
+from datetime import timedelta
+from torch import distributed, ones
+from acereason_trainer.process_group import meet
+from acereason_trainer.stage import StageFailure
+
+number, port, does, said = sys.argv[1:]
+os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": number, "WORLD_SIZE": "2"}
+try:
+    with meet(os.environ):
+        group = distributed.new_group(backend="gloo", timeout=timedelta(seconds=1))
+        if number == "0":
+            distributed.all_reduce(ones(1), group=group)
+        elif does == "hangs":
+            sys.stdin.read()
+        else:
+            os._exit(9)
+except StageFailure as failure:
+    with open(said, "w") as file:
+        json.dump([failure.code, failure.reason, failure.message], file)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("does", "reason"), [("hangs", "HungCollective"), ("dies", "LostPeer")])
+def test_a_rank_that_does_not_come_is_temporary(tmp_path: Path, does: str, reason: str) -> None:
+    """About 10 s of CPU: two processes import torch. The limit is a second in the place of half an
+    hour."""
+    port, said = free_port(), [tmp_path / "said-0.json", tmp_path / "said-1.json"]
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, str(n), port, does, said[n]], stdin=subprocess.PIPE
+        )
+        for n in range(2)
+    ]
+    assert ranks[0].wait() == 0
+    ranks[1].communicate(b"")
+    code, told, message = json.loads(said[0].read_text())
+    assert (code, told) == (75, reason)
+    assert "another rank" in message
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])

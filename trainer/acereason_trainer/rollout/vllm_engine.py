@@ -1,0 +1,209 @@
+"""The process in which vLLM runs, beside the rank that starts it (engine_client.py).
+
+A process of its own, since vLLM changes the one it runs in (threads, allocator, process groups),
+and since its death must not be the trainer's. It carries out the methods of `Engine` that it is
+asked for, and draws while there is something to draw.
+
+    python -m acereason_trainer.rollout.vllm_engine DESCRIPTOR PARENT
+"""
+
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+from vllm import EngineArgs, LLMEngine, SamplingParams
+from vllm.config import WeightTransferConfig
+from vllm.platforms import current_platform
+from vllm.sampling_params import RequestOutputKind
+
+from acereason_trainer.policy.amx import make_bfloat16_safe
+from acereason_trainer.processes import die_with_parent
+from acereason_trainer.rollout.engine_messages import (
+    Answer,
+    Asked,
+    Call,
+    Drawn,
+    EngineSettings,
+    Failed,
+    Finished,
+)
+from acereason_trainer.rollout.vllm_weights import BACKEND, WorkerExtension
+from acereason_trainer.rollout.weight_buckets import Piece
+
+SIGN_OF_LIFE = 1.0
+"""Seconds between two while nothing ends."""
+MOST_OF_AN_ERROR = 500
+"""Characters of it that are told; the log has all."""
+FORGETS_WEIGHTS = 2
+"""vLLM's level of sleep that gives back weights and cache, and keeps no copy of them in host
+memory: whoever wakes it pushes."""
+
+
+class Engine:
+    """vLLM, as far as a sampler needs it."""
+
+    def start(self, settings: EngineSettings) -> None:
+        """Make the engine with weights of no meaning, and put it to sleep. Raises ValueError where
+        vLLM finds the settings wrong."""
+        self._stop_tokens = list(settings.stop_tokens)
+        self._sleeps = current_platform.is_cuda_alike()
+        self._vllm = LLMEngine.from_engine_args(
+            EngineArgs(
+                model=settings.model,
+                hf_overrides=settings.overrides,
+                generation_config="vllm",
+                load_format="dummy",
+                skip_tokenizer_init=True,
+                dtype=settings.dtype,
+                seed=0,
+                max_model_len=settings.tokens,
+                max_num_seqs=settings.sequences,
+                tensor_parallel_size=settings.tensor_parallel,
+                distributed_executor_backend="mp" if settings.tensor_parallel > 1 else "uni",
+                gpu_memory_utilization=settings.memory_share,
+                kv_cache_memory_bytes=settings.cache_bytes,
+                enforce_eager=not self._sleeps,
+                enable_sleep_mode=self._sleeps,
+                enable_prefix_caching=True,
+                # With temperature, and without what top-p would have made of it at top-p 1.
+                logprobs_mode="processed_logprobs",
+                disable_log_stats=True,
+                weight_transfer_config=WeightTransferConfig(backend=BACKEND),
+                worker_extension_cls=f"{WorkerExtension.__module__}.{WorkerExtension.__name__}",
+            )
+        )
+        self.sleep()
+
+    def attach(self, path: str, size: int) -> None:
+        """Where buckets of weights will be."""
+        told = {"path": path, "size": size}
+        self._vllm.collective_rpc("init_weight_transfer_engine", args=(told,))
+
+    def begin_push(self) -> None:
+        """Make room for weights."""
+        if self._sleeps:
+            self._vllm.wake_up(["weights"])
+        self._vllm.collective_rpc("start_weight_update")
+
+    def take_bucket(self, pieces: Sequence[Piece]) -> None:
+        """Load what the memory holds."""
+        self._vllm.collective_rpc("update_weights", args=({"pieces": list(pieces)},))
+
+    def end_push(self) -> None:
+        """The weights are complete: nothing that was computed from others stays."""
+        self._vllm.collective_rpc("finish_weight_update")
+        if self._sleeps:
+            self._vllm.wake_up(["kv_cache"])
+        if not self._vllm.reset_prefix_cache():
+            raise RuntimeError("the prefix cache could not be emptied after a push")
+
+    def sleep(self) -> None:
+        """Give the GPU's memory back. On a CPU vLLM cannot."""
+        if self._sleeps:
+            self._vllm.sleep(FORGETS_WEIGHTS)
+
+    def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """log p of each token after the first, at temperature 1."""
+        params = SamplingParams(
+            temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False, ignore_eos=True
+        )
+        for number, sequence in enumerate(sequences):
+            prompt = {"prompt_token_ids": list(sequence)}
+            self._vllm.add_request(f"probe-{number}", prompt, params)
+        found: dict[str, list[float]] = {}
+        while self._vllm.has_unfinished_requests():
+            for output in self._vllm.step():
+                if output.finished:
+                    places = zip(output.prompt_logprobs, output.prompt_token_ids, strict=True)
+                    found[output.request_id] = [
+                        place[token].logprob for place, token in places if place is not None
+                    ]
+        return [found[f"probe-{number}"] for number in range(len(sequences))]
+
+    def add(self, asked: Sequence[Asked]) -> None:
+        """Draw these, too."""
+        for one in asked:
+            params = SamplingParams(
+                temperature=one.temperature,
+                top_p=one.top_p,
+                seed=one.seed,
+                max_tokens=one.max_tokens,
+                stop_token_ids=self._stop_tokens,
+                ignore_eos=True,  # the trainer's own stop tokens count, and no other
+                logprobs=0,
+                flat_logprobs=True,
+                detokenize=False,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+            prompt = {"prompt_token_ids": list(one.prompt)}
+            self._vllm.add_request(str(one.number), prompt, params)
+
+    def abort(self, numbers: Sequence[int]) -> None:
+        """Draw these no further."""
+        self._vllm.abort_request([str(number) for number in numbers])
+
+    @property
+    def draws(self) -> bool:
+        """Whether there is something to draw."""
+        return hasattr(self, "_vllm") and self._vllm.has_unfinished_requests()
+
+    def step(self) -> tuple[Drawn, ...]:
+        """One token for every response that is being drawn; those that are done."""
+        return tuple(_drawn(output) for output in self._vllm.step() if output.finished)
+
+
+def _drawn(output: Any) -> Drawn:
+    response = output.outputs[0]
+    return Drawn(
+        number=int(output.request_id),
+        tokens=tuple(response.token_ids),
+        # vLLM gives NaN now and then where p is 1.
+        logprobs=tuple(
+            0.0 if math.isnan(p) else p
+            for p in (response.logprobs.logprobs[i] for i in response.logprobs.start_indices)
+        ),
+        finish=response.finish_reason,
+    )
+
+
+def serve(trainer: Connection, engine: Engine) -> None:
+    """Do what the trainer asks until it hangs up."""
+    said = time.monotonic()
+    while True:
+        while trainer.poll() or not engine.draws:
+            try:
+                call: Call = trainer.recv()
+            except EOFError:
+                return
+            value = getattr(engine, call.method)(*call.arguments)
+            if call.answered:
+                trainer.send(Answer(value))
+        drawn = engine.step()
+        now = time.monotonic()
+        if drawn or now - said > SIGN_OF_LIFE:
+            trainer.send(Finished(drawn))
+            said = now
+
+
+def main() -> None:
+    """Serve the trainer at the other end of a socket."""
+    trainer = Connection(int(sys.argv[1]))
+    die_with_parent(int(sys.argv[2]))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # at a terminal it is meant for the trainer
+    make_bfloat16_safe()
+    try:
+        serve(trainer, Engine())
+    except Exception as e:
+        error = " ".join(f"{type(e).__name__}: {e}".split())
+        trainer.send(Failed(error[:MOST_OF_AN_ERROR], settings=isinstance(e, ValueError)))
+        raise
+    os._exit(0)  # the engine has nothing to keep, and its own end takes seconds
+
+
+if __name__ == "__main__":
+    main()
