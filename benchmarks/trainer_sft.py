@@ -14,8 +14,8 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.contest import Answer, Contestant, in_turns
+from benchmarks.intervals import quartiles
 from benchmarks.peers.environments import HERE, environment
-from benchmarks.rewards_contest import spread
 from benchmarks.stage_files import path_of, stage_file
 from benchmarks.trainer_models import (
     BUILD,
@@ -60,13 +60,15 @@ def _of_subject(subject: Subject, turns: int) -> dict[str, Any]:
     contestants = [_ours(subject, arm, model, data, turns) for arm in LAYOUTS]
     contestants += [_peer(subject, mode, model, documents, mean, turns) for mode in MODES]
     done = in_turns(contestants, turns)
-    rates = {arm: spread([_rate(a) for a in answers[WARM_UP:]], 1) for arm, answers in done.items()}
+    rates = {
+        arm: quartiles([_rate(a) for a in answers[WARM_UP:]], 1) for arm, answers in done.items()
+    }
     return {
         "rowTokens": ROW,
         "rowsPerStep": subject.sft_rows,
         "meanTokens": round(mean, 1),
         "turns": turns,
-        "tokensPerSecond": rates,
+        "tokensPerSecond": {arm: quartiles(values, 1) for arm, values in rates.items()},
         "paddingShare": round(fmean(a["metrics"]["padding_share"] for a in done[OURS]), 4),
         "times": {arm: {mode: _times(done[arm], done[mode]) for mode in MODES} for arm in LAYOUTS},
     }
@@ -188,4 +190,4 @@ def _rate(answer: Answer) -> float:
 def _times(ours: Sequence[Answer], peer: Sequence[Answer]) -> dict[str, float]:
     """Our rate over TRL's, turn by turn."""
     pairs = zip(ours[WARM_UP:], peer[WARM_UP:], strict=True)
-    return spread([_rate(a) / _rate(b) for a, b in pairs])
+    return quartiles([_rate(a) / _rate(b) for a, b in pairs])

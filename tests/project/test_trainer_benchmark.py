@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.contest import Contestant, in_turns
-from benchmarks.intervals import paired_difference
+from benchmarks.intervals import paired_difference, quartiles
 from benchmarks.trainer_figures import goals_of, missed, told
 
 PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
@@ -41,6 +41,11 @@ def test_a_contestant_that_ends_is_told_with_the_end_of_its_log(tmp_path: Path) 
         in_turns([contestant("a", STEPS, tmp_path), contestant("b", DIES, tmp_path)], 1)
 
 
+def test_one_step_that_was_held_up_moves_no_figure() -> None:
+    assert quartiles([1.0, 1.1, 1.2, 1.3, 60.0]) == {"median": 1.2, "low": 1.1, "high": 1.3}
+    assert quartiles([2.0]) == {"median": 2.0, "low": 2.0, "high": 2.0}
+
+
 def test_a_difference_is_taken_seed_by_seed() -> None:
     # What the seeds differ by is far more than what the arms do.
     found = paired_difference([0.1, 0.5, 0.9], [0.2, 0.6, 1.0])
@@ -56,7 +61,7 @@ def test_an_interval_is_students_t() -> None:
 
 
 def spread(median: float) -> dict[str, float]:
-    return {"median": median, "least": median, "largest": median}
+    return {"median": median, "low": median, "high": median}
 
 
 def a_result(*, times: float = 2.5, low: float = -0.02, sft: float = 1.3) -> dict[str, Any]:
