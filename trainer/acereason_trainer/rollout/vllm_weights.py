@@ -6,6 +6,7 @@ that it splits, fuses and repacks them as it did at the start. Its workers impor
 name of `WorkerExtension`, which registers the backend.
 """
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,9 @@ from vllm.model_executor.model_loader.reload import (
 from acereason_trainer.rollout.weight_buckets import Arrivals, Piece, SharedMemory
 
 BACKEND = "acereason_shared_memory"
+# It would warn at every push of modules that a checkpoint has nothing for (a tied output matrix,
+# rotations); what is missing in earnest shows in the probe.
+logging.getLogger("vllm.model_executor.model_loader.reload.layerwise").setLevel(logging.ERROR)
 
 
 @dataclass
