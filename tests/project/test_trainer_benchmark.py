@@ -9,6 +9,7 @@ import pytest
 from benchmarks.contest import Contestant, in_turns
 from benchmarks.intervals import paired_difference, quartiles
 from benchmarks.trainer_figures import goals_of, missed, told
+from benchmarks.trainer_sft import LAYOUTS, MODES, best_without_cuts, figures_of
 
 PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
 STEPS = """
@@ -108,6 +109,24 @@ def a_result(*, times: float = 2.5, low: float = -0.02, sft: float = 1.3) -> dic
     }
     result["goals"] = goals_of(result)
     return result
+
+
+def a_turn(seconds: float, tokens: int) -> dict[str, Any]:
+    """Of ours: its own clock says nothing, only how many tokens there were."""
+    told = {"tokens_per_second": tokens / 0.5, "train_seconds": 0.5, "padding_share": 0.02}
+    return {"seconds": seconds, "metrics": told}
+
+
+def test_rates_are_compared_turn_by_turn_without_the_first() -> None:
+    slow_then_steady = [9.0, 1.0, 2.0, 1.0]  # the machine is held up in the third turn
+    done: dict[str, Any] = {arm: [a_turn(s, 4000) for s in slow_then_steady] for arm in LAYOUTS}
+    done |= {m: [{"seconds": 2 * s, "tokens": 4000} for s in slow_then_steady] for m in MODES}
+    done["bfd"] = [{"seconds": s, "tokens": 3000} for s in slow_then_steady]
+    found = figures_of(done)
+    assert found["tokensPerSecond"]["ours"]["median"] == 4000
+    assert found["times"]["ours"]["wrapped"] == {"median": 2.0, "low": 2.0, "high": 2.0}
+    assert best_without_cuts(found) == "bfd"
+    assert found["times"]["ours"]["bfd"]["median"] == pytest.approx(4 / 3, abs=1e-4)
 
 
 def test_all_goals_can_be_met() -> None:
