@@ -71,6 +71,7 @@ generate: setup  ## Write what is derived: schema, reference, CRD, table, dashbo
 	$(BIN)/python -m acereason_operator.api.schema
 	$(BIN)/python -m acereason_operator.runtime.metrics_page
 	$(BIN)/python -m acereason_trainer.telemetry.metrics_page
+	$(BIN)/python -m acereason_trainer.policy.memory_page
 	$(BIN)/python -m benchmarks.readme
 	$(BIN)/python -m charts.values_table
 	$(BIN)/python -m charts.dashboards

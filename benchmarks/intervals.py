@@ -1,12 +1,24 @@
-"""Is a difference between two arms there, or chance? Over seeds, which both arms share."""
+"""What many steps or few seeds say: quartiles of the one, intervals of the other."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean, quantiles, stdev
 
 STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306,
            10: 2.262}  # fmt: skip
 """Two-sided 95 % quantile of Student's t, by the number of values."""
+
+
+def quartiles(values: Sequence[float], digits: int = 4) -> dict[str, float]:
+    """Median and the middle half around it: one step that the machine held up moves neither."""
+    low, median, high = (
+        quantiles(values, n=4, method="inclusive") if len(values) > 1 else ([values[0]] * 3)
+    )
+    return {
+        "median": round(median, digits),
+        "low": round(low, digits),
+        "high": round(high, digits),
+    }
 
 
 @dataclass(frozen=True)

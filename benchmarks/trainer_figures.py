@@ -107,7 +107,7 @@ def _grpo_told(grpo: Result) -> list[str]:
                 ]
             )
     return [
-        "GRPO: seconds of a step (median, ± half the distance from the least to the largest), both "
+        "GRPO: seconds of a step (median, ± half of the distance between the quartiles), both "
         "trainers taking turns at every step on the same prompts; TRL's time over ours is the "
         "median over turns. Final reward: mean of the last third of the steps, by seed.",
         _markdown(rows),
@@ -139,7 +139,7 @@ def _profile(grpo: Result) -> list[str]:
     rows = [["our step", "", *names.values()]]
     for model, found in grpo.items():
         for arm, phases in found["phases"].items():
-            rows.append([model, arm, *(f"{1000 * phases[p]:,.3g} ms" for p in names)])
+            rows.append([model, arm, *(_milliseconds(phases[p]) for p in names)])
     return ["Where our step's time goes, medians by phase:", _markdown(rows)]
 
 
@@ -183,7 +183,7 @@ def _resume_told(found: Result) -> list[str]:
     seconds = found["secondsToNextStep"]
     return [
         f"A killed stage of the 0.6M model has made its next step {seconds['median']:.1f} s after "
-        f"it was started again ({seconds['least']:.1f} to {seconds['largest']:.1f} s over "
+        f"it was started again (middle half: {seconds['low']:.1f} to {seconds['high']:.1f} s, "
         f"{found['kills']} kills); loading torch and transformers alone takes "
         f"{found['importSeconds']['median']:.1f} s."
     ]
@@ -207,12 +207,16 @@ def _gpu_told(gpu: Result) -> list[str]:
     return [f"On one {gpu['device']}, random weights:", _markdown(rows)]
 
 
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:,.0f} ms" if seconds >= 0.01 else f"{1000 * seconds:.2g} ms"
+
+
 def _percent(share: float | None) -> str:
     return "not known" if share is None else f"{100 * share:.1f} %"
 
 
 def _spread(figures: Mapping[str, float], form: str) -> str:
-    half = 50 * (figures["largest"] - figures["least"]) / figures["median"]
+    half = 50 * (figures["high"] - figures["low"]) / figures["median"]
     return f"{figures['median']:{form}} ±{half:.0f} %"
 
 

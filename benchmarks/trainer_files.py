@@ -14,7 +14,7 @@ from typing import Any
 
 from acereason_trainer.artifacts.store import DirectoryStore
 
-from benchmarks.rewards_contest import spread
+from benchmarks.intervals import quartiles
 from benchmarks.trainer_models import BUILD
 
 SHARDS = 4
@@ -40,11 +40,11 @@ def checkpoint_section(mib: int, rounds: int) -> dict[str, Any]:
         "shards": SHARDS,
         "rounds": rounds,
         "megabytesPerSecond": {
-            name: spread([megabytes / s for s in values], 1) for name, values in seconds.items()
+            name: quartiles([megabytes / s for s in values], 1) for name, values in seconds.items()
         },
         "times": {
-            "publish": spread(_ratios(seconds["cp and sync"], seconds["publish"])),
-            "verify": spread(_ratios(seconds["sha256sum"], seconds["verify"])),
+            "publish": quartiles(_ratios(seconds["cp and sync"], seconds["publish"])),
+            "verify": quartiles(_ratios(seconds["sha256sum"], seconds["verify"])),
         },
     }
 

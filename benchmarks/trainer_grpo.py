@@ -17,9 +17,8 @@ from acereason_trainer.config.rl import RL
 from acereason_trainer.config.stage_file import StageFile
 
 from benchmarks.contest import Answer, Contestant, in_turns
-from benchmarks.intervals import paired_difference
+from benchmarks.intervals import paired_difference, quartiles
 from benchmarks.peers.environments import HERE, environment
-from benchmarks.rewards_contest import spread
 from benchmarks.stage_files import context_of, path_of, stage_file
 from benchmarks.trainer_models import (
     BUILD,
@@ -58,10 +57,13 @@ def _of_subject(subject: Subject, seeds: int, turns: int, sft_steps: int | None)
         "peerPerDeviceBatch": subject.per_device,
         "turns": turns,
         "seeds": seeds,
-        "stepSeconds": {a: spread(seconds[a]) for a in arms},
+        "stepSeconds": {a: quartiles(seconds[a]) for a in arms},
         "times": {a: _times(by_seed, a) for a in arms if a != PEER},
         "phases": {a: _phases([done[a] for done in by_seed]) for a in arms if a != PEER},
         "tokensPerStep": {a: round(_tokens(by_seed, a)) for a in arms},
+        "rewards": {
+            a: [[round(reward_of(x), 4) for x in done[a]] for done in by_seed] for a in arms
+        },
         "finalReward": {a: [round(r, 4) for r in rewards[a]] for a in arms},
         "rewardDifference": {
             a: asdict(paired_difference(rewards[PEER], rewards[a]))
@@ -208,7 +210,7 @@ def _final_reward(answers: Sequence[Answer]) -> float:
 
 def _times(by_seed: Sequence[Mapping[str, Sequence[Answer]]], arm: str) -> dict[str, float]:
     """TRL's seconds over ours, step by step: two steps of one turn saw the same machine."""
-    return spread(
+    return quartiles(
         [
             peer / ours
             for done in by_seed

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rewards_contest import spread
+from benchmarks.intervals import quartiles
 from benchmarks.stage_files import path_of, stage_file
 from benchmarks.trainer_models import BUILD, TINY, environment, stage_settings, start_checkpoint
 
@@ -56,8 +56,8 @@ def resume_section(kills: int, sft_steps: int | None) -> dict[str, Any]:
         shutil.rmtree(store, ignore_errors=True)
     return {
         "kills": kills,
-        "secondsToNextStep": spread(seconds, 2),
-        "importSeconds": spread([_import_seconds() for _ in range(3)], 2),
+        "secondsToNextStep": quartiles(seconds, 2),
+        "importSeconds": quartiles([_import_seconds() for _ in range(3)], 2),
         "steps": steps,
     }
 

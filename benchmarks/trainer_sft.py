@@ -7,15 +7,15 @@ tokens of documents, never padding. `wrapped` cuts documents where a row is full
 import json
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from benchmarks.contest import Answer, Contestant, in_turns
+from benchmarks.intervals import quartiles
 from benchmarks.peers.environments import HERE, environment
-from benchmarks.rewards_contest import spread
 from benchmarks.stage_files import path_of, stage_file
 from benchmarks.trainer_models import (
     BUILD,
@@ -60,15 +60,28 @@ def _of_subject(subject: Subject, turns: int) -> dict[str, Any]:
     contestants = [_ours(subject, arm, model, data, turns) for arm in LAYOUTS]
     contestants += [_peer(subject, mode, model, documents, mean, turns) for mode in MODES]
     done = in_turns(contestants, turns)
-    rates = {arm: spread([_rate(a) for a in answers[WARM_UP:]], 1) for arm, answers in done.items()}
     return {
         "rowTokens": ROW,
         "rowsPerStep": subject.sft_rows,
         "meanTokens": round(mean, 1),
         "turns": turns,
-        "tokensPerSecond": rates,
+        **figures_of(done),
+    }
+
+
+def figures_of(done: Mapping[str, Sequence[Answer]]) -> dict[str, Any]:
+    """Rates, and ours over TRL's, from what each arm told of its turns."""
+    rates = {arm: [_rate(a) for a in answers[WARM_UP:]] for arm, answers in done.items()}
+    return {
+        "tokensPerSecond": {arm: quartiles(values, 1) for arm, values in rates.items()},
         "paddingShare": round(fmean(a["metrics"]["padding_share"] for a in done[OURS]), 4),
-        "times": {arm: {mode: _times(done[arm], done[mode]) for mode in MODES} for arm in LAYOUTS},
+        "times": {
+            ours: {
+                mode: quartiles([a / b for a, b in zip(rates[ours], rates[mode], strict=True)])
+                for mode in MODES
+            }
+            for ours in LAYOUTS
+        },
     }
 
 
@@ -183,9 +196,3 @@ def _rate(answer: Answer) -> float:
         return float(answer["tokens"] / answer["seconds"])
     row = answer["metrics"]
     return float(row["tokens_per_second"] * row["train_seconds"] / answer["seconds"])
-
-
-def _times(ours: Sequence[Answer], peer: Sequence[Answer]) -> dict[str, float]:
-    """Our rate over TRL's, turn by turn."""
-    pairs = zip(ours[WARM_UP:], peer[WARM_UP:], strict=True)
-    return spread([_rate(a) / _rate(b) for a, b in pairs])

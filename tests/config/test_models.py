@@ -125,9 +125,23 @@ def test_what_never_changes_results_is_not_in_the_key() -> None:
     assert settings_for_key(elsewhere) == plain
 
 
+def test_settings_that_came_later_leave_the_keys_of_files_without_them() -> None:
+    plain = settings_for_key(MathRL.parse({"health": {}, "validation": {}}))
+    assert not {"checkpoint", "dynamicSampling"} & plain.keys()
+    assert set(plain["health"]) == {"window", "maxRewardDrop"}
+    assert "importanceCap" not in plain["loss"]
+    assert "heldOutShare" not in plain["validation"]
+    spelt_out = {"checkpoint": "last", "health": {"goOn": []}, "validation": {}}
+    assert settings_for_key(MathRL.parse(spelt_out)) == plain
+
+
 @pytest.mark.parametrize(
     "change",
     [
+        {"checkpoint": "best", "validation": {}},
+        {"dynamicSampling": {}},
+        {"loss": {"importanceCap": 2}},
+        {"health": {"entropy": {}}},
         {"promptsPerStep": 64},
         {"temperature": {"fixed": 1.0}},
         {"overlong": {"mode": "mask"}},

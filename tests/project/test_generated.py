@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from acereason_operator.api import schema
+from acereason_trainer.policy import memory_page
 from acereason_trainer.telemetry import metrics_page
 
 from charts.dashboards import __main__ as dashboards
@@ -13,6 +14,7 @@ GENERATED = {
     **schema.generated(),
     **dashboards.generated(),
     metrics_page.PAGE: metrics_page.page(),
+    memory_page.PAGE: memory_page.page(),
 }
 
 

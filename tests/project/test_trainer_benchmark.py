@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from benchmarks.contest import Contestant, in_turns
-from benchmarks.intervals import paired_difference
+from benchmarks.intervals import paired_difference, quartiles
 from benchmarks.trainer_figures import goals_of, missed, told
+from benchmarks.trainer_sft import LAYOUTS, MODES, best_without_cuts, figures_of
 
 PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
 STEPS = """
@@ -41,6 +42,11 @@ def test_a_contestant_that_ends_is_told_with_the_end_of_its_log(tmp_path: Path) 
         in_turns([contestant("a", STEPS, tmp_path), contestant("b", DIES, tmp_path)], 1)
 
 
+def test_one_step_that_was_held_up_moves_no_figure() -> None:
+    assert quartiles([1.0, 1.1, 1.2, 1.3, 60.0]) == {"median": 1.2, "low": 1.1, "high": 1.3}
+    assert quartiles([2.0]) == {"median": 2.0, "low": 2.0, "high": 2.0}
+
+
 def test_a_difference_is_taken_seed_by_seed() -> None:
     # What the seeds differ by is far more than what the arms do.
     found = paired_difference([0.1, 0.5, 0.9], [0.2, 0.6, 1.0])
@@ -56,7 +62,7 @@ def test_an_interval_is_students_t() -> None:
 
 
 def spread(median: float) -> dict[str, float]:
-    return {"median": median, "least": median, "largest": median}
+    return {"median": median, "low": median, "high": median}
 
 
 def a_result(*, times: float = 2.5, low: float = -0.02, sft: float = 1.3) -> dict[str, Any]:
@@ -103,6 +109,24 @@ def a_result(*, times: float = 2.5, low: float = -0.02, sft: float = 1.3) -> dic
     }
     result["goals"] = goals_of(result)
     return result
+
+
+def a_turn(seconds: float, tokens: int) -> dict[str, Any]:
+    """Of ours: its own clock says nothing, only how many tokens there were."""
+    told = {"tokens_per_second": tokens / 0.5, "train_seconds": 0.5, "padding_share": 0.02}
+    return {"seconds": seconds, "metrics": told}
+
+
+def test_rates_are_compared_turn_by_turn_without_the_first() -> None:
+    slow_then_steady = [9.0, 1.0, 2.0, 1.0]  # the machine is held up in the third turn
+    done: dict[str, Any] = {arm: [a_turn(s, 4000) for s in slow_then_steady] for arm in LAYOUTS}
+    done |= {m: [{"seconds": 2 * s, "tokens": 4000} for s in slow_then_steady] for m in MODES}
+    done["bfd"] = [{"seconds": s, "tokens": 3000} for s in slow_then_steady]
+    found = figures_of(done)
+    assert found["tokensPerSecond"]["ours"]["median"] == 4000
+    assert found["times"]["ours"]["wrapped"] == {"median": 2.0, "low": 2.0, "high": 2.0}
+    assert best_without_cuts(found) == "bfd"
+    assert found["times"]["ours"]["bfd"]["median"] == pytest.approx(4 / 3, abs=1e-4)
 
 
 def test_all_goals_can_be_met() -> None:

@@ -21,7 +21,7 @@ STEP = {
 
 
 def work(**of: float | None) -> Work:
-    return Work(**{"tokens": 8000, "drawing_seconds": 70.0, "devices": 4, **of})  # type: ignore[arg-type]
+    return Work(**{"tokens": 8000, "drawing_seconds": 70.0, "devices": 4, **of})
 
 
 def test_idle_is_what_neither_draws_nor_trains() -> None:

@@ -72,6 +72,7 @@ def main() -> None:
         found["packed"] = few_steps(desk, (2, 3), layout="packed")
         found["chunks"] = in_chunks(desk)
         found["copied"] = copied_while_loading(desk)
+        found["sampled"] = {f"stage {stage}": between_drawings(desk, stage) for stage in (1, 2, 3)}
         found["ends"] = ends(peers)
         if peers.leads:
             (desk.directory / "found.json").write_text(json.dumps(found))
@@ -93,6 +94,18 @@ def in_bfloat16(desk: Desk, stage: int) -> list[dict[str, float]]:
 def few_steps(desk: Desk, stages: Iterable[int], **options: Any) -> dict[str, Any]:
     """Updates of the first steps with an option, by stage."""
     return {f"stage {s}": trained(desk.policy(s, **options), 0, FEW) for s in stages}
+
+
+def between_drawings(desk: Desk, stage: int) -> dict[str, Any]:
+    """Updates of the first steps with a sampler's turn before each; what it was told last."""
+    policy, updates = desk.policy(stage), []
+    for batch in batches()[:FEW]:
+        policy.make_room()
+        weights = {name: weight.sum().item() for name, weight in policy.weights()}
+        scores = [s.tolist() for s in policy.logprobs(a_batch().sequences)]
+        policy.take_room()
+        updates.append(asdict(policy.step(batch)))
+    return {"updates": updates, "scores": scores, "weights": weights}
 
 
 def in_chunks(desk: Desk) -> dict[str, Any]:

@@ -98,6 +98,20 @@ def test_two_ranks_take_the_steps_of_one_process(
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_a_sampler_between_steps_gets_the_weights_and_changes_nothing(
+    found: dict[str, Any], tiny_model: Path, stage: int
+) -> None:
+    case, policy = found["sampled"][f"stage {stage}"], one_process(tiny_model)
+    assert case["updates"] == found[f"stage {stage}"]["straight"][:FEW]
+    trained(policy, 0, FEW - 1)
+    scores = [s.tolist() for s in policy.logprobs(a_batch().sequences)]
+    for theirs, ours in zip(case["scores"], scores, strict=True):
+        assert theirs == pytest.approx(ours, abs=1e-4)
+    weights = {name: weight.sum().item() for name, weight in policy.weights()}
+    assert case["weights"] == pytest.approx(weights, abs=1e-3)
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_resumed_pair_goes_on_bit_for_bit(work: Path, found: dict[str, Any], stage: int) -> None:
     case = found[f"stage {stage}"]
     assert case["resumed"] == case["straight"][HALF:]

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, Qwen2Config
 from tests.stage_attempts import a_stage, begun
 
 LONGEST = 160
-VLLM = {"maxSequences": 16, "cacheGib": 0.05, "patienceSeconds": 300}
+VLLM = {"maxSequences": 16, "cacheGib": 0.05, "patienceSeconds": 900}
 RL_SETTINGS: dict[str, Any] = {
     "optimizer": {"learningRate": 3e-3},
     "promptsPerStep": 3,

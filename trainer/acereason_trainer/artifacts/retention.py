@@ -165,6 +165,9 @@ def _old_states(root: Path, runs: Mapping[str, Kept]) -> Iterator[Removal]:
             continue
         for stage_dir in _children(root / "work" / run):
             keep = kept.states.get(stage_dir.name, "none")
+            for path in stage_dir.glob("*/best") if keep == "none" else ():
+                why = "weights of a validation, of a stage with keepStates: none"
+                yield Removal(path.relative_to(root).as_posix(), _size(path), why)
             for path in _states_to_remove(stage_dir, keep):
                 why = f"state of a stage with keepStates: {keep}"
                 yield Removal(path.relative_to(root).as_posix(), _size(path), why)

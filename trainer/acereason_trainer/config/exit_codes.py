@@ -17,7 +17,7 @@ class ExitCode(IntEnum):
     TEMPORARY = 75
     """A lost peer, infrastructure, the watchdog (EX_TEMPFAIL)."""
     HEALTH_STOP = 76
-    """NaN or a collapsed reward; resumed once from before the damage, with another salt."""
+    """A detector saw damage (docs/health.md); resumed once from before it, with another salt."""
     BAD_CONFIGURATION = 78
     """The settings cannot work; never retried (EX_CONFIG)."""
     STOPPED = 143

@@ -239,25 +239,26 @@ class ZeroPolicy:
         return [self._engine(*part.inputs, 1.0)[0].cpu() for part in parts]
 
     def make_room(self) -> None:
-        """Move this rank's share of moments, float32 weights and gradients to the host."""
+        """Move this rank's share of moments, float32 weights and gradients to the host.
+
+        ZeRO-1 and 2 keep theirs: DeepSpeed holds views of them that would be left behind.
+        """
         if self._stage == 3:
             self._engine.offload_states(include=_GRADIENTS, pin_memory=False)
-        move(self._of_a_step(), torch.device("cpu"))
+            move(self._of_a_step(), torch.device("cpu"))
 
     def take_room(self) -> None:
         """Move it back."""
         if self._stage == 3:
             self._engine.reload_states()
-        move(self._of_a_step(), self._device)
+            move(self._of_a_step(), self._device)
 
     def _of_a_step(self) -> Iterator[Tensor]:
         """What is moved by hand: DeepSpeed moves this of its own AdamW only."""
         if self._host_steps:
             return
-        if self._stage == 3:
+        if self._loading.dtype != "float32":  # else they are the model's own weights
             yield from self._optimizer.fp32_partitioned_groups_flat
-        else:
-            yield from (flat for group in self._adamw.param_groups for flat in group["params"])
         yield from moments_of(self._adamw)
 
     @property

@@ -102,10 +102,9 @@ def overrides(config: Any, longest: int) -> dict[str, Any]:
     """What the stage has changed of the model's configuration, and vLLM must know: it makes its
     table of rotations as long as max_position_embeddings says."""
     text = config.get_text_config()
-    limit = getattr(text, "max_position_embeddings", None) or longest
     return {
         "rope_parameters": dict(text.rope_parameters),
-        "max_position_embeddings": max(limit, longest),
+        "max_position_embeddings": max(text.max_position_embeddings, longest),
     }
 
 

@@ -52,7 +52,7 @@ class Engine:
         vLLM finds the settings wrong."""
         self._stop_tokens = list(settings.stop_tokens)
         self._sleeps = current_platform.is_cuda_alike()
-        self._vllm = LLMEngine.from_engine_args(
+        self._vllm: Any = LLMEngine.from_engine_args(
             EngineArgs(
                 model=settings.model,
                 hf_overrides=settings.overrides,

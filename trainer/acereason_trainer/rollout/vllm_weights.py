@@ -6,6 +6,7 @@ that it splits, fuses and repacks them as it did at the start. Its workers impor
 name of `WorkerExtension`, which registers the backend.
 """
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,9 @@ from vllm.model_executor.model_loader.reload import (
 from acereason_trainer.rollout.weight_buckets import Arrivals, Piece, SharedMemory
 
 BACKEND = "acereason_shared_memory"
+# It would warn at every push of modules that a checkpoint has nothing for (a tied output matrix,
+# rotations); what is missing in earnest shows in the probe.
+logging.getLogger("vllm.model_executor.model_loader.reload.layerwise").setLevel(logging.ERROR)
 
 
 @dataclass
@@ -64,7 +68,8 @@ class SharedMemoryTransfer(WeightTransferEngine[MemoryOfTrainer, Bucket]):
 
     def receive_weights(self, update_info: Bucket) -> None:
         """Load the weights that the bucket has made whole."""
-        self.model.load_weights(self._arrivals.of(update_info.pieces, self._memory))
+        model: Any = self.model
+        model.load_weights(self._arrivals.of(update_info.pieces, self._memory))
 
     def finish_weight_update(self) -> None:
         """Bring what is not loaded weight by weight up to date."""
@@ -72,7 +77,8 @@ class SharedMemoryTransfer(WeightTransferEngine[MemoryOfTrainer, Bucket]):
         if self.device.type == "cpu" and self.model_config.hf_text_config.tie_word_embeddings:
             # On CPUs the output matrix is a repacked copy, also where it is tied to the embedding,
             # and reloading the embedding leaves that copy as it was (vLLM 0.32).
-            self.model.lm_head.quant_method.process_weights_after_loading(self.model.lm_head)
+            head: Any = self.model.lm_head
+            head.quant_method.process_weights_after_loading(head)
 
     def shutdown(self) -> None:
         """Let go of the trainer's memory."""

@@ -1,0 +1,141 @@
+"""How much memory a training stage takes, on each GPU and in the host, before it is started.
+
+Arithmetic alone: what is kept of a parameter and of a token, counted from what the code keeps.
+tests/trainer/policy/test_memory_plan.py holds it against measured peaks.
+"""
+
+from dataclasses import dataclass
+
+from acereason_trainer.config.common import Zero
+
+MASTER = 4
+"""Bytes of a float32 number: master weight, each of two moments, accumulated gradient."""
+BUCKET = 500_000_000
+"""Gradients that DeepSpeed reduces together: as they come, and once more in float32."""
+GATHERED = 1_000_000_000
+"""Parameters that ZeRO-3 has whole at once, at most."""
+LOGITS_AT_ONCE = 2**26
+"""As in head.py, which needs torch."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A dense decoder with gated feed-forward layers (Qwen2, Qwen3, Llama)."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    key_heads: int
+    head_size: int
+    vocabulary: int
+    tied: bool = False
+    """Whether input and output share one matrix."""
+
+    @property
+    def parameters(self) -> int:
+        """Weights of all matrices; norms and biases are less than a thousandth."""
+        attention = 2 * self.hidden * (self.heads + self.key_heads) * self.head_size
+        layer = attention + 3 * self.hidden * self.intermediate
+        return self.layers * layer + (1 if self.tied else 2) * self.vocabulary * self.hidden
+
+    def kept_of_a_layer(self, number: int) -> int:
+        """Bytes that a layer's backward pass needs of a token, in numbers of `number` bytes.
+
+        Two norms keep their input in float32, its normal form and their output; attention keeps
+        queries, keys, values and twice its output; the feed-forward part four inner vectors.
+        """
+        norms = 2 * (MASTER + 2 * number) * self.hidden
+        attention = number * (3 * self.heads + 2 * self.key_heads) * self.head_size
+        return norms + attention + 4 * number * self.intermediate
+
+
+QWEN_7B = Shape(28, 3584, 18944, 28, 4, 128, 152_064)
+"""Qwen2.5-7B, and DeepSeek-R1-Distill-Qwen-7B."""
+QWEN_14B = Shape(48, 5120, 13824, 40, 8, 128, 152_064)
+"""Qwen2.5-14B, and DeepSeek-R1-Distill-Qwen-14B."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes by what takes them. Whoever reads `gpu` of one process on a CPU reads its memory."""
+
+    gpu: dict[str, int]
+    """On each GPU, at the peak of a step."""
+    host: dict[str, int]
+    """On each node."""
+
+
+def plan(
+    shape: Shape,
+    *,
+    tokens: int,
+    ranks: int = 1,
+    ranks_per_node: int = 8,
+    zero: Zero | None = None,
+    number: int = 2,
+    recompute: bool = True,
+) -> Memory:
+    """Memory of a step.
+
+    tokens: of one micro-batch. number: bytes of the model's number format (4: float32, without a
+    copy for the optimizer). zero: None for one process with plain torch.
+    """
+    p = shape.parameters
+    state = 2 * MASTER * p + (0 if number == MASTER else MASTER * p)
+    gpu = {
+        **(_alone(p, state, number) if zero is None else _spread(p, state, number, ranks, zero)),
+        **activations(shape, tokens=tokens, number=number, recompute=recompute),
+    }
+    nodes = max(1, ranks // ranks_per_node)
+    offloaded = zero is not None and zero.offload_optimizer
+    host = {
+        "model's files, as the kernel's cache of them": number * p,
+        "optimizer, offloaded": (state + MASTER * p) // nodes if offloaded else 0,
+        "copy of the state that is being written": 3 * MASTER * p // nodes,
+    }
+    return Memory(_taken(gpu), _taken(host))
+
+
+def _alone(p: int, state: int, number: int) -> dict[str, int]:
+    return {
+        "weights": number * p,
+        "optimizer": state,
+        "gradients": MASTER * p + (0 if number == MASTER else number * p),
+    }
+
+
+def _spread(p: int, state: int, number: int, ranks: int, zero: Zero) -> dict[str, int]:
+    weights = number * p // ranks + number * min(p, GATHERED) if zero.stage == 3 else number * p
+    gradients = MASTER * p if zero.stage == 1 else MASTER * p // ranks
+    return {
+        "weights": weights,
+        "optimizer": 0 if zero.offload_optimizer else state // ranks,
+        "gradients": gradients,
+        "buckets of gradients": (number + MASTER) * min(p, BUCKET),
+    }
+
+
+def activations(shape: Shape, *, tokens: int, number: int, recompute: bool) -> dict[str, int]:
+    """What a micro-batch's tokens take, at the peak of its backward pass.
+
+    That is where the output matrix is (a bounded number of logits), or in the last layer, whichever
+    takes more; by then all that the layers keep is there.
+    """
+    kept = shape.kept_of_a_layer(number)
+    inner = number * (3 * shape.intermediate + 2 * shape.hidden)
+    logits = min(LOGITS_AT_ONCE, tokens * shape.vocabulary)
+    matrix = number * shape.vocabulary * shape.hidden
+    several = tokens * shape.vocabulary > LOGITS_AT_ONCE
+    head = (3 * MASTER + number) * logits + (2 if several else 1) * matrix
+    layer = tokens * (inner + (kept if recompute else 0))
+    return {
+        "kept of the tokens": tokens
+        * shape.layers
+        * (number * shape.hidden if recompute else kept),
+        "the output matrix or a layer": max(head, layer),
+    }
+
+
+def _taken(parts: dict[str, int]) -> dict[str, int]:
+    return {name: size for name, size in parts.items() if size}
