@@ -6,7 +6,6 @@ from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.policy.protocol import Update
 from acereason_trainer.stage import StageFailure
 
-
 NOT_A_NUMBER = "NotANumber"
 
 
