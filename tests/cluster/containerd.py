@@ -11,6 +11,8 @@ from tests.cluster.process import Process, wait
 
 PAUSE = "localhost/acereason-pause:1"
 """Image that holds a pod's namespaces."""
+SERVES_KUBELETS = "Start streaming server"
+"""The last that it says before kubelets are served: one that asks sooner is refused, and ends."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Containerd:
         self.process.start()
 
     def wait_until_ready(self) -> None:
-        """Return when it answers; NotReady with its log where it does not."""
+        """Return when it answers, kubelets too; NotReady with its log where it does not."""
         wait(f"{self.process.name} answers", self._answers, [self.process])
 
     def ctr(self, *arguments: str) -> str:
@@ -78,7 +80,8 @@ class Containerd:
 
     def _answers(self) -> bool:
         asked = subprocess.run(self.ctr_command("version"), capture_output=True, check=False)
-        return asked.returncode == 0
+        log = self.process.log.read_text(encoding="utf-8", errors="replace")
+        return asked.returncode == 0 and (not self.subnet or SERVES_KUBELETS in log)
 
     def _network(self) -> object:
         return {
@@ -124,7 +127,7 @@ state = {state}
 disabled_plugins = {unused}
 
 [debug]
-level = "warn"
+level = "info"
 
 [grpc]
 address = {socket}
