@@ -1,6 +1,6 @@
 """Do the papers' effects show themselves in small, and in the same direction?
 
-    make effects                   (about 15 minutes on 2 cores)
+    make effects                   (sized for 15 minutes on 2 quiet cores)
 
 Each effect is a few arms of RL from the quickstart's SFT checkpoint (effects_list.py), each with
 the same seeds, two at a time in one thread each. Writes benchmarks/results/effects.json and a plot

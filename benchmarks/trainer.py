@@ -1,6 +1,6 @@
 """How long is a step? Against TRL 1.16 in the fastest mode of it that works here, in turns.
 
-    make bench-trainer             (about 35 minutes on 2 cores)
+    make bench-trainer             (sized for 40 minutes on 2 quiet cores)
 
     grpo         a GRPO step of a 0.6M model and of SmolLM2-135M, and the reward it leads to
     sft          document tokens a second against TRL's padded, wrapped and bfd
@@ -29,11 +29,13 @@ from benchmarks.trainer_files import checkpoint_section
 from benchmarks.trainer_gpu import gpu_section
 from benchmarks.trainer_grpo import grpo_section
 from benchmarks.trainer_loss import loss_section
-from benchmarks.trainer_models import SUBJECTS, Subject
+from benchmarks.trainer_models import BUILD, SUBJECTS, Subject, threads, written
 from benchmarks.trainer_resume import resume_section
 from benchmarks.trainer_sft import sft_section
 
 RESULT = Path("benchmarks/results/trainer.json")
+SO_FAR = BUILD / "so-far.json"
+"""What there is, should a later section fail."""
 Result = dict[str, Any]
 
 
@@ -70,7 +72,7 @@ def main() -> int:
     args = _arguments()
     sizes = SMALL if args.small else Sizes()
     sizes = replace(sizes, subjects=tuple(SUBJECTS[name] for name in args.models))
-    result: Result = {"machine": machine(), "load": {}}
+    result: Result = {"machine": machine(), "threads": threads(), "load": {}}
     for name in args.only or SECTIONS:
         print(f"{name} ...", flush=True)
         before = os.getloadavg()[0]
@@ -80,6 +82,7 @@ def main() -> int:
             continue
         result[name] = found
         result["load"][name] = {"before": round(before, 1)}
+        written(SO_FAR, result)
     result["goals"] = goals_of(result)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -67,7 +67,8 @@ def _policy(shape: str, folder: Path) -> tuple[Any, Any]:
 
     words = {f"w{n}": n for n in range(VOCABULARY - 1)} | {"<eos>": VOCABULARY - 1}
     core = Tokenizer(models.WordLevel(words, unk_token="<eos>"))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>")
+    make_tokenizer: Any = PreTrainedTokenizerFast  # transformers declares no types for it
+    tokenizer = make_tokenizer(tokenizer_object=core, eos_token="<eos>")
     tokenizer.save_pretrained(folder)
     sizes: dict[str, Any] = {**SHAPES[shape]}
     Qwen2Config(

@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from acereason_trainer.artifacts.states import STATES
+
 from benchmarks.intervals import quartiles
 from benchmarks.stage_files import path_of, stage_file
 from benchmarks.trainer_models import BUILD, TINY, environment, stage_settings, start_checkpoint
@@ -40,17 +42,17 @@ def resume_section(kills: int, sft_steps: int | None) -> dict[str, Any]:
     progress = path_of(file).parent / "progress.json"
     seconds, steps, launched = [], [], _launched(path_of(file))
     try:
-        saved = _wait_beyond(progress, 1)
+        reached = _wait_beyond(progress, 2)  # the state of an earlier step is written by then
         for number in range(kills):
-            print(f"  kill {number + 1} of {kills} after step {saved} ...", flush=True)
+            print(f"  kill {number + 1} of {kills} after step {reached} ...", flush=True)
             _kill(launched)
-            progress.unlink(missing_ok=True)
+            progress.unlink()
+            saved = _saved(path_of(file).parent)
             began = time.monotonic()
             launched = _launched(path_of(file))
-            reached = _wait_beyond(progress, 0, moving=True)
+            reached = _wait_beyond(progress, saved)
             seconds.append(time.monotonic() - began)
-            steps.append({"seen": saved, "firstAfter": reached})
-            saved = reached
+            steps.append({"saved": saved, "reached": reached})
     finally:
         _kill(launched)
         shutil.rmtree(store, ignore_errors=True)
@@ -81,18 +83,21 @@ def _kill(launched: "subprocess.Popen[bytes]") -> None:
     launched.wait()
 
 
-def _wait_beyond(progress: Path, step: int, *, moving: bool = False) -> int:
-    """The step that progress.json shows, once it is above `step`; `moving`: above the first one
-    that it shows. Raises TimeoutError."""
-    deadline, first = time.monotonic() + PATIENCE, None
+def _saved(attempt: Path) -> int:
+    """The step that a restart goes on from."""
+    return max(int(state.name) for state in (attempt / STATES).iterdir() if state.name.isdigit())
+
+
+def _wait_beyond(progress: Path, step: int) -> int:
+    """The step that progress.json shows, once it is above `step`. Raises TimeoutError."""
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         time.sleep(0.02)
         try:
             seen = int(json.loads(progress.read_text())["step"])
         except (FileNotFoundError, ValueError):
             continue
-        first = seen if first is None else first
-        if seen > (first if moving else step):
+        if seen > step:
             return seen
     raise TimeoutError(f"{progress} shows no new step after {PATIENCE:g} s")
 

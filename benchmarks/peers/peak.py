@@ -38,13 +38,14 @@ def measured(log_probs_of: Callable[[Any], Callable[[Tensor], Tensor]]) -> None:
         tie_word_embeddings=False,
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = Qwen2ForCausalLM(config).to(device).eval()
+    make_model: Any = Qwen2ForCausalLM  # transformers and torch declare few types
+    model = make_model(config).to(device).eval()
     tokens = torch.randint(vocabulary, (rows, width), device=device)
     log_probs = log_probs_of(model)
-    (-log_probs(tokens[:1, :8]).sum()).backward()  # lazy imports, and the gradients' own memory
+    torch.autograd.backward(-log_probs(tokens[:1, :8]).sum())  # lazy imports, gradients' memory
     began, before = time.perf_counter(), _reset(device)
     loss = -log_probs(tokens).sum()
-    loss.backward()
+    torch.autograd.backward(loss)
     seconds = time.perf_counter() - began
     print(
         json.dumps(

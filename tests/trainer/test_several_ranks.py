@@ -220,7 +220,7 @@ def test_of_a_stage_that_is_not_shared_one_rank_does_all_and_the_other_waits(
 def test_a_damaged_input_ends_all_ranks_as_such(tmp_path: Path, tiny_model: Path) -> None:
     stage = a_prepared_stage(tmp_path, tiny_model, "sft", 2)
     weights = tmp_path / stage["prepared"]["inputs"]["model"]["uri"] / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")  # it was the end of a 1.0
     record = launched(stage)
     assert (record.exit_code, record.reason) == (ExitCode.CORRUPT_INPUT, "CorruptInput")
     work_dir = Path(stage["store"]) / StageFile.parse(stage).work_dir

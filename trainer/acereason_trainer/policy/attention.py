@@ -84,13 +84,15 @@ def document_attention(
         )
     documents.uses += 1
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
-        longest = documents.longest
+        q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
         out = varlen_attn(
-            *(x[0].transpose(0, 1) for x in (query, key, value)),
+            q,
+            k,
+            v,
             documents.on_device,
             documents.on_device,
-            longest,
-            longest,
+            documents.longest,
+            documents.longest,
             scale=scaling,
             window_size=(-1, 0),  # causal
             enable_gqa=query.shape[1] != key.shape[1],
@@ -99,7 +101,7 @@ def document_attention(
         return out[None], None
     # Cut apart at once: the gradients of so many slices would each be as long as the row.
     lengths = [end - start for start, end in pairwise(documents.ends)]
-    pieces = zip(*(x.split(lengths, dim=2) for x in (query, key, value)), strict=True)
+    pieces = zip(*(torch.split(x, lengths, dim=2) for x in (query, key, value)), strict=True)
     parts = [
         sdpa_attention_forward(module, q, k, v, None, scaling=scaling)[0] for q, k, v in pieces
     ]

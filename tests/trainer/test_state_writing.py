@@ -1,0 +1,114 @@
+"""A state on its way to the disk: training goes on, ranks meet by files, errors are heard of."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from threading import Event
+
+import pytest
+from acereason_trainer.artifacts.manifest import FileEntry
+from acereason_trainer.artifacts.states import OpenState, newest_state
+from acereason_trainer.host_memory import NO_LIMIT, available, left_in
+from acereason_trainer.state_writing import GivenUp, StateWriting
+
+KEY = "sft-" + "1" * 32
+
+
+def writes(name: str, after: Event | None = None) -> Callable[[Path], Sequence[Path]]:
+    """A rank's part: one file, written when it may."""
+
+    def write(directory: Path) -> list[Path]:
+        if after is not None:
+            after.wait()
+        (directory / name).write_bytes(name.encode())
+        return [directory / name]
+
+    return write
+
+
+def fails(directory: Path) -> list[Path]:
+    raise RuntimeError("the tensors are gone")
+
+
+class Attempt:
+    """An attempt of several ranks, all in this process."""
+
+    def __init__(self, store: Path, world: int) -> None:
+        self.store = store
+        self.state = OpenState(store / "work/run/sft/1", KEY, 10, 0)
+        self.world = world
+
+    def rank(self, rank: int, write: Callable[[Path], Sequence[Path]]) -> StateWriting:
+        def commit(files: Sequence[FileEntry]) -> None:
+            self.state.commit(files)
+
+        return StateWriting(self.state.directory, write, commit, rank=rank, world=self.world)
+
+    @property
+    def found(self) -> list[str] | None:
+        """Names of the files of the newest good state."""
+        state = newest_state(self.store, "run", "sft", KEY, 0)
+        return state and sorted(p.name for p in (self.store / state.path).iterdir())
+
+
+def test_training_goes_on_while_a_state_is_written(tmp_path: Path) -> None:
+    attempt, may_write = Attempt(tmp_path, 1), Event()
+    writing = attempt.rank(0, writes("a", may_write))
+    writing.check()
+    assert writing.seconds is None
+    assert attempt.found is None
+    may_write.set()
+    writing.wait()
+    assert attempt.found == ["a", "manifest.json"]
+    assert writing.seconds is not None
+
+
+def test_the_leader_commits_when_all_ranks_have_written(tmp_path: Path) -> None:
+    attempt, may_write = Attempt(tmp_path, 3), Event()
+    others = [attempt.rank(1, writes("b")), attempt.rank(2, writes("c", may_write))]
+    leader = attempt.rank(0, writes("a"))
+    for writing in (leader, others[0]):
+        writing.wait_for_own_part()
+    assert attempt.found is None
+    may_write.set()
+    leader.wait()
+    assert attempt.found == ["a", "b", "c", "manifest.json"]
+
+
+def test_what_went_wrong_in_the_thread_is_raised_where_training_looks(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path, 1)
+    writing = attempt.rank(0, fails)
+    with pytest.raises(RuntimeError, match="the tensors are gone"):
+        writing.wait()
+    with pytest.raises(RuntimeError, match="the tensors are gone"):
+        writing.check()
+    assert [*attempt.state.directory.parent.iterdir()] == []
+
+
+def test_a_leader_whose_peer_has_failed_gives_up_and_leaves_nothing(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path, 2)
+    leader, other = attempt.rank(0, writes("a")), attempt.rank(1, fails)
+    with pytest.raises(RuntimeError, match="the tensors are gone"):
+        other.wait_for_own_part()
+    leader.wait_for_own_part()
+    leader.give_up()
+    with pytest.raises(GivenUp):
+        leader.check()
+    assert attempt.found is None
+    assert [*attempt.state.directory.parent.iterdir()] == []
+
+
+def test_an_attempt_that_ends_otherwise_keeps_a_state_that_needs_nobody(tmp_path: Path) -> None:
+    attempt = Attempt(tmp_path, 1)
+    attempt.rank(0, writes("a")).give_up()
+    assert attempt.found == ["a", "manifest.json"]
+
+
+def test_memory_is_what_the_cgroup_leaves_and_files_in_it_are_free(tmp_path: Path) -> None:
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 400\ninactive_file 200\nactive_file 100\n")
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert left_in(tmp_path) == 600
+    (tmp_path / "memory.max").write_text("max\n")
+    assert left_in(tmp_path) == NO_LIMIT
+    assert left_in(tmp_path / "no cgroup") == NO_LIMIT
+    assert 0 < available() < NO_LIMIT
