@@ -19,11 +19,12 @@ from tests.waiting import wait_for
 __all__ = ["tiny_model"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def observed(
     control_plane: ControlPlane, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Prometheus]:
-    """Prometheus beside all that it scrapes, under the chart's rules."""
+    """Prometheus beside all that it scrapes, under the chart's rules. Stages train all the time, so
+    they end with the module that looks at them."""
     folder = tmp_path_factory.mktemp("observed")
     chart = rendered({"monitoring": {"create": "always"}, "verifier": {"enabled": True}})
     with (
