@@ -73,6 +73,7 @@ _UNTOUCHED = _THREAD_STACK
 program touches is measured when it has ended."""
 _MOST_UNTOUCHED = 1 << 30
 """The same for a program that asks for deeper stacks, as contest programs do to recurse."""
+_NEXT_TO_NOTHING = "str(sum([number for number in range(1000)]))"
 _NO_MEMORY = b"MemoryError\n"
 _FILE = "/solution.py"
 _MAX_INT_DIGITS = 50_000  # LiveCodeBench's; the interpreter's 4,300 fails right programs
@@ -420,10 +421,19 @@ def _limit(request: dict[str, typing.Any], *, may_fork: bool) -> None:
 
 @functools.cache
 def _bare() -> tuple[int, int]:
-    """Bytes of address space of the bare interpreter, and bytes that it holds."""
+    """Bytes of address space of the bare interpreter, and bytes that a fork of it holds at most
+    which does next to nothing.
+
+    This process holds more: pages of files that it touched are a fork's only as that one touches
+    them, and numpy's alone are many MiB."""
     with open("/proc/self/statm", "rb") as pages:
-        size, held = pages.read().split()[:2]
-    return int(size) * resource.getpagesize(), int(held) * resource.getpagesize()
+        size = int(pages.read().split()[0])
+    pid = os.fork()
+    if pid == 0:
+        exec(_NEXT_TO_NOTHING, {})
+        os._exit(0)
+    usage = os.wait4(pid, 0)[2]
+    return size * resource.getpagesize(), usage.ru_maxrss * 1024
 
 
 def _open_streams() -> None:
