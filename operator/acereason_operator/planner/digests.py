@@ -14,7 +14,7 @@ from acereason_trainer.config.stage_file import SEMANTICS, settings_for_key
 from acereason_operator.api.run import AceReasonRunSpec, Stage, Storage
 from acereason_operator.planner.named_inputs import NamedInputs
 
-FORM = 1
+FORM = 2
 """Raised with every change of what these digests are made from, a new default of a field too."""
 
 
