@@ -230,7 +230,8 @@ def test_a_wrong_option_is_a_sentence(options: tuple[str, ...], sentence: str) -
 def test_an_interrupt_is_a_sentence_and_an_exit_code() -> None:
     process = subprocess.Popen(
         GRADE, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background
+        # A job in the background would inherit that it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (no threads)
     )  # fmt: skip
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(json.dumps(math(r"\boxed{0.5}")) + "\n")
