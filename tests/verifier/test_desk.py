@@ -1,6 +1,7 @@
 """The queue before the workers: bounded, in order, and never working for nobody."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -31,17 +32,24 @@ class Hands:
 Body = Callable[[Desk, Hands], Coroutine[Any, Any, None]]
 
 
-def at_a_desk(*, capacity: int = 4, slots: int = 2) -> Callable[[Body], Callable[[], None]]:
+def at_a_desk(
+    *, capacity: int = 4, slots: int = 2
+) -> Callable[[Body], Callable[[pytest.LogCaptureFixture], None]]:
     """The test gets a desk with `slots` hands behind it."""
 
-    def decorate(body: Body) -> Callable[[], None]:
-        def test() -> None:
+    def decorate(body: Body) -> Callable[[pytest.LogCaptureFixture], None]:
+        def test(caplog: pytest.LogCaptureFixture) -> None:
+            gc.collect()  # what others left
+            caplog.clear()
+
             async def run() -> None:
                 hands = Hands()
                 meter = Meters().of_kind("math")
                 await body(Desk(hands, capacity=capacity, slots=slots, meter=meter), hands)
 
             asyncio.run(run())
+            gc.collect()
+            assert "destroyed" not in caplog.text
 
         test.__name__ = body.__name__
         return test

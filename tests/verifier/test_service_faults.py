@@ -354,6 +354,8 @@ def test_a_request_that_is_answered_slowly_is_not_ended(monkeypatch: pytest.Monk
 def test_an_upload_that_is_not_read_is_tried_again_and_ends_with_the_client(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    gc.collect()  # what others left
+    caplog.clear()
     monkeypatch.setattr(remote, "_SLACK_SECONDS", 0.0)
     uploads, over = threading.Semaphore(0), threading.Event()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.controlplane.control_plane import Account
 
-WAITS = {"settling": "3s", "first-backoff": "100ms", "progress-seconds": "1"}
+WAITS = {"settling": "5s", "first-backoff": "100ms", "progress-seconds": "1"}
 
 
 @asynccontextmanager

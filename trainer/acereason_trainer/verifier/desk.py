@@ -146,10 +146,11 @@ class Desk:
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._running.discard(task)
+        if task.cancelled():
+            return  # all of them are
         self._finished.append(time.monotonic())
         self._fill()
-        if not task.cancelled():
-            task.result()
+        task.result()
 
     def _sweep_if_full(self, more: int) -> None:
         if len(self._waiting) + more > self._capacity:
