@@ -22,8 +22,9 @@ from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
+from acereason_trainer.rewards.exact import Undecided, exactly_same
 from acereason_trainer.rewards.extract import boxed_answer, toolkit_answer
-from acereason_trainer.rewards.math import Undecided, exactly_same, is_same_answer
+from acereason_trainer.rewards.math import is_same_answer
 from acereason_trainer.rewards.symbolic import symbolically_same
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st

@@ -4,9 +4,10 @@ import time
 from fractions import Fraction
 
 import pytest
+from acereason_trainer.rewards.exact import Undecided, exactly_same
 from acereason_trainer.rewards.extract import boxed_answer, toolkit_answer
 from acereason_trainer.rewards.latex import Unreadable, parse
-from acereason_trainer.rewards.math import Undecided, exactly_same, is_same_answer
+from acereason_trainer.rewards.math import is_same_answer
 from acereason_trainer.rewards.rational import rational
 from acereason_trainer.rewards.symbolic import symbolically_same
 from hypothesis import given, settings

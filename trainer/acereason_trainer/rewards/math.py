@@ -1,9 +1,9 @@
 r"""Whether two answers to a math problem are the same.
 
-Text is brought to a normal form (normal_form.py), read (answer.py) and compared part by part:
-exactly, by rational arithmetic. That decides most answers in microseconds and cannot hang. Only
-where two expressions are not rational does it need numbers with many digits, which are asked of
-`same` (symbolic.py, in a process that can be killed).
+Text is brought to a normal form (normal_form.py), read (reading.py) and compared part by part:
+exactly, by rational arithmetic (exact.py). That decides most answers in microseconds and cannot
+hang. Only where two expressions are not rational does it need numbers with many digits, which are
+asked of `same` (symbolic.py, in a process that can be killed).
 
 The reference's form decides what is asked for: ordered or not, how many answers, which unit, how
 exact. So a shotgun list never matches one number, 0.333 is not 1/3, and 0.5 is not 50 %; nor is
@@ -14,13 +14,20 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from functools import lru_cache
 
-from acereason_trainer.rewards.answer import MAX_PARTS, OTHERWISE, Answer, as_several, read
+from acereason_trainer.rewards.answer import MAX_PARTS, OTHERWISE, Answer
 from acereason_trainer.rewards.conditions import split_condition
-from acereason_trainer.rewards.latex import COMMANDS, Node, TooLarge, Unreadable, nodes
+from acereason_trainer.rewards.exact import exact_value
+from acereason_trainer.rewards.latex import COMMANDS, Node, Unreadable, nodes
+from acereason_trainer.rewards.named_members import (
+    by_name,
+    groups_by_name,
+    named,
+    ordered,
+    says_which_is_which,
+)
 from acereason_trainer.rewards.normal_form import MAX_CHARACTERS, normal_form, squeezed
-from acereason_trainer.rewards.rational import infinite, rational
+from acereason_trainer.rewards.reading import as_several, read
 from acereason_trainer.rewards.region import Piece, Region, is_empty, merged, region, variable
 from acereason_trainer.rewards.units import erased_units
 
@@ -38,17 +45,11 @@ _DERIVATIVE = re.compile(
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _NO_TASKS = COMMANDS - _TASKS - {"lfloor", "lceil"} | {"to", "rightarrow", "ldots", "cdots", "dots"}
-_INDEX = re.compile(r"_\d+|'+")
 _LETTER = re.compile(r"\(?([^\W\d_])\)?")
 _SIGNS_OF_PRODUCT = re.compile(r"\\(?:cdot|times)|[*{}() ]")
 _TIME = re.compile(r"\d{1,2}:[0-5]\d")
 _TWO = 2
-_TOO_LARGE = "too large"
 _NOTHING = Answer("text", "empty set")
-
-
-class Undecided(Exception):
-    """Rational arithmetic does not decide this pair."""
 
 
 def is_same_answer(answer: str, reference: str, same: Same) -> bool:
@@ -114,34 +115,6 @@ def _is_known(answer: Answer) -> bool:
     return tree is not None and all(node[0] not in ("symbol", "latex") for node in nodes(tree))
 
 
-def exactly_same(answer: Node, reference: Node, within: Fraction | None) -> bool:
-    """`Same` by rational arithmetic. Raises Undecided where that is not enough."""
-    if answer == reference or _as_written(answer) == _as_written(reference) != "":
-        return True
-    if (sign := infinite(reference)) is not None or infinite(answer) is not None:
-        return infinite(answer) == sign
-    left, right = _exact(answer), _exact(reference)
-    if isinstance(left, Fraction) and isinstance(right, Fraction):
-        return left == right or (within is not None and abs(left - right) <= within)
-    if _TOO_LARGE in (left, right) and (isinstance(left, Fraction) or isinstance(right, Fraction)):
-        return False
-    raise Undecided
-
-
-@lru_cache(maxsize=4 * MAX_PARTS)  # members of a list are each compared with all of another
-def _exact(tree: Node) -> Fraction | str | None:
-    """Its value, None where it is not rational, or that it is too large to be computed here."""
-    try:
-        return rational(tree)
-    except TooLarge:
-        return _TOO_LARGE
-
-
-def _as_written(tree: Node) -> str:
-    """What only the larger parser reads, as text; it takes a tenth of a second for some."""
-    return squeezed(tree[1]) if tree[0] == "latex" else ""
-
-
 def _same(answer: Answer, reference: Answer, same: Same) -> bool:
     if answer.label or reference.label or (_letter(reference) and reference.kind == "text"):
         return _same_choice(answer, reference, same)
@@ -196,8 +169,8 @@ def _in_one_form(answer: Answer, reference: Answer, same: Same) -> tuple[Answer,
             member := _only_member(reference, same)
         ):
             return answer, replace(member, name=reference.name or member.name)
-        case "list" | "set", "list" if _says_which_is_which(reference) and not _named(answer):
-            return _ordered(answer), _ordered(reference)
+        case "list" | "set", "list" if says_which_is_which(reference) and not named(answer):
+            return ordered(answer), ordered(reference)
         case "list", "set":
             return replace(answer, kind="set"), reference
         case "set", "list":
@@ -205,15 +178,15 @@ def _in_one_form(answer: Answer, reference: Answer, same: Same) -> tuple[Answer,
         case ("list", "tuple") | ("tuple", "list") if _are_regions(answer, reference):
             return answer, reference
         case "list", "tuple" if answer.signs != (r"\or",):
-            return _by_name(answer), reference
+            return by_name(answer), reference
         case "tuple", "list" if reference.signs != (r"\or",):
-            return answer, _ordered(reference)
+            return answer, ordered(reference)
         case "list", "list":
-            return _groups_by_name(answer, reference)
+            return groups_by_name(answer, reference)
         case "tuple", "matrix" if _is_vector(reference):
-            return answer, _ordered(reference)
+            return answer, ordered(reference)
         case "matrix", "tuple" if _is_vector(answer):
-            return _ordered(answer), reference
+            return ordered(answer), reference
         case "text", "one" if answer.tree is not None:
             return replace(answer, kind="one"), reference
         case "one", "text" if reference.tree is not None and _spells(answer, reference.text):
@@ -236,67 +209,6 @@ def _quotient(ratio: Answer) -> Answer:
     first, second = (part.tree for part in ratio.parts)
     known = first is not None and second is not None
     return replace(ratio, kind="one", parts=(), tree=("divide", first, second) if known else None)
-
-
-def _ordered(several: Answer) -> Answer:
-    return replace(several, kind="tuple", signs=())
-
-
-def _says_which_is_which(listed: Answer) -> bool:
-    """Whether each member has a name of its own, as in `x = 3, y = 4`: then a bare list is asked
-    for in this order. Numbers behind one letter (x_1, x_2) only count the values."""
-    letters = {_INDEX.sub("", part.name) for part in listed.parts}
-    return "" not in letters and len(letters) == len(listed.parts) and listed.signs != (r"\or",)
-
-
-def _named(listed: Answer) -> bool:
-    return any(part.name for part in listed.parts)
-
-
-def _by_name(listed: Answer) -> Answer:
-    """`y = 3, x = 5` for a pair: in the order of the names."""
-    parts = listed.parts
-    if all(part.name for part in parts):
-        parts = tuple(sorted(parts, key=lambda part: part.name))
-    return _ordered(replace(listed, parts=parts))
-
-
-def _groups_by_name(answer: Answer, reference: Answer) -> tuple[Answer, Answer]:
-    """`p = 5, q = 2, p = 7, q = 2` as pairs (5, 2), (7, 2), where the other side lists pairs or
-    names too."""
-    got, want = _groups(answer), _groups(reference)
-    if got and want:
-        return _as_tuples(answer, _in_order_of_names(got)), _as_tuples(
-            reference, _in_order_of_names(want)
-        )
-    if got and _are_tuples(reference):
-        return _as_tuples(answer, _in_order_of_names(got)), reference
-    if want and _are_tuples(answer):
-        return answer, _as_tuples(reference, want)
-    return answer, reference
-
-
-def _in_order_of_names(groups: list[tuple[Answer, ...]]) -> list[tuple[Answer, ...]]:
-    return [tuple(sorted(parts, key=lambda part: part.name)) for parts in groups]
-
-
-def _groups(listed: Answer) -> list[tuple[Answer, ...]]:
-    """Members under each round of names; empty where the names do not come in rounds."""
-    names = [part.name for part in listed.parts]
-    size = len(dict.fromkeys(names))
-    if "" in names or size in (1, len(names)) or names != names[:size] * (len(names) // size):
-        return []
-    return [listed.parts[i : i + size] for i in range(0, len(names), size)]
-
-
-def _as_tuples(listed: Answer, groups: list[tuple[Answer, ...]]) -> Answer:
-    tuples = (Answer("tuple", ",".join(p.text for p in parts), parts) for parts in groups)
-    return replace(listed, parts=tuple(tuples))
-
-
-def _are_tuples(listed: Answer) -> bool:
-    """Pairs without names, or (x, y) = (1, 2)."""
-    return all(part.kind == "tuple" and part.name[:1] in ("", "(") for part in listed.parts)
 
 
 def _only_member(several: Answer, same: Same) -> Answer | None:
@@ -373,7 +285,7 @@ def _unknowns(tree: Node) -> set[str]:
 
 def _is_finite_fraction(tree: Node) -> bool:
     """Whether it is a fraction such as 63/250: nobody would have rounded that to 0.25 (0.252)."""
-    value = _exact(tree) if any(node[0] == "divide" for node in nodes(tree)) else None
+    value = exact_value(tree) if any(node[0] == "divide" for node in nodes(tree)) else None
     if not isinstance(value, Fraction):
         return False
     bottom = value.denominator

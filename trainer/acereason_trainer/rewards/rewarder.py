@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from acereason_trainer.config.common import Verifier
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.rl import CustomReward
+from acereason_trainer.rewards.exact import Undecided, exactly_same
 from acereason_trainer.rewards.extract import boxed_answer, toolkit_answer, with_all_as_answer
 from acereason_trainer.rewards.jobs import (
     CodeJob,
@@ -27,7 +28,7 @@ from acereason_trainer.rewards.jobs import (
     Setup,
     in_brief,
 )
-from acereason_trainer.rewards.math import Undecided, exactly_same, is_same_answer
+from acereason_trainer.rewards.math import is_same_answer
 from acereason_trainer.rewards.normal_form import MAX_CHARACTERS
 from acereason_trainer.rewards.outputs import Comparator
 from acereason_trainer.rewards.placement import pool_for

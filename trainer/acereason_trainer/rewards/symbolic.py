@@ -23,8 +23,8 @@ from typing import Any
 from mpmath import mp, mpc, mpf  # type: ignore[import-untyped]
 
 from acereason_trainer.rewards import sympy_latex
+from acereason_trainer.rewards.exact import Undecided, exactly_same
 from acereason_trainer.rewards.latex import LEAVES, Node, TooLarge, nodes
-from acereason_trainer.rewards.math import Undecided, exactly_same
 from acereason_trainer.rewards.rational import rational
 
 _DIGITS = 120
