@@ -238,13 +238,21 @@ def _look_at_all(rewarders: Mapping[Place, Rewarder], workers: int, when: str) -
 
 
 def _look() -> Look:
-    pids = [os.getpid(), *_descendants()]
+    """A look at processes that all stay: one that ends meanwhile had ended before."""
+    while True:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            return _look_once()
+
+
+def _look_once() -> Look:
+    below = _descendants()
+    alive = [pid for pid in below if _stat(pid)[0] != "Z"]
     return Look(
-        processes=len(pids),
-        zombies=sum(_stat(pid)[0] == "Z" for pid in pids),
-        descriptors=sum(1 for pid in pids for _ in _descriptors(pid)),
-        own_mib=_kib(pids[0]) / 1024,
-        mib=sum(_kib(pid) for pid in pids[1:]) / 1024,
+        processes=1 + len(below),
+        zombies=len(below) - len(alive),
+        descriptors=sum(1 for pid in (os.getpid(), *alive) for _ in _descriptors(pid)),
+        own_mib=_kib(os.getpid()) / 1024,
+        mib=sum(map(_kib, alive)) / 1024,
     )
 
 
