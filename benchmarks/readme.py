@@ -72,8 +72,7 @@ def _quickstart(result: Mapping[str, Any]) -> list[str]:
     return [
         f"Held-out accuracy in percent, avg@{first['samples']} over {first['problems']} problems "
         "of each kind, with its standard error over problems. The control arm spends RL's compute "
-        f"on more SFT. Seed 0 alone on the machine took {result['seeds'][0]['rl']['seconds']:.0f} "
-        "s.",
+        f"on more SFT. Seed 0 took {result['seeds'][0]['rl']['seconds']:.0f} s.",
         quickstart.table(dict(result)),
     ]
 
