@@ -1,6 +1,7 @@
 """What `make e2e` must show where nothing else goes on beside it, each as a figure and a bound.
 
-    python -m benchmarks.reliability_goals     # judges the committed result
+    python -m benchmarks.reliability_goals          # judges the committed result
+    python -m benchmarks.reliability_goals FILE     # or another one
 
 Tests on the same cluster say that nothing is lost; how long it takes is judged here, since a busy
 machine is no fault.
@@ -21,6 +22,8 @@ SHORT_SECONDS = 8 * 60
 """From `kubectl apply` to the shortened quickstart's end: twice what two quiet cores need."""
 FAULT_SECONDS = 45
 """What a fault may cost beyond what it imposes, and beyond a run that is left alone."""
+WHOLE_SECONDS = 14 * 60
+"""From `helm install` to a Complete whole quickstart."""
 ERRORS = 2
 """Standard errors that the table may be off that of `acereason run`."""
 
@@ -44,14 +47,17 @@ def _figures(result: Result) -> Iterator[tuple[str, float, float]]:
     """Name, figure and bound of each goal."""
     yield "seconds to a cluster that is up", result["clusterSeconds"], START_SECONDS
     if quickstart := result["quickstart"]:
-        yield "seconds of the shortened quickstart", quickstart["seconds"], SHORT_SECONDS
+        if quickstart["whole"]:
+            since = quickstart["secondsSinceInstall"]
+            yield "seconds from helm install to the whole quickstart's end", since, WHOLE_SECONDS
+        else:
+            yield "seconds of the shortened quickstart", quickstart["seconds"], SHORT_SECONDS
         for task, off in quickstart["table"].items():
             errors = abs(off["apart"]) / off["standardError"] if off["standardError"] else 0.0
             yield f"standard errors that the table is off, {task}", errors, ERRORS
-    alone, *faults = result["faults"]
-    for fault in faults:
+    for fault in result["faults"][1:]:
         what = f"seconds that a fault costs, {fault['fault']}"
-        yield what, own_seconds(fault, alone), FAULT_SECONDS
+        yield what, own_seconds(fault, result["faults"][0]), FAULT_SECONDS
 
 
 def missed(result: Result) -> list[str]:
@@ -63,13 +69,13 @@ def missed(result: Result) -> list[str]:
     ]
 
 
-def main() -> int:
+def main(file: Path = RESULT) -> int:
     """0 where all are met; else 1, and says which are not."""
-    sentences = missed(json.loads(RESULT.read_text(encoding="utf-8")))
+    sentences = missed(json.loads(file.read_text(encoding="utf-8")))
     for sentence in sentences:
         print(f"missed: {sentence}", file=sys.stderr)
     return 1 if sentences else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*map(Path, sys.argv[1:2])))

@@ -67,7 +67,7 @@ def costs(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Costs]:
     request.config.stash[_COSTS] = noted
     yield noted
     file = request.config.getoption("costs", None)
-    if file and noted.noted and not request.session.testsfailed:
+    if file and not request.session.testsfailed:
         noted.write(file)
 
 

@@ -46,7 +46,7 @@ class Costs:
 
     def told(self) -> str:
         """For a person to read."""
-        return "\n".join(reliability_table.told(self.result())) if self.noted else ""
+        return "\n".join(reliability_table.told(self.result()))
 
     def write(self, file: Path) -> None:
         """Write the result."""

@@ -11,7 +11,12 @@ AWAY = {"fault": "server away", "seconds": 150.0, "secondsTrained": 20.0, "secon
 COUNTS = {"attempts": {"first": 1}, "userRetries": 0, "infrastructureRetries": 0}
 RESULT: dict[str, Any] = {
     "clusterSeconds": 20.0,
-    "quickstart": {"seconds": 300.0, "table": {"math": {"apart": -0.01, "standardError": 0.01}}},
+    "quickstart": {
+        "whole": False,
+        "seconds": 300.0,
+        "secondsSinceInstall": 320.0,
+        "table": {"math": {"apart": -0.01, "standardError": 0.01}},
+    },
     "faults": [{**fault, **COUNTS, "stepsRepeated": 0} for fault in (ALONE, AWAY)],
 }
 
@@ -40,3 +45,11 @@ def test_each_goal_that_is_missed_is_named_with_what_was_asked_for() -> None:
         "seconds that a fault costs, server away: 46, asked for at most 45",
     ]
     assert told(slow)[-1].startswith("Missed of 4 goals: seconds to a cluster that is up: 61")
+
+
+def test_the_whole_quickstart_is_judged_from_the_installation_on() -> None:
+    whole = deepcopy(RESULT) | {"faults": []}
+    whole["quickstart"] |= {"whole": True, "seconds": 830.0, "secondsSinceInstall": 841.0}
+    assert missed(whole) == [
+        "seconds from helm install to the whole quickstart's end: 841, asked for at most 840"
+    ]
