@@ -57,7 +57,7 @@ def _figures(result: Result) -> Iterator[tuple[str, float, float]]:
             yield f"standard errors that the table is off, {task}", errors, ERRORS
     for fault in result["faults"][1:]:
         what = f"seconds that a fault costs, {fault['fault']}"
-        yield what, own_seconds(fault, result["faults"][0]), FAULT_SECONDS
+        yield what, fault["costSeconds"], FAULT_SECONDS
 
 
 def missed(result: Result) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks import reliability_table
 from benchmarks.machine import machine
+from benchmarks.reliability_goals import own_seconds
 from tests.e2e.trial import Cost
 
 
@@ -37,6 +38,8 @@ class Costs:
     def result(self) -> dict[str, Any]:
         """As JSON has it."""
         faults = [{"fault": fault, **cost.dump()} for fault, cost in self.noted.items()]
+        for fault in faults:
+            fault["costSeconds"] = round(own_seconds(fault, faults[0]), 1)
         return {
             "machine": machine(),
             "clusterSeconds": round(self.cluster_seconds, 1),

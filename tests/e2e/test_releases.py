@@ -79,7 +79,7 @@ def test_an_installation_for_the_whole_cluster_serves_every_namespace(
         trial.apply(steps={"first": 20, "second": 20})
         assert trial.complete().attempts == {"first": 1, "second": 1}
         there.kubectl("delete", "arr", "anywhere")
-    may = ("auth", "can-i", "list", "nodes", "--as", account(installation))
+    may = ("auth", "can-i", "get", "nodes", "--as", account(installation))
     assert installation.kubectl(*may).strip() == "yes", "so that it sees that one is lost"
 
 

@@ -17,7 +17,10 @@ RESULT: dict[str, Any] = {
         "secondsSinceInstall": 320.0,
         "table": {"math": {"apart": -0.01, "standardError": 0.01}},
     },
-    "faults": [{**fault, **COUNTS, "stepsRepeated": 0} for fault in (ALONE, AWAY)],
+    "faults": [
+        {**fault, **COUNTS, "stepsRepeated": 0, "costSeconds": own_seconds(fault, ALONE)}
+        for fault in (ALONE, AWAY)
+    ],
 }
 
 
@@ -37,7 +40,7 @@ def test_each_goal_that_is_missed_is_named_with_what_was_asked_for() -> None:
     slow["clusterSeconds"] = 61.0
     slow["quickstart"]["seconds"] = 481.0
     slow["quickstart"]["table"]["math"]["apart"] = 0.03
-    slow["faults"][1]["seconds"] += 4
+    slow["faults"][1]["costSeconds"] += 4
     assert missed(slow) == [
         "seconds to a cluster that is up: 61, asked for at most 60",
         "seconds of the shortened quickstart: 481, asked for at most 480",
