@@ -45,8 +45,8 @@ $(QUICKSTART_DATA): $(wildcard examples/quickstart/*.py examples/tasks/*.py) | s
 	$(BIN)/python -m examples.quickstart.make_data --out $(@D)
 	@touch $@
 
-test: setup lint  ## Lint and run every test but those of tests/e2e, which are `make e2e`
-	$(BIN)/pytest -n 2 --ignore=tests/e2e
+test: setup lint  ## Lint and run every test; those of clusters come first, beside all others
+	$(BIN)/pytest -n 2
 
 lint: setup  ## Style, types and the arrows between packages
 	$(BIN)/ruff check
@@ -88,12 +88,14 @@ kubectl-yaml:  ## Ask kubectl's YAML package again what the corpus means (needs 
 controlplane: setup  ## A real API server to play with, until Ctrl-C (the first time builds it)
 	$(BIN)/python -m tests.controlplane
 
-e2e: setup $(QUICKSTART_DATA)  ## On a real cluster: the quickstart, shortened, and what faults cost
+e2e: setup $(QUICKSTART_DATA)  ## The tests on a real cluster by themselves, and whether faults cost little
 	$(BIN)/pytest -s tests/e2e --costs benchmarks/results/reliability.json
 	$(BIN)/python -m benchmarks.readme
+	$(BIN)/python -m benchmarks.reliability_goals
 
 e2e-full: setup $(QUICKSTART_DATA)  ## The whole quickstart on a real cluster, in at most 14 minutes
-	$(BIN)/pytest -s tests/e2e/test_quickstart.py --whole
+	$(BIN)/pytest -s tests/e2e/test_quickstart.py --whole --costs build/e2e/whole.json
+	$(BIN)/python -m benchmarks.reliability_goals build/e2e/whole.json
 
 cluster: setup  ## A whole cluster of two nodes to play with, until Ctrl-C (IMAGES="NAME:TAG ...")
 	$(BIN)/python -m tests.cluster $(IMAGES)

@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--tag", help="default: the chart's appVersion")
     add("--push", action="store_true", help="push what was built")
     add("--device", choices=["gpu", "cpu"], default="gpu",
-        help="what the trainer's image is for; cpu: without vLLM; default: gpu")  # fmt: skip
+        help="what the trainer's image is for; default: gpu")  # fmt: skip
     add("--engine", choices=ENGINES, help="default: the first of them that is installed")
     add("--base", help="image with Python 3.11 or newer to build on; default: the Containerfile's")
     add("--source", help="address of the source code, for a label; default: git's origin")

@@ -12,7 +12,8 @@ set -eu
 here=$(dirname "$0")
 environment=/opt/acereason
 export PIP_CONFIG_FILE=/run/secrets/pip.conf
-export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1
+export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+export PIP_NO_COMPILE=no  # this is how pip spells yes: `compiled` does it, and passes over its own
 export PIP_ROOT_USER_ACTION=ignore
 export DS_BUILD_OPS=0  # DeepSpeed compiles its kernels where they are first used, or not at all
 if [ -f /run/secrets/ca.pem ]; then
@@ -57,7 +58,7 @@ package() {
 # Bytecode that does not look at its source's time: a build sets all times to one. Packages have files
 # for other Pythons, which do not compile here, and are not imported either.
 compiled() {
-  $environment/bin/python3 -m compileall -qq -j 0 --invalidation-mode unchecked-hash \
+  $environment/bin/python3 -m compileall -f -qq -j 0 --invalidation-mode unchecked-hash \
     -s "$1" -p $environment "$1"/lib/python3*/site-packages || true
 }
 

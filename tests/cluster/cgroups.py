@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-_PATIENCE = 30.0
+_PATIENCE = 300.0
 """Seconds within which killed processes are gone."""
 
 

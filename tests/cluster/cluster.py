@@ -44,6 +44,8 @@ class Cluster:
     control_plane: ControlPlane
     nodes: Mapping[NodeName, Node]
     programs: Mapping[str, Path]
+    seconds_to_start: float = 0.0
+    """From programs and images that are there to pods that can be made."""
 
     @property
     def kubeconfig(self) -> Path:

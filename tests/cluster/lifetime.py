@@ -10,8 +10,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tests.cluster import cgroups, machine, network
@@ -51,10 +53,11 @@ def running_cluster(images: Sequence[str] = ()) -> Iterator[Cluster]:
         seed.hold(images, pause=programs["pause"], busybox=Path("/usr/bin/busybox").resolve())
         _RUNNING.mkdir()
         try:
+            begun = time.monotonic()
             network.connect(_RUNNING, len(NODES))
             cluster = prepared_cluster(_RUNNING, programs)
             cluster.start(seed)
-            yield cluster
+            yield replace(cluster, seconds_to_start=time.monotonic() - begun)
         finally:
             _remove()
 

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.controlplane import marked_processes
-from tests.controlplane.control_plane import PATIENCE, NotReady
+from tests.controlplane.control_plane import NotReady
+
+PATIENCE = 600.0
+"""Seconds after which something is taken not to come; on an idle machine nothing takes 40."""
 
 
 @dataclass(frozen=True)

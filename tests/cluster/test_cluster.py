@@ -29,6 +29,10 @@ from tests.cluster.programs import cluster_programs
 from tests.controlplane import marked_processes
 from tests.images.buildah import buildah
 
+PATIENTLY = "--timeout=600s"
+"""Of `kubectl wait`, for what takes seconds on an idle machine."""
+pytestmark = pytest.mark.timeout(3600)  # the start of the cluster too, and unpacking the images
+
 # A machine carries one cluster: tests that start one of their own come before the session's.
 
 
@@ -64,7 +68,8 @@ def test_the_command_tells_how_to_use_it_and_what_its_crash_leaves_is_removed_by
         (export,) = [line for line in told if line.startswith("export KUBECONFIG=")]
         environment = os.environ | {"KUBECONFIG": export.strip().partition("=")[2]}
         pod = a_pod("default", "sleeper", f"exec sleep {SLEEP}", {"nodeName": "n1"})
-        for arguments in (["apply", "-f", "-"], ["wait", "pod/sleeper", "--for=condition=Ready"]):
+        ready = ["wait", "pod/sleeper", "--for=condition=Ready", PATIENTLY]
+        for arguments in (["apply", "-f", "-"], ready):
             subprocess.run(
                 [kubectl, *arguments],
                 env=environment, input=json.dumps(pod), text=True, check=True, capture_output=True,
@@ -121,7 +126,7 @@ def test_a_pod_reaches_a_pod_beside_it_through_a_service(cluster: Cluster) -> No
     )
     cluster.kubectl(
         "wait", "-n", namespace, "pod/client", "--for=jsonpath={.status.phase}=Succeeded",
-        "--timeout=60s",
+        PATIENTLY,
     )  # fmt: skip
 
 
@@ -138,7 +143,7 @@ def test_a_small_volume_can_be_filled(cluster: Cluster) -> None:
             {"volumeMounts": [mount]},
         ),
     )  # fmt: skip
-    cluster.kubectl("wait", "-n", namespace, "pod/writer", "--for=condition=Ready")
+    cluster.kubectl("wait", "-n", namespace, "pod/writer", "--for=condition=Ready", PATIENTLY)
     write = ["exec", "-n", namespace, "writer", "--", "dd", "if=/dev/zero", "bs=1M"]
     cluster.kubectl(*write, "of=/store/fits", "count=4")
     assert (folder / "fits").stat().st_size == 4 * 2**20
@@ -165,7 +170,7 @@ def test_an_image_that_is_built_while_the_cluster_runs_reaches_both_nodes(cluste
     for node in NODES:
         cluster.kubectl(
             "wait", "-n", namespace, f"pod/on-{node}",
-            "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s",
+            "--for=jsonpath={.status.phase}=Succeeded", PATIENTLY,
         )  # fmt: skip
 
 
@@ -186,7 +191,7 @@ def test_a_kubelet_answers_nobody_who_has_no_right_to_ask(cluster: Cluster) -> N
             headers={"Authorization": f"Bearer {token}"},
         )
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(asked, context=trusting, timeout=10)
+            urllib.request.urlopen(asked, context=trusting, timeout=120)
         assert refused.value.code == refusal
 
 
@@ -279,9 +284,11 @@ SLEEP = "1234567"
 
 
 def run_a_sleeper(cluster: Cluster, namespace: str, node: str = "n1") -> None:
-    """A pod that does nothing, running."""
-    cluster.apply(a_pod(namespace, "sleeper", f"exec sleep {SLEEP}", {"nodeName": node}))
-    cluster.kubectl("wait", "-n", namespace, "pod/sleeper", "--for=condition=Ready")
+    """A pod that does nothing, running; it stays on its node, however long that is lost."""
+    forever = {"operator": "Exists", "effect": "NoExecute"}
+    spec = {"nodeName": node, "tolerations": [forever]}
+    cluster.apply(a_pod(namespace, "sleeper", f"exec sleep {SLEEP}", spec))
+    cluster.kubectl("wait", "-n", namespace, "pod/sleeper", "--for=condition=Ready", PATIENTLY)
 
 
 def sleepers() -> list[int]:

@@ -89,10 +89,14 @@ class ControlPlane:
         """What kubectl prints; raises CalledProcessError, with its stderr, where it fails."""
         command = [self.programs["kubectl"], "--kubeconfig", kubeconfig or self.kubeconfig]
         environment = os.environ | {"KUBECACHEDIR": str(self.folder / "kubectl")}
-        return subprocess.run(
-            [*command, *arguments],
-            env=environment, input=stdin, capture_output=True, text=True, check=True,
-        ).stdout  # fmt: skip
+        try:
+            return subprocess.run(
+                [*command, *arguments],
+                env=environment, input=stdin, capture_output=True, text=True, check=True,
+            ).stdout  # fmt: skip
+        except subprocess.CalledProcessError as error:
+            error.add_note(error.stderr)  # or a test that fails shows the command alone
+            raise
 
     def request(
         self, method: str, path: str, body: Any = None, token: str = "", timeout: float = 30

@@ -31,7 +31,7 @@ def ask(method: str, path: str, body: object = None) -> None:
     if TOKEN.exists():
         request.add_header("Authorization", f"Bearer {TOKEN.read_text()}")
     anybody = ssl._create_unverified_context()  # an intruder does not mind
-    with urllib.request.urlopen(request, context=anybody, timeout=20) as answer:
+    with urllib.request.urlopen(request, context=anybody, timeout=300) as answer:
         answer.read()
 
 

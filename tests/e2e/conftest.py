@@ -1,4 +1,4 @@
-"""The cluster with the chart on it, for all end-to-end tests; and what faults cost, at the end."""
+"""The cluster with the chart on it, for all end-to-end tests; and what was measured, at the end."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -7,9 +7,11 @@ import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.e2e.costs import Costs
-from tests.e2e.installation import Installation, installed
+from tests.e2e.installation import Installation, installed, wait_for_operator
+from tests.e2e.watching import watching
+from tests.monitoring.prometheus import Prometheus
 
-ORDER = ("test_installation", "test_quickstart", "test_security", "test_faults")
+ORDER = ("test_installation", "test_quickstart", "test_security", "test_faults", "test_releases")
 _COSTS = pytest.StashKey[Costs]()
 
 
@@ -36,23 +38,41 @@ def installation(cluster: Cluster, images: Mapping[str, str]) -> Installation:
 
 
 @pytest.fixture(scope="session")
+def observed(
+    installation: Installation, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
+    """A Prometheus that watches the cluster from here on."""
+    with watching(installation, tmp_path_factory.mktemp("prometheus")) as server:
+        yield server
+
+
+@pytest.fixture
+def an_operator_that_works(installation: Installation) -> Iterator[None]:
+    """A test begins with one, and leaves no run that trains."""
+    wait_for_operator(installation)
+    yield
+    installation.kubectl("delete", "arr", "--all", "--timeout=600s")
+
+
+@pytest.fixture(scope="session")
 def whole(request: pytest.FixtureRequest) -> bool:
     """Whether the quickstart is run whole."""
     return bool(request.config.getoption("whole", None))
 
 
 @pytest.fixture(scope="session")
-def costs(request: pytest.FixtureRequest) -> Iterator[Costs]:
-    """What faults cost."""
-    noted = request.config.stash.setdefault(_COSTS, Costs())
+def costs(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Costs]:
+    """What is measured; written where that was asked for and no test has failed."""
+    noted = Costs(cluster.seconds_to_start)
+    request.config.stash[_COSTS] = noted
     yield noted
-    asked = sum("costs" in getattr(item, "fixturenames", ()) for item in request.session.items)
-    if (file := request.config.getoption("costs", None)) and len(noted.noted) == asked:
+    file = request.config.getoption("costs", None)
+    if file and not request.session.testsfailed:
         noted.write(file)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the table of costs."""
     if noted := terminalreporter.config.stash.get(_COSTS, None):
-        terminalreporter.section("what faults cost")
-        terminalreporter.line(noted.table())
+        terminalreporter.section("what was measured")
+        terminalreporter.line(noted.told())

@@ -1,4 +1,5 @@
-"""What faults cost: printed at the end, and written for docs/reliability.md where asked."""
+"""What was measured on the cluster: printed at the end, and written for docs/reliability.md where
+asked."""
 
 import json
 from dataclasses import dataclass, field
@@ -7,28 +8,48 @@ from typing import Any
 
 from benchmarks import reliability_table
 from benchmarks.machine import machine
+from benchmarks.reliability_goals import own_seconds
 from tests.e2e.trial import Cost
 
 
 @dataclass
 class Costs:
-    """Costs by fault, in the order in which they were noted."""
+    """Costs by fault, in the order in which they were noted, and what else took its time."""
 
+    cluster_seconds: float
+    """Until pods could be made."""
     noted: dict[str, Cost] = field(default_factory=dict)
+    quickstart: dict[str, Any] = field(default_factory=dict)
 
     def note(self, fault: str, cost: Cost) -> Cost:
         """Keep a cost, and give it back."""
         self.noted[fault] = cost
         return cost
 
+    def note_quickstart(self, whole: bool, seconds: float, since_install: float) -> None:
+        """Keep how long the quickstart took, from `kubectl apply` and from `helm install`."""
+        took = {"seconds": round(seconds, 1), "secondsSinceInstall": round(since_install, 1)}
+        self.quickstart = {"whole": whole, **took, "table": {}}
+
+    def note_table(self, task: str, apart: float, error: float) -> None:
+        """Keep how far its accuracy is from that of `acereason run`, and the standard error."""
+        self.quickstart["table"][task] = {"apart": apart, "standardError": error}
+
     def result(self) -> dict[str, Any]:
         """As JSON has it."""
         faults = [{"fault": fault, **cost.dump()} for fault, cost in self.noted.items()]
-        return {"machine": machine(), "faults": faults}
+        for fault in faults:
+            fault["costSeconds"] = round(own_seconds(fault, faults[0]), 1)
+        return {
+            "machine": machine(),
+            "clusterSeconds": round(self.cluster_seconds, 1),
+            "quickstart": self.quickstart,
+            "faults": faults,
+        }
 
-    def table(self) -> str:
+    def told(self) -> str:
         """For a person to read."""
-        return reliability_table.table(self.result())
+        return "\n".join(reliability_table.told(self.result()))
 
     def write(self, file: Path) -> None:
         """Write the result."""

@@ -26,6 +26,10 @@ MONITORING = "monitoring"
 """Namespace from which a Prometheus would scrape."""
 REPLICAS = 2
 """Of the operator, by the chart's default."""
+PATIENCE = 900.0
+"""Seconds for what takes some 20 on an idle machine."""
+PATIENTLY = ("--wait", "--timeout", f"{PATIENCE:.0f}s")
+"""Flags of helm."""
 SETTINGS = {
     # A cluster of two nodes on one machine says soon what there is to say.
     "settling": "5s",
@@ -71,12 +75,35 @@ class Installation:
 
     def install(self) -> None:
         """`helm install`, and wait until both replicas and the verifier are ready."""
-        self.helm("install", RELEASE, CHART, "--wait", "--timeout", "5m", values=self.values({}))
+        self._helm_and_wait("install", CHART, {})
+
+    def install_older(self, chart: Path) -> None:
+        """The same with another chart."""
+        self._helm_and_wait("install", chart, {})
 
     def upgrade(self, values: Values) -> None:
-        """`helm upgrade` with other values, until the new pods are ready."""
-        words = ("upgrade", RELEASE, CHART, "--wait", "--timeout", "5m")
-        self.helm(*words, values=self.values(values))
+        """`helm upgrade` to this chart and other values, until the new pods are ready."""
+        self._helm_and_wait("upgrade", CHART, values)
+
+    def rollback(self, revision: int) -> None:
+        """`helm rollback`, until the older pods are ready."""
+        self.helm("rollback", RELEASE, str(revision), *PATIENTLY)
+
+    def uninstall(self) -> None:
+        """`helm uninstall`, until no pod of the release is left."""
+        self.helm("uninstall", RELEASE, *PATIENTLY)
+        label = f"app.kubernetes.io/instance={RELEASE}"
+        words = ("get", "pods", "-n", self.system, "-l", label, "-o", "name")
+        wait_for(
+            lambda: not self.cluster.kubectl(*words),
+            "no pod of the release to be left",
+            lambda: self.cluster.kubectl(*words),
+            PATIENCE,
+            every=0.5,
+        )
+
+    def _helm_and_wait(self, verb: str, chart: Path, values: Values) -> None:
+        self.helm(verb, RELEASE, chart, *PATIENTLY, values=self.values(values))
 
     def claim(self, name: str, storage_class: str = "") -> Path:
         """A claim in the runs' namespace, and its volume's folder."""
@@ -116,6 +143,10 @@ class Installation:
     def leader(self) -> str:
         """Name of the operator's pod that leads."""
         return self.lease_holder().rpartition("_")[0]
+
+    def told(self) -> str:
+        """What a person would look at first."""
+        return self.cluster.kubectl("get", "pods", "-n", self.system, "-o", "wide")
 
     def restarts(self) -> dict[str, int]:
         """How often each of the operator's containers was started again, by pod."""
@@ -193,12 +224,17 @@ class Installation:
         }
 
 
+def new_namespace(cluster: Cluster, prefix: str) -> str:
+    """Name of a fresh namespace for pods of the restricted standard."""
+    name = cluster.new_namespace(prefix)
+    words = [f"{label}={value}" for label, value in RESTRICTED.items()]
+    cluster.kubectl("label", "namespace", name, *words)
+    return name
+
+
 def installed(cluster: Cluster, images: Mapping[str, str]) -> Installation:
     """Install the chart, and put the quickstart's data on a volume, as its file says."""
-    system, namespace = cluster.new_namespace("acereason"), cluster.new_namespace("research")
-    for name in (system, namespace):
-        words = [f"{label}={value}" for label, value in RESTRICTED.items()]
-        cluster.kubectl("label", "namespace", name, *words)
+    system, namespace = new_namespace(cluster, "acereason"), new_namespace(cluster, "research")
     installation = Installation(cluster, images, system, namespace, time.monotonic())
     put_data(installation.claim(CLAIM))
     installation.install()
@@ -234,7 +270,8 @@ def wait_for_operator(installation: Installation, besides: Collection[str] = ())
             and installation.leader() in pods
         )
 
-    wait_for(settled, "both replicas are ready and one leads", every=0.5)
+    what = "both replicas to be ready and one to lead"
+    wait_for(settled, what, installation.told, PATIENCE, every=0.5)
 
 
 def _is_ready(pod: Any) -> bool:

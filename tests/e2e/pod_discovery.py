@@ -60,8 +60,9 @@ def _selects(monitor: Object, pod: Object) -> bool:
     spec, meta = monitor["spec"], pod["metadata"]
     where = spec.get("namespaceSelector", {"matchNames": [monitor["metadata"]["namespace"]]})
     there = where.get("any") or meta["namespace"] in where["matchNames"]
-    wanted = spec["selector"]["matchLabels"].items() <= meta["labels"].items()
-    return bool(there and wanted and pod["status"]["phase"] == "Running" and _port(monitor, pod))
+    wanted = spec["selector"]["matchLabels"].items() <= meta.get("labels", {}).items()
+    runs = pod["status"]["phase"] == "Running" and "podIP" in pod["status"]
+    return bool(there and wanted and runs and _port(monitor, pod))
 
 
 def _port(monitor: Object, pod: Object) -> int:

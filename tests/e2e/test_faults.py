@@ -1,37 +1,37 @@
 """What goes wrong on clusters, done to a run of two stages on a real one.
 
 Each run ends Complete with the attempts that it should have taken; what each fault cost is noted
-(docs/reliability.md).
+(docs/reliability.md). How long it may cost is a goal that `make e2e` judges afterwards, not a test:
+a busy machine breaks nothing here.
 
-Together some 10 minutes on two cores.
+Together some 12 minutes on two cores.
 """
 
 import errno
 import json
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cluster.cluster import SECONDS_TOLERATED, SECONDS_UNTIL_LOST
 from tests.e2e.costs import Costs
-from tests.e2e.installation import SETTINGS, Installation, wait_for_operator
-from tests.e2e.trial import Trial
+from tests.e2e.installation import Installation
+from tests.e2e.trial import PATIENCE, Trial
+from tests.monitoring.prometheus import Prometheus
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600, func_only=True)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(3600, func_only=True),
+    pytest.mark.usefixtures("an_operator_that_works"),
+]
 
 LATE_ENOUGH = 5
 """Steps that a stage has saved when something is done to it."""
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(installation: Installation) -> Iterator[None]:
-    """Each test begins with an operator that works, and leaves no run that trains."""
-    wait_for_operator(installation)
-    yield
-    installation.kubectl("delete", "arr", "--all", "--timeout=60s")
+AWAY = 60.0
+"""Seconds that the API server is away."""
 
 
 def a_run_in_training(installation: Installation, name: str, seed: int) -> Trial:
@@ -50,13 +50,15 @@ def test_nothing_happens(installation: Installation, costs: Costs) -> None:
     assert (cost.user_retries, cost.infrastructure_retries, cost.steps_repeated) == (0, 0, 0)
 
 
-def test_a_trainer_pod_is_killed(installation: Installation, costs: Costs) -> None:
+def test_a_trainer_pod_is_killed(
+    installation: Installation, observed: Prometheus, costs: Costs
+) -> None:
     trial = a_run_in_training(installation, "pod-killed", seed=2)
-    pod = trial.pod("first")["metadata"]["name"]
-    installation.kubectl("delete", "pod", pod, "--force", "--grace-period=0")
+    trial.kill(trial.pod("first"))
     cost = costs.note("trainer pod killed", trial.complete())
     assert cost.attempts == {"first": 2, "second": 1}
     assert cost.user_retries == 0
+    observed.wait_for_data("acereason_attempt_failures_total > 0")
 
 
 def test_one_pod_of_two_is_killed(installation: Installation, costs: Costs) -> None:
@@ -65,9 +67,8 @@ def test_one_pod_of_two_is_killed(installation: Installation, costs: Costs) -> N
     trial.apply(nodes=2)
     trial.wait_for_step("first", LATE_ENOUGH)
     first, second = trial.pods("first")
+    trial.kill(second)
     assert first["spec"]["nodeName"] != second["spec"]["nodeName"]
-    name = second["metadata"]["name"]
-    installation.kubectl("delete", "pod", name, "--force", "--grace-period=0")
     cost = costs.note("one pod of two killed", trial.complete())
     assert cost.attempts == {"first": 2, "second": 1}
     assert cost.user_retries == 0, "its peer failed only because it was gone"
@@ -76,7 +77,7 @@ def test_one_pod_of_two_is_killed(installation: Installation, costs: Costs) -> N
 def test_a_node_is_drained(installation: Installation, costs: Costs) -> None:
     trial = a_run_in_training(installation, "node-drained", seed=3)
     node = trial.pod("first")["spec"]["nodeName"]
-    words = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=120s")
+    words = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=600s")
     try:
         installation.cluster.kubectl("drain", node, *words)
         cost = costs.note("node drained", trial.complete())
@@ -90,10 +91,14 @@ def test_a_node_is_drained(installation: Installation, costs: Costs) -> None:
 
 def test_a_kubelet_stops_for_good(installation: Installation, costs: Costs) -> None:
     """And with it all that ran on its node, so that the next attempt has a state to go on from."""
-    trial = a_run_in_training(installation, "node-lost", seed=4)
+    grace = 10
+    trial = Trial(installation, "node-lost", seed=4)
+    trial.apply(grace=f"{grace}s")
+    trial.wait_for_step("first", LATE_ENOUGH)
     node = trial.pod("first")["spec"]["nodeName"]
     with installation.without_node(node):
-        cost = costs.note("kubelet stopped for good", trial.complete())
+        imposed = SECONDS_UNTIL_LOST + SECONDS_TOLERATED + grace
+        cost = costs.note("kubelet stopped for good", trial.complete(imposed))
         assert trial.pod("second")["spec"]["nodeName"] != node
     assert cost.attempts == {"first": 2, "second": 1}
     assert cost.user_retries == 0
@@ -104,22 +109,36 @@ def test_the_operator_is_killed(installation: Installation, costs: Costs) -> Non
     holder, before = installation.lease_holder(), installation.restarts()
     leader = installation.leader()
     installation.kill(leader)
-    wait_for(lambda: installation.lease_holder() != holder, "another process leads", every=0.5)
+    wait_for(
+        lambda: installation.lease_holder() != holder,
+        "another process to lead",
+        installation.told,
+        PATIENCE,
+        every=0.5,
+    )
     cost = costs.note("operator killed with SIGKILL", trial.complete())
     assert cost.attempts == {"first": 1, "second": 1}
     assert cost.steps_repeated == 0
     wait_for(
-        lambda: installation.restarts()[leader] == before[leader] + 1, "its pod is started again"
+        lambda: installation.restarts()[leader] > before[leader],
+        "its pod to be started again",
+        installation.told,
+        PATIENCE,
+        every=1,
     )
 
 
 def test_the_api_server_is_away_for_a_minute(installation: Installation, costs: Costs) -> None:
-    trial = a_run_in_training(installation, "server-away", seed=6)
-    before, saved = installation.restarts(), trial.saved("first")
+    trial = Trial(installation, "server-away", seed=6)
+    trial.apply(steps={"first": 400})
+    trial.wait_for_step("first", LATE_ENOUGH)
+    before = installation.restarts()
+    gone, made, trained = time.monotonic(), trial.made("first"), trial.seconds_trained()
     with installation.without_api_server():
-        time.sleep(60)  # the minute is what is tested
-        assert trial.saved("first") > saved, "the stage trains on"
-    cost = costs.note("API server away for a minute", trial.complete())
+        wait_for(lambda: trial.made("first") > made, "the stage to train on", str, PATIENCE)
+        time.sleep(max(0.0, gone + AWAY - time.monotonic()))  # the minute is what is tested
+    imposed = (time.monotonic() - gone) - (trial.seconds_trained() - trained)
+    cost = costs.note("API server away for a minute", trial.complete(imposed))
     assert cost.attempts == {"first": 1, "second": 1}
     assert cost.steps_repeated == 0
     assert installation.restarts() == before, "an outage restarts nobody"
@@ -142,7 +161,7 @@ def test_the_volume_is_full(installation: Installation, costs: Costs) -> None:
     """It is filled while the second stage trains, and has room again once the run says so."""
     folder = installation.small_claim("small", mebibytes=128)
     trial = Trial(installation, "volume-full", seed=8, claim="small")
-    trial.apply()
+    trial.apply(steps={"second": 200})
     trial.wait_for_step("second", LATE_ENOUGH)
     finished = trial.stage("first")["artifact"]
     filler = folder / "filler"
@@ -159,7 +178,9 @@ def test_the_volume_is_full(installation: Installation, costs: Costs) -> None:
     assert cost.user_retries == 0
 
 
-def test_a_published_artifact_is_corrupted(installation: Installation, costs: Costs) -> None:
+def test_a_published_artifact_is_corrupted(
+    installation: Installation, observed: Prometheus, costs: Costs
+) -> None:
     trial = Trial(installation, "artifact-corrupt", seed=9)
     trial.apply(stages=1)
     trial.complete()
@@ -171,19 +192,7 @@ def test_a_published_artifact_is_corrupted(installation: Installation, costs: Co
     assert cost.attempts == {"first": 2, "second": 3}, "read twice, made again, read once more"
     assert trial.stage("first")["artifact"]["digest"] == artifact["digest"], "bit for bit"
     assert (cost.user_retries, cost.infrastructure_retries) == (0, 1)
-
-
-def test_the_chart_is_upgraded(installation: Installation, costs: Costs) -> None:
-    trial = Trial(installation, "chart-upgraded", seed=10)
-    trial.apply(steps=400)
-    trial.wait_for_step("first", LATE_ENOUGH)
-    before = set(installation.operator_pods())
-    installation.upgrade({"settings": {**SETTINGS, "logLevel": "debug"}})
-    wait_for_operator(installation, besides=before)
-    assert trial.status()["state"] == "Running", "it is in the middle of its run"
-    cost = costs.note("chart upgraded", trial.complete())
-    assert cost.attempts == {"first": 1, "second": 1}
-    assert cost.steps_repeated == 0
+    observed.wait_for_data("acereason_corrupt_artifacts_total > 0")
 
 
 def _fill_up(filler: Path) -> None:

@@ -13,31 +13,46 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from acereason_operator.api.overrides import apply_overrides
-from acereason_operator.api.yaml_loader import Document
 
+from tests.e2e.costs import Costs
 from tests.e2e.installation import CLAIM, EXAMPLES, Installation
-from tests.e2e.outcome import EXPECTED, SHORT, Outcome, differences, outcome
-from tests.e2e.pod_discovery import PodDiscovery
-from tests.monitoring.prometheus import Prometheus, prometheus
+from tests.e2e.outcome import EXPECTED, Outcome, differences, document, made_from, outcome
+from tests.monitoring.expressions import (
+    ALERTS,
+    PANELS,
+    asked_by_alerts,
+    health,
+    offered_by_choices,
+    shown_by_panels,
+    wait_until_answered,
+)
+from tests.monitoring.prometheus import Prometheus
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(5400)]
 
 NAME = "quickstart"
-PATIENCE = 1200.0
-GOAL_SECONDS = 14 * 60
-"""From `helm install` to a Complete whole quickstart, on two cores."""
-SHORT_SECONDS = 8 * 60
-"""From `kubectl apply` to the shortened one's end: twice what two quiet cores need."""
+PATIENCE = 3600.0
+"""Seconds for what takes 4 minutes on two quiet cores, or 10 in whole."""
+UNLIKELY = 4
+"""Standard errors that chance does not come to. (Two are the goal, which `make e2e` judges.)"""
 WATCHED = {
     "acereason_runs": "runs by state, of the operator",
-    'acereason_run_stage_state{state="Running"} == 1': "states of the run's stages",
+    'acereason_run_stage_state{run="quickstart", state="Running"} == 1': "states of its stages",
     'acereason_stage_reward{run="quickstart"}': "a stage's own series, of its rank 0",
-    "acereason_verifier_verdicts_total": "what the verifier judged",
+    "acereason_verifier_verdicts_total > 0": "what the verifier judged",
     "acereason_leader == 1": "one of two replicas leads",
 }
 """Expressions that must have an answer at some time of a run, and what they show."""
+NOT_VALIDATED = "no stage of the quickstart has a validation set"
+WITHOUT = {
+    **{f"runs: Validation accuracy {letter}": NOT_VALIDATED for letter in "ABC"},
+    "runs: Entropy against its target B": "its temperatures are fixed, not chosen by entropy",
+    "runs: Use of the devices B": "mfu: nobody says what a CPU's peak is",
+}
+"""Panels in which the quickstart shows nothing, and why. (tests/monitoring fills them.)"""
+WITHOUT_SERIES = {"acereason_stage_entropy_target": "as above"}
+"""The same of series that alerts name."""
 
 
 @dataclass
@@ -49,34 +64,29 @@ class Seen:
     since_install: float = 0.0
     """From the beginning of `helm install` to Complete."""
     status: Mapping[str, Any] = field(default_factory=dict)
-    logs: dict[str, str] = field(default_factory=dict)
-    """What `kubectl logs` printed of a stage that trained, by stage."""
     columns: set[str] = field(default_factory=set)
     """Lines of `kubectl get arr`."""
-    answered: dict[str, Any] = field(default_factory=dict)
-    """The first answer to each of WATCHED."""
 
 
 @pytest.fixture(scope="module")
 def seen(
-    installation: Installation, whole: bool, tmp_path_factory: pytest.TempPathFactory
+    installation: Installation, observed: Prometheus, costs: Costs, whole: bool
 ) -> Iterator[Seen]:
-    """The run, from its file to its end. 4 minutes; 10 with --whole."""
-    folder = tmp_path_factory.mktemp("prometheus")
-    discovery = PodDiscovery(folder, installation.monitored_chart())
+    """The run, from its file to its end, under the eyes of Prometheus. 4 minutes; 10 with
+    --whole."""
     applied = time.monotonic()
     installation.kubectl("apply", "-f", "-", stdin=json.dumps(run_file(installation, whole)))
     found = Seen()
-    with prometheus(folder, discovery.scrape_configs(), discovery.chart) as server:
-        wait_for(
-            lambda: look(installation, discovery, server, found),
-            "the quickstart is complete",
-            lambda: installation.kubectl("describe", "arr", NAME)[-4000:],
-            PATIENCE,
-            every=3,  # a look takes two cores for a moment, and the run needs them
-        )
+    wait_for(
+        lambda: look(installation, found),
+        "the quickstart is complete",
+        lambda: installation.kubectl("describe", "arr", NAME)[-4000:],
+        PATIENCE,
+        every=3,  # a look takes two cores for a moment, and the run needs them
+    )
     found.seconds = time.monotonic() - applied
     found.since_install = time.monotonic() - installation.began
+    costs.note_quickstart(whole, found.seconds, found.since_install)
     yield found
 
 
@@ -85,30 +95,13 @@ def run_file(installation: Installation, whole: bool) -> Any:
     patch = {"spec": {"storage": {"directory": None, "claim": CLAIM}}}
     file = str(EXAMPLES / "quickstart.yaml")
     words = ("patch", "--local", "-f", file, "-o", "json", "--type", "merge", "-p")
-    document = Document("quickstart", json.loads(installation.kubectl(*words, json.dumps(patch))))
-    if whole:
-        return document.data
-    shortened = apply_overrides(document, [], [SHORT])
-    assert not shortened.problems
-    return shortened.data
+    return document(json.loads(installation.kubectl(*words, json.dumps(patch))), whole)
 
 
-def look(
-    installation: Installation, discovery: PodDiscovery, server: Prometheus, found: Seen
-) -> bool:
+def look(installation: Installation, found: Seen) -> bool:
     """Note what there is to see now; whether the run is complete."""
-    everything = ("get", "pods", "--all-namespaces", "-o", "json")
-    discovery.look(json.loads(installation.cluster.kubectl(*everything))["items"])
     found.status = installation.get("arr", NAME).get("status", {})
     found.columns.add(installation.kubectl("get", "arr", NAME))
-    for stage in found.status.get("stages", ()):
-        if stage["state"] == "Running" and stage.get("step") and stage["name"] not in found.logs:
-            label = f"acereason.dev/run={NAME},acereason.dev/stage={stage['name']}"
-            words = ("logs", "-l", f"{label},acereason.dev/phase=train", "--tail=-1")
-            found.logs[stage["name"]] = installation.kubectl(*words)
-    for expression in WATCHED.keys() - found.answered.keys():
-        if answer := server.numbers(expression):
-            found.answered[expression] = answer
     conditions = {c["type"]: c["status"] for c in found.status.get("conditions", ())}
     assert conditions.get("Failed") != "True", found.status
     return conditions.get("Complete") == "True"
@@ -121,24 +114,28 @@ def test_every_stage_completes_at_its_first_attempt(seen: Seen) -> None:
 
 
 def test_the_table_is_that_of_acereason_run(
-    seen: Seen, installation: Installation, whole: bool
+    seen: Seen, installation: Installation, costs: Costs, whole: bool
 ) -> None:
     here = outcome(seen.status, installation.store)
-    there = of_the_benchmark() if whole else json.loads(EXPECTED.read_text(encoding="utf-8"))
-    if not whole:
-        other = "settings or code have changed: python -m tests.e2e.outcome runs it on this machine"
-        assert {n: s["key"] for n, s in here.items()} == {n: s["key"] for n, s in there.items()}, (
-            other
-        )
+    there = of_the_benchmark() if whole else of_the_short_one()
     compared = differences(here, there)
     assert len(compared) == 10, "two tasks after SFT and each RL stage"
     for task in ("math", "code"):
         ours = [d for d in compared if d.task == task]
         error = math.sqrt(sum(d.error**2 for d in ours)) / len(ours)
         apart = sum(d.here - d.there for d in ours) / len(ours)
-        assert abs(apart) <= 2 * error, f"{task}: the table is {apart:+.3f} ± {error:.3f} off"
-    # Ten figures, so that two standard errors of each would be too few by chance.
-    assert not [d for d in compared if d.in_errors > 3]
+        costs.note_table(task, apart, error)
+        print(f"{task}: the table is {apart:+.4f} ± {error:.4f} off")
+        assert abs(apart) <= UNLIKELY * error
+    assert not [d for d in compared if d.in_errors > UNLIKELY]
+
+
+def of_the_short_one() -> Outcome:
+    """What `acereason run` made of the same file on a machine like this one."""
+    expected = json.loads(EXPECTED.read_text(encoding="utf-8"))
+    other = "settings, data or code have changed: python -m tests.e2e.outcome runs it on a machine"
+    assert expected["madeFrom"] == made_from(), other
+    return dict(expected["stages"])
 
 
 def of_the_benchmark() -> Outcome:
@@ -161,23 +158,40 @@ def of_the_benchmark() -> Outcome:
     }
 
 
-def test_it_is_complete_in_time(seen: Seen, whole: bool) -> None:
+def test_it_says_how_long_it_took(seen: Seen) -> None:
     print(f"kubectl apply to Complete: {seen.seconds:.0f} s")
-    if whole:
-        print(f"helm install to Complete: {seen.since_install:.0f} s")
-        assert seen.since_install < GOAL_SECONDS
-    else:
-        assert seen.seconds < SHORT_SECONDS
+    print(f"helm install to Complete: {seen.since_install:.0f} s")
+    assert 0 < seen.seconds < seen.since_install
 
 
+@pytest.mark.usefixtures("seen")
 @pytest.mark.parametrize("expression", WATCHED)
-def test_prometheus_sees_it(seen: Seen, expression: str) -> None:
-    assert expression in seen.answered, WATCHED[expression]
+def test_prometheus_sees_it(observed: Prometheus, expression: str) -> None:
+    assert observed.numbers(expression), WATCHED[expression]
 
 
-def test_logs_of_a_stage_say_how_far_it_is(seen: Seen) -> None:
-    assert "math-1" in seen.logs
-    assert "steps" in seen.logs["math-1"], seen.logs["math-1"]
+@pytest.mark.usefixtures("seen")
+def test_every_panel_every_choice_and_every_alert_has_what_it_asks_for(
+    observed: Prometheus,
+) -> None:
+    """A hundred expressions over the whole time of the run, in a second."""
+    wait_until_answered(
+        {
+            **shown_by_panels(observed, WITHOUT),
+            **offered_by_choices(observed),
+            **asked_by_alerts(observed, WITHOUT_SERIES),
+        }
+    )
+    filled = [panel for panel in WITHOUT if observed.numbers(PANELS[panel])]
+    assert not filled, "they are no longer without data: take them off the list"
+    assert health(observed) == {rule["alert"]: "ok" for rule in ALERTS}
+
+
+@pytest.mark.usefixtures("seen")
+def test_logs_of_a_stage_say_how_far_it_is(installation: Installation) -> None:
+    label = f"acereason.dev/run={NAME},acereason.dev/stage=math-1,acereason.dev/phase=train"
+    said = installation.kubectl("logs", "-l", label, "--tail=-1")
+    assert "steps" in said, said
 
 
 def test_kubectl_get_shows_state_stage_and_progress(seen: Seen) -> None:

@@ -19,7 +19,7 @@ from tests.e2e.installation import MONITORING, Installation
 from tests.e2e.network_flows import OUTSIDE, Peer, may_reach
 from tests.e2e.trial import Trial
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600, func_only=True)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600, func_only=True)]
 
 SCRIPT = Path(__file__).with_name("attempts.py")
 SECRET = "somebodys-hub-token"
@@ -38,7 +38,7 @@ def stage(installation: Installation) -> Iterator[str]:
     """Pod of a stage that trains for as long as the tests here need it."""
     installation.kubectl("create", "secret", "generic", SECRET, "--from-literal=token=hf_secret")
     trial = Trial(installation, "intruder", seed=11)
-    trial.apply(steps=100_000)
+    trial.apply(steps={"first": 100_000})
     trial.wait_for_step("first")
     yield str(trial.pod("first")["metadata"]["name"])
     installation.kubectl("delete", "arr", "intruder")
@@ -97,7 +97,7 @@ def test_the_attempts_are_such_as_can_succeed() -> None:
 def test_a_stage_knows_no_secret_and_no_token(installation: Installation, stage: str) -> None:
     """Another run of the same namespace is given the Secret meanwhile."""
     owner = Trial(installation, "owner", seed=13)
-    owner.apply(steps=100_000, env=[{"name": "HUB_TOKEN", "valueFrom": FROM_SECRET}])
+    owner.apply(steps={"first": 100_000}, env=[{"name": "HUB_TOKEN", "valueFrom": FROM_SECRET}])
     owner.wait_for_step("first")
     pod = str(owner.pod("first")["metadata"]["name"])
     assert "hf_secret" in installation.kubectl("exec", pod, "--", "env")

@@ -1,12 +1,13 @@
 """A run on the cluster that a test disturbs, and what the disturbance cost it."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 from acereason_operator.cluster.labels import COMPLETION_INDEX
@@ -16,8 +17,9 @@ from tests.waiting import wait_for
 
 RUN_FILE = Path(__file__).with_name("two_stages.yaml")
 RUNS = "/apis/acereason.dev/v1alpha1/namespaces/{}/acereasonruns"
-PATIENCE = 300.0
+PATIENCE = 900.0
 """Seconds for what takes some 10 on an idle machine, or 100 with a node that is lost."""
+STAGES = ("first", "second")
 EVERY = 0.25
 """Seconds between two looks: the run needs the cores."""
 Object = dict[str, Any]
@@ -29,6 +31,10 @@ class Cost:
 
     seconds: float
     """From its creation to its end."""
+    seconds_trained: float
+    """In which its steps were made, each counted once."""
+    seconds_imposed: float
+    """In which the fault lasted, whoever serves the run, and nothing was trained."""
     attempts: dict[str, int]
     """By stage."""
     user_retries: int
@@ -40,6 +46,8 @@ class Cost:
         """As JSON has it."""
         return {
             "seconds": self.seconds,
+            "secondsTrained": round(self.seconds_trained, 1),
+            "secondsImposed": round(self.seconds_imposed, 1),
             "attempts": self.attempts,
             "userRetries": self.user_retries,
             "infrastructureRetries": self.infrastructure_retries,
@@ -60,23 +68,29 @@ class Trial:
     def apply(
         self,
         stages: int = 2,
-        steps: int | None = None,
+        steps: Mapping[str, int] | None = None,
+        held: Collection[str] = (),
         nodes: int = 1,
+        grace: str | None = None,
         env: Sequence[Object] = (),
     ) -> None:
-        """Create the run with its first stages, or give it the rest of them.
+        """Create the run with its first stages, or change it.
 
-        steps: of each stage, where other than the file's. nodes: pods of each stage. env: of each
-        stage, as in a pod.
+        steps: of stages by name, where other than the file's. held: stages that do not begin.
+        nodes: pods of each stage. grace: their grace period, where other than the file's. env: of
+        each stage, as in a pod.
         """
         body = yaml.safe_load(RUN_FILE.read_text())
         body["metadata"] = {"name": self.name, "namespace": self.there.namespace}
         body["spec"] |= {"seed": self.seed, "storage": {"claim": self.claim}}
         body["spec"]["defaults"] |= {"nodes": nodes, "env": list(env)}
         body["spec"]["stages"] = body["spec"]["stages"][:stages]
-        if steps is not None:
-            for stage in body["spec"]["stages"]:
-                stage["sft"] = {**stage["sft"], "budget": {"steps": steps}}
+        if grace is not None:
+            body["spec"]["defaults"]["gracePeriod"] = grace
+        for stage in body["spec"]["stages"]:
+            stage["suspend"] = stage["name"] in held
+            if number := (steps or {}).get(stage["name"]):
+                stage["sft"] = {**stage["sft"], "budget": {"steps": number}}
         self.there.kubectl("apply", "-f", "-", stdin=json.dumps(body))
 
     def patch(self, spec: Object) -> None:
@@ -114,8 +128,20 @@ class Trial:
         states = self.work(stage).glob("*/states/*/manifest.json")
         return max((int(json.loads(s.read_text())["step"]) for s in states), default=0)
 
-    def complete(self) -> Cost:
-        """Wait for its end, which must be a good one, and count what it took."""
+    def seconds_trained(self) -> float:
+        """Seconds in which its steps were made so far, each step counted once."""
+        took = {(s, r["step"]): r["step_seconds"] for s in STAGES for r in self._rows(s)}
+        return float(sum(took.values()))
+
+    def made(self, stage: str) -> int:
+        """The newest step that a stage has made, also while nobody can be asked."""
+        return max((int(row["step"]) for row in self._rows(stage)), default=0)
+
+    def complete(self, imposed: float = 0.0) -> Cost:
+        """Wait for its end, which must be a good one, and count what it took.
+
+        imposed: seconds in which what was done to it lasted and nothing was trained.
+        """
         self.wait("Complete", lambda: self._is("Complete"))
         status = self.status()
         stages = {s["name"]: s for s in status["stages"]}
@@ -123,6 +149,8 @@ class Trial:
         begun = self._body()["metadata"]["creationTimestamp"]
         return Cost(
             seconds=_time(status["finishedAt"]) - _time(begun),
+            seconds_trained=self.seconds_trained(),
+            seconds_imposed=imposed,
             attempts={name: s["attempts"] for name, s in stages.items()},
             user_retries=sum(s["spent"]["user"] for s in stages.values()),
             infrastructure_retries=sum(s["spent"]["infrastructure"] for s in stages.values()),
@@ -142,12 +170,18 @@ class Trial:
         wanted = {"run": self.name, "stage": stage, "phase": "train"}
         wanted["attempt"] = str(self.stage(stage)["attempts"])
         label = ",".join(f"acereason.dev/{name}={value}" for name, value in wanted.items())
-        found: list[Object] = self.there.get("pods", "-l", label)["items"]
+        path = f"/api/v1/namespaces/{self.there.namespace}/pods?labelSelector={quote(label)}"
+        found: list[Object] = self._request("GET", path)["items"]
         return sorted(found, key=lambda pod: int(pod["metadata"]["labels"][COMPLETION_INDEX]))
 
     def pod(self, stage: str) -> Object:
         """The first of them."""
         return self.pods(stage)[0]
+
+    def kill(self, pod: Object) -> None:
+        """Delete a pod without a word to what runs in it."""
+        path = f"/api/v1/namespaces/{self.there.namespace}/pods/{pod['metadata']['name']}"
+        self._request("DELETE", path, {"gracePeriodSeconds": 0})
 
     @cached_property
     def _volume(self) -> Path:
@@ -155,10 +189,13 @@ class Trial:
         return self.there.cluster.volume_folder(self.there.namespace, self.claim)
 
     def _body(self) -> Object:
-        """The run as the API server has it, without the half second that a kubectl takes."""
         path = f"{RUNS.format(self.there.namespace)}/{self.name}"
-        found: Object = self.there.cluster.control_plane.request("GET", path)
-        return found
+        return self._request("GET", path)
+
+    def _request(self, method: str, path: str, body: Object | None = None) -> Object:
+        """Without the second or more that a kubectl takes, in which a stage may come to its end."""
+        said: Object = self.there.cluster.control_plane.request(method, path, body, timeout=120)
+        return said
 
     def _is(self, condition: str) -> bool:
         found = self.status().get("conditions", ())
@@ -166,12 +203,14 @@ class Trial:
 
     def _repeated(self, stage: str) -> int:
         # An attempt that goes on begins with the rows of the state that it goes on from.
-        rows = {
-            row
-            for file in self.work(stage).glob("*/metrics.jsonl")
-            for row in file.read_text().splitlines()
-        }
-        return len(rows) - len({json.loads(row)["step"] for row in rows})
+        rows = self._rows(stage)
+        return len(rows) - len({row["step"] for row in rows})
+
+    def _rows(self, stage: str) -> list[Object]:
+        """What was noted of its steps, each once; a line that is being written is left out."""
+        files = sorted(self.work(stage).glob("*/metrics.jsonl"))
+        lines = [line for file in files for line in file.read_text().splitlines(keepends=True)]
+        return [json.loads(line) for line in dict.fromkeys(lines) if line.endswith("\n")]
 
 
 def _time(text: str) -> float:

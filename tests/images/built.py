@@ -54,7 +54,7 @@ def images() -> Mapping[str, str]:
     with locked(cache() / "packages.lock"):  # apt-get's own locks wait for nobody
         _install_packages()
     with locked(cache() / "images.lock"):
-        base = _base()
+        base = debian()
         wanted = {part: f"localhost/acereason-{part}:{_digest(part, base)}" for part in IMAGES}
         there = _there()
         for part, name in wanted.items():
@@ -91,8 +91,8 @@ def _install_packages() -> None:
             )
 
 
-def _base() -> str:
-    """An image with Debian's Python, made once (40 s)."""
+def debian() -> str:
+    """An image with Debian's Python to build on, made once (40 s)."""
     recipe = f"{SUITE} {_BASE_PACKAGES} no devices"
     name = f"localhost/acereason-base:{hashlib.sha256(recipe.encode()).hexdigest()[:16]}"
     if name in _there():

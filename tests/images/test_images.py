@@ -19,6 +19,8 @@ from tests.images.contained import Contained, contained
 ROOT = Path(__file__).parents[2]
 WITHOUT_TORCH = ("operator", "verifier")
 MB = 1_000_000
+UNCHECKED = (1).to_bytes(4, "little")
+"""What PEP 552 has bytecode begin with, after its version, where nobody looks at its source."""
 
 Images = Mapping[str, Contained]
 
@@ -92,6 +94,15 @@ def test_bytecode_is_there_for_all_that_it_imports(inside: Images, part: str) ->
         "print(*[s.name for s in specs if s.cached and not os.path.exists(s.cached)])",
     )
     assert uncompiled == ""
+
+
+@PARTS
+def test_bytecode_does_not_ask_for_the_time_of_its_source(inside: Images, part: str) -> None:
+    """All files of an image have one time: bytecode that looks at it would never be taken, and
+    would differ from build to build."""
+    found = sorted(inside[part].root.glob("opt/acereason/lib/python3*/site-packages/**/*.pyc"))
+    assert found
+    assert not [path for path in found if path.read_bytes()[4:8] != UNCHECKED]
 
 
 @pytest.mark.parametrize("part", WITHOUT_TORCH)

@@ -21,9 +21,6 @@ from tests.chart.rendered_chart import Object, one
 from tests.monitoring.prometheus_program import prometheus_programs
 from tests.waiting import wait_for
 
-LOOKED_BACK = 300
-"""Seconds: all of a test's run."""
-
 
 @dataclass(frozen=True)
 class Target:
@@ -39,12 +36,14 @@ class Prometheus:
     """A running one."""
 
     url: str
+    began: float
+    """When it did, in Unix time."""
 
     def get(self, path: str, **parameters: str | float) -> Any:
         """`data` of an answer of its API. Raises AssertionError with what it has against it."""
         query = urllib.parse.urlencode(parameters)
         try:
-            with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=30) as answer:
+            with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=120) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{parameters}: {error.read().decode()}") from None
@@ -53,9 +52,13 @@ class Prometheus:
         """Every number that an expression gave so far; NaN, which a panel does not show, left
         out."""
         now = time.time()
-        data = self.get("query_range", query=expr, start=now - LOOKED_BACK, end=now, step=1)
+        data = self.get("query_range", query=expr, start=self.began, end=now, step=1)
         values = (float(value) for series in data["result"] for _, value in series["values"])
         return [value for value in values if not math.isnan(value)]
+
+    def wait_for_data(self, expr: str) -> None:
+        """Until an expression has given a number."""
+        wait_for(lambda: bool(self.numbers(expr)), f"data of {expr}", every=1)
 
     def series(self, selector: str) -> list[dict[str, str]]:
         """Labels of every series that a selector finds."""
@@ -91,7 +94,7 @@ def prometheus(
             preexec_fn=die_with_parent,  # noqa: PLW1509
         )
     try:
-        running = Prometheus(f"http://{address}")
+        running = Prometheus(f"http://{address}", time.time())
         wait_for(lambda: _is_ready(running.url), "Prometheus", log.read_text)
         yield running
     finally:

@@ -1,5 +1,7 @@
 """What an engine cannot be spread over is said before it is started."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,20 @@ def test_an_engine_is_told_nothing_of_the_trainers_ranks() -> None:
     assert theirs["CUDA_VISIBLE_DEVICES"] == "4,5"
     assert theirs["VLLM_LOGGING_LEVEL"] == "INFO"  # the user's own
     assert "CUDA_VISIBLE_DEVICES" not in environment(ours, gpus=[])
+
+
+@pytest.mark.slow
+def test_an_engine_without_a_gpu_says_what_is_missing() -> None:
+    """15 s: a process of its own imports vLLM, and is told that it finds nothing to run on."""
+    program = (
+        "import pathlib, vllm.platforms\n"
+        "from vllm.platforms.interface import UnspecifiedPlatform\n"
+        "vllm.platforms._current_platform = UnspecifiedPlatform()\n"
+        "from acereason_trainer.rollout import vllm_engine\n"
+        "vllm_engine.DRIVER = pathlib.Path('/nowhere')\n"
+        "vllm_engine.Engine().start(None)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert "ValueError: no GPU is given to this process" in done.stderr.splitlines()[-1]

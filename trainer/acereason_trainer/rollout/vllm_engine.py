@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from vllm import EngineArgs, LLMEngine, SamplingParams
@@ -42,6 +43,9 @@ MOST_OF_AN_ERROR = 500
 FORGETS_WEIGHTS = 2
 """vLLM's level of sleep that gives back weights and cache, and keeps no copy of them in host
 memory: whoever wakes it pushes."""
+DRIVER = Path("/dev/nvidiactl")
+"""There where GPUs are given to a container. A driver that then does not answer is a node's fault,
+and not one of the settings."""
 
 
 class Engine:
@@ -50,6 +54,11 @@ class Engine:
     def start(self, settings: EngineSettings) -> None:
         """Make the engine with weights of no meaning, and put it to sleep. Raises ValueError where
         vLLM finds the settings wrong."""
+        if current_platform.is_unspecified() and not DRIVER.exists():
+            raise ValueError(
+                "no GPU is given to this process, and this build of vLLM runs on nothing else; ask "
+                "for nvidia.com/gpu in the stage's resources, or use sampler: transformers"
+            )
         self._stop_tokens = list(settings.stop_tokens)
         self._sleeps = current_platform.is_cuda_alike()
         self._vllm: Any = LLMEngine.from_engine_args(

@@ -1,0 +1,81 @@
+"""What `make e2e` must show where nothing else goes on beside it, each as a figure and a bound.
+
+    python -m benchmarks.reliability_goals          # judges the committed result
+    python -m benchmarks.reliability_goals FILE     # or another one
+
+Tests on the same cluster say that nothing is lost; how long it takes is judged here, since a busy
+machine is no fault.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+Result = Mapping[str, Any]
+
+RESULT = Path("benchmarks/results/reliability.json")
+START_SECONDS = 60
+"""From binaries and images built to a cluster on which pods can be made."""
+SHORT_SECONDS = 8 * 60
+"""From `kubectl apply` to the shortened quickstart's end: twice what two quiet cores need."""
+FAULT_SECONDS = 45
+"""What a fault may cost beyond what it imposes, and beyond a run that is left alone."""
+WHOLE_SECONDS = 14 * 60
+"""From `helm install` to a Complete whole quickstart."""
+ERRORS = 2
+"""Standard errors that the table may be off that of `acereason run`."""
+
+
+def own_seconds(fault: Mapping[str, Any], alone: Mapping[str, Any]) -> float:
+    """Seconds that a run took beyond its training, the fault's own length, and what a run that is
+    left alone takes beside its training."""
+    beside = float(alone["seconds"] - alone["secondsTrained"])
+    return float(fault["seconds"] - fault["secondsTrained"] - fault["secondsImposed"]) - beside
+
+
+def goals_of(result: Result) -> list[dict[str, Any]]:
+    """What was measured, what is asked for, and whether it is so."""
+    return [
+        {"goal": goal, "asked": f"at most {most:g}", "measured": round(got, 1), "met": got <= most}
+        for goal, got, most in _figures(result)
+    ]
+
+
+def _figures(result: Result) -> Iterator[tuple[str, float, float]]:
+    """Name, figure and bound of each goal."""
+    yield "seconds to a cluster that is up", result["clusterSeconds"], START_SECONDS
+    if quickstart := result["quickstart"]:
+        if quickstart["whole"]:
+            since = quickstart["secondsSinceInstall"]
+            yield "seconds from helm install to the whole quickstart's end", since, WHOLE_SECONDS
+        else:
+            yield "seconds of the shortened quickstart", quickstart["seconds"], SHORT_SECONDS
+        for task, off in quickstart["table"].items():
+            errors = abs(off["apart"]) / off["standardError"] if off["standardError"] else 0.0
+            yield f"standard errors that the table is off, {task}", errors, ERRORS
+    for fault in result["faults"][1:]:
+        what = f"seconds that a fault costs, {fault['fault']}"
+        yield what, fault["costSeconds"], FAULT_SECONDS
+
+
+def missed(result: Result) -> list[str]:
+    """A sentence for each goal that is not met."""
+    return [
+        f"{goal['goal']}: {goal['measured']:g}, asked for {goal['asked']}"
+        for goal in goals_of(result)
+        if not goal["met"]
+    ]
+
+
+def main(file: Path = RESULT) -> int:
+    """0 where all are met; else 1, and says which are not."""
+    sentences = missed(json.loads(file.read_text(encoding="utf-8")))
+    for sentence in sentences:
+        print(f"missed: {sentence}", file=sys.stderr)
+    return 1 if sentences else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(Path, sys.argv[1:2])))
