@@ -45,8 +45,8 @@ $(QUICKSTART_DATA): $(wildcard examples/quickstart/*.py examples/tasks/*.py) | s
 	$(BIN)/python -m examples.quickstart.make_data --out $(@D)
 	@touch $@
 
-test: setup lint  ## Lint and run every test; those of clusters come first, beside all others
-	$(BIN)/pytest -n 2
+test: setup lint  ## Lint and run every test but those of tests/e2e, which are `make e2e`
+	$(BIN)/pytest -n 2 --ignore=tests/e2e
 
 lint: setup  ## Style, types and the arrows between packages
 	$(BIN)/ruff check

@@ -106,9 +106,17 @@ def _remove() -> None:
 
 
 def _unmount() -> None:
+    """One that goes by itself meanwhile makes umount fail, and the others go all the same."""
+    while mounts := _mounts():
+        done = subprocess.run(
+            ["umount", "--lazy", *mounts], check=False, capture_output=True, text=True
+        )
+        if done.returncode and _mounts() == mounts:
+            raise RuntimeError(done.stderr)
+
+
+def _mounts() -> list[str]:
+    """Ours, last mounted first."""
     lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
     mounts = [Path(line.split()[4]) for line in lines]
-    # Last mounted first.
-    ours = [str(mount) for mount in reversed(mounts) if mount.is_relative_to(_RUNNING)]
-    if ours:
-        subprocess.run(["umount", "--lazy", *ours], check=True, capture_output=True, text=True)
+    return [str(mount) for mount in reversed(mounts) if mount.is_relative_to(_RUNNING)]

@@ -57,6 +57,7 @@ def test_a_machine_without_debians_packages_reads_which_are_missing(
 @pytest.mark.usefixtures("cluster_machine")
 def test_the_command_tells_how_to_use_it_and_what_its_crash_leaves_is_removed_by_the_next() -> None:
     """A start with a running pod: 15 s."""
+    remove_abandoned()  # what another crash has left is not this one's
     before = Traces.now()
     kubectl = cluster_programs()["kubectl"]
     with subprocess.Popen(

@@ -11,7 +11,13 @@ from tests.e2e.installation import Installation, installed, wait_for_operator
 from tests.e2e.watching import watching
 from tests.monitoring.prometheus import Prometheus
 
-ORDER = ("test_installation", "test_quickstart", "test_security", "test_faults", "test_releases")
+ORDER = (
+    "test_installation",
+    "test_quickstart",
+    "test_security",
+    "test_what_faults_cost",
+    "test_releases",
+)
 _COSTS = pytest.StashKey[Costs]()
 
 
