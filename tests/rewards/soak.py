@@ -31,7 +31,7 @@ from acereason_trainer.rewards import Grade, Rewarder, Verdict, make_rewarder
 
 from tests.rewards.code_cases import code_cases
 from tests.verifier.services import a_service
-from tests.waiting import PATIENCE
+from tests.waiting import wait_for
 
 SLOW_SHARE = 0.01
 MATH_SHARE, ROOTS_SHARE, BOMB_SHARE = 0.15, 0.1, 0.03
@@ -211,12 +211,13 @@ def _suspects(place: Path) -> set[str]:
 
 def _that_stay(names: Set[str]) -> Set[str]:
     """Others on this machine make such files too, and remove them before long."""
-    deadline = time.monotonic() + PATIENCE
-    while (
-        names := {name for name in names if Path(name).exists()}
-    ) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return names
+
+    def left() -> Set[str]:
+        return {name for name in names if Path(name).exists()}
+
+    with suppress(AssertionError):
+        wait_for(lambda: not left(), "files to go")
+    return left()
 
 
 def _look_at_all(rewarders: Mapping[Place, Rewarder], workers: int, when: str) -> Look:
