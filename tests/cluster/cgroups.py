@@ -42,9 +42,8 @@ def remove(name: str) -> None:
     kill(name)
     end = time.monotonic() + _PATIENCE
     for group in [root / name for root in _roots() if (root / name).exists()]:
-        for folder in sorted((f for f in group.rglob("*") if f.is_dir()), reverse=True):
+        for folder in sorted(_folders(group), reverse=True):
             _remove(folder, end)
-        _remove(group, end)
 
 
 def _roots() -> list[Path]:
@@ -54,10 +53,15 @@ def _roots() -> list[Path]:
 
 def _processes(group: Path) -> set[int]:
     found: set[int] = set()
-    for file in [group / "cgroup.procs", *group.rglob("cgroup.procs")]:
-        with suppress(FileNotFoundError):  # removed meanwhile by its runtime
-            found.update(int(line) for line in file.read_text().split())
+    for folder in _folders(group):
+        with suppress(OSError):  # removed meanwhile by its runtime
+            found.update(int(line) for line in (folder / "cgroup.procs").read_text().split())
     return found
+
+
+def _folders(group: Path) -> list[Path]:
+    """It and all below; os.walk, unlike rglob, goes on where one is removed under its eyes."""
+    return [Path(path) for path, _, _ in os.walk(group)]
 
 
 def _remove(folder: Path, end: float) -> None:
