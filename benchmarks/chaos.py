@@ -12,6 +12,7 @@ state every few seconds, so that kills fall into all of them and each life goes 
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -72,8 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kills: list[Killed] = []
         differences: list[str] = []
         calm = _made(Path(directory, "calm"))
+        rounds = itertools.count()
         while len(kills) < options.kills:  # a run that outruns its kills is done once more
-            stormy = Path(directory, f"stormy-{len(kills)}")
+            stormy = Path(directory, f"stormy-{next(rounds)}")
             kills += _disturbed(command, stormy, options.kills - len(kills), lives)
             differences += _differences(calm, _made(stormy))
         attempts = _attempts(stormy)

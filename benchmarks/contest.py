@@ -1,15 +1,21 @@
 """The driver's end of peers/turns.py: contestants as processes that step one after the other."""
 
 import json
+import select
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from benchmarks.progress import Steps
+
 Answer = dict[str, Any]
+PATIENCE = 1200.0
+"""Seconds for a step, or for getting ready while others do: far more than any takes. A contestant
+that hangs is to end its part and not the whole benchmark."""
 
 
 class Contestant:
@@ -41,7 +47,8 @@ class Contestant:
         trace: TracebackType | None,
     ) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):  # it is gone already, and did not read what was said last
+            self._process.stdin.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -49,12 +56,15 @@ class Contestant:
             self._process.wait()
 
     def answer(self) -> Answer:
-        """The next line of the process. Raises RuntimeError with its log's end where it is gone."""
+        """The next line of the process. Raises RuntimeError with its log's end where it is gone, or
+        says nothing for PATIENCE seconds."""
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        speaks, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
+        line = self._process.stdout.readline() if speaks else ""
         if not line:
+            what = "ended" if speaks else f"said nothing for {PATIENCE:g} s"
             end = self._log.read_text(errors="replace")[-1500:]
-            raise RuntimeError(f"{self.name} ended (all of its log: {self._log}):\n{end}")
+            raise RuntimeError(f"{self.name} {what} (all of its log: {self._log}):\n{end}")
         found: Answer = json.loads(line)
         return found
 
@@ -62,24 +72,28 @@ class Contestant:
         """One step, with its wall-clock `seconds` beside what the process says of it."""
         assert self._process.stdin is not None
         began = time.monotonic()
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # it died after its last turn: its answer says so
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
         answer = self.answer()
         return {"seconds": time.monotonic() - began, **answer}
 
 
-def in_turns(contestants: Sequence[Contestant], turns: int) -> dict[str, list[Answer]]:
+def in_turns(contestants: Sequence[Contestant], turns: int, what: str) -> dict[str, list[Answer]]:
     """`turns` steps of each; who begins moves on by one from turn to turn.
 
-    They get ready one after the other, which is not measured.
+    They get ready at the same time, which is not measured. what: by which progress is told.
     """
     with ExitStack() as open_ones:
         for contestant in contestants:
             open_ones.enter_context(contestant)
+        for contestant in contestants:
             contestant.answer()
+        steps = Steps(what, turns)
         done: dict[str, list[Answer]] = {c.name: [] for c in contestants}
         for turn in range(turns):
             first = turn % len(contestants)
             for contestant in [*contestants[first:], *contestants[:first]]:
                 done[contestant.name].append(contestant.turn())
+            steps.done()
         return done

@@ -1,15 +1,15 @@
 """Do the papers' effects show themselves in small, and in the same direction?
 
-    make effects                   (sized for 15 minutes on 2 quiet cores)
+    make effects                   (about 25 minutes on 2 quiet cores)
+    python -m benchmarks.effects --only overlong
 
 Each effect is a few arms of RL from the quickstart's SFT checkpoint (effects_list.py), each with
 the same seeds, two at a time in one thread each. Writes benchmarks/results/effects.json and a plot
-for each effect into docs/effects/, and prints what docs/effects.md shows. Arms that an earlier,
-interrupted start has finished are not done again.
+for each effect into docs/effects/, after each effect, and prints what docs/effects.md shows. Arms
+that an earlier, interrupted start of the same code has finished are not done again.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import sys
@@ -23,7 +23,9 @@ from benchmarks.effects_arms import Outcome, outcome
 from benchmarks.effects_list import Effect, arms_of, effects, sft_checkpoint
 from benchmarks.effects_page import told, write_plots
 from benchmarks.intervals import paired_difference
+from benchmarks.kept_result import kept, write
 from benchmarks.machine import machine
+from benchmarks.progress import Steps
 
 RESULT = Path("benchmarks/results/effects.json")
 PLOTS = Path("docs/effects")
@@ -33,24 +35,36 @@ SEEDS = 4
 def main() -> int:
     """Train, measure, write. An effect that is not there is a result, no failure."""
     args = _arguments()
-    chosen = [effects()[name] for name in args.only or effects()]
+    names = args.only or list(effects())
+    chosen = [effects()[name] for name in names]
     start = sft_checkpoint()
     os.environ["OMP_NUM_THREADS"] = "1"  # of the workers: one arm on each core
     workers = len(os.sched_getaffinity(0))
     spawn = multiprocessing.get_context("spawn")
-    result: dict[str, Any] = {"machine": machine(), "seeds": args.seeds, "effects": {}}
+    here = machine()
+    # Effects that are measured anew are dropped first: what a cut run leaves is of one kind.
+    earlier = kept(args.out, here).get("effects", {}) if args.only else {}
+    found = {name: effect for name, effect in earlier.items() if name not in names}
     with ProcessPoolExecutor(max_workers=workers, mp_context=spawn) as pool:
         asked = {e.name: _asked(pool, e, start, args.seeds) for e in chosen}
+        _watched([f for arms in asked.values() for seeds in arms.values() for f in seeds])
         for effect in chosen:
-            print(f"{effect.name} ...", flush=True)
-            found = {a: [f.result() for f in futures] for a, futures in asked[effect.name].items()}
-            result["effects"][effect.name] = _of(effect, found)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
-        write_plots(result, PLOTS if args.out == RESULT else args.out.with_suffix(""))
+            outcomes = {a: [f.result() for f in seeds] for a, seeds in asked[effect.name].items()}
+            found[effect.name] = _of(effect, outcomes)
+            result = {"machine": here, "effects": {n: found[n] for n in effects() if n in found}}
+            write(args.out, result)
+            if args.out:
+                write_plots(result, PLOTS if args.out == RESULT else args.out.with_suffix(""))
+            print(f"{effect.name} is done", flush=True)
     print("\n\n".join(told(result)))
     return 0
+
+
+def _watched(arms: Sequence[Future[Outcome]]) -> None:
+    """Say how far they are."""
+    steps = Steps("arms", len(arms))
+    for arm in arms:
+        arm.add_done_callback(lambda _: steps.done())
 
 
 def _asked(
@@ -118,10 +132,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--out",
         type=Path,
-        help=f"where the result goes (default: {RESULT} for all effects, else nowhere)",
+        help=f"where the result goes; effects that are not measured stay what they are there, if "
+        f"this code has measured them on this machine (default: {RESULT} with {SEEDS} seeds, else "
+        "nowhere)",
     )
     args = parser.parse_args()
-    if args.out is None and not args.only:
+    if args.out is None and args.seeds == SEEDS:
         args.out = RESULT
     return args
 

@@ -16,7 +16,16 @@ from typing import Any
 from acereason_trainer.evaluation.results import read_results
 from acereason_trainer.telemetry.recorder import read_metrics
 
-BUILD = Path("build/bench/effects")
+from benchmarks.code_identity import code_identity
+
+HERE = Path("benchmarks")
+CODE = code_identity(
+    *(HERE / f"{name}.py" for name in ("effects_arms", "effects_list", "effects_updates")),
+    *(HERE / f"{name}.py" for name in ("stage_files", "trainer_models")),
+)
+"""Of all that decides what an arm comes to: what other code has found is not taken for this one's.
+"""
+BUILD = Path("build/bench/effects") / CODE
 EVALUATION = {
     "evaluate": {
         "sets": [{"name": "math", "file": "math.jsonl", "samples": 4}],
@@ -69,14 +78,17 @@ class Outcome:
 
 
 def outcome(arm: Arm, seed: int) -> Outcome:
-    """Carry an arm out, unless an earlier start has; in a process that may be used again."""
+    """Carry an arm out, unless an earlier start of the same code has; in a process that may be used
+    again."""
     store = BUILD / "arms" / f"{arm.effect}-{arm.name}-{_digest(arm)}"
     kept = store / f"outcome-{seed}.json"
     if not kept.exists():
         store.mkdir(parents=True, exist_ok=True)
         with (store / f"log-{seed}.txt").open("w") as log, _said_to(log):
             found = _carried_out(arm, seed, store)
-        kept.write_text(json.dumps(found))
+        begun = kept.with_suffix(".begun")
+        begun.write_text(json.dumps(found))
+        begun.replace(kept)
     return Outcome(**json.loads(kept.read_text()))
 
 

@@ -36,8 +36,12 @@ class SeveralUpdates:
 
     def step(self, batch: Batch) -> Update:
         """One step for each part; what is told of them is the last one's, and the largest
-        gradient."""
-        updates = [self._step(part) for part in _parts(batch, self._updates)]
+        gradient. A batch without sequences (no group had a signal) is one step, as it is to the
+        trainer."""
+        if not batch.sequences:
+            update: Update = self._policy.step(batch)
+            return update
+        updates = [self._step(part) for part in parts_of(batch, self._updates)]
         return replace(updates[-1], grad_norm=max(u.grad_norm for u in updates))
 
     def _step(self, part: Batch) -> Update:
@@ -75,17 +79,20 @@ def log_probs(scoring: Scoring, batch: Batch, device: torch.device) -> list[Tens
     return list(torch.split(found, lengths))
 
 
-def _parts(batch: Batch, number: int) -> Iterator[Batch]:
-    """The batch in consecutive parts, so that groups stay together; each weighs as the whole."""
+def parts_of(batch: Batch, number: int) -> Iterator[Batch]:
+    """The batch in at most `number` consecutive parts of like size. Each weighs as the whole does,
+    whatever its share of it."""
     size = -(-len(batch.sequences) // number)
     for start in range(0, len(batch.sequences), size):
         some = slice(start, start + size)
+        sequences = batch.sequences[some]
+        share = len(sequences) / len(batch.sequences)
         assert batch.sampler_logprobs is not None
         yield replace(
             batch,
-            sequences=batch.sequences[some],
+            sequences=sequences,
             prompt_lengths=batch.prompt_lengths[some],
-            token_weights=[number * w for w in batch.token_weights[some]],
+            token_weights=[w / share for w in batch.token_weights[some]],
             sampler_logprobs=batch.sampler_logprobs[some],
         )
 

@@ -8,7 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-RESULTS = "benchmarks/results"
+WRITTEN = ("benchmarks/results", "docs/effects")
+"""What benchmarks themselves write."""
+DIRTY, UNKNOWN = "-dirty", "unknown"
+"""What is said of code that is not a commit's, or where git is silent."""
 PACKAGES = ("acereason", "torch", "transformers", "numpy", "sympy", "pydantic", "kopf")
 
 
@@ -33,11 +36,17 @@ def _processor() -> str:
     return platform.machine()
 
 
+def is_committed(commit: str) -> bool:
+    """Whether a `commit` of a machine names all of the code that was measured."""
+    return commit != UNKNOWN and not commit.endswith(DIRTY)
+
+
 def _commit() -> str:
     """The commit that was measured, marked where the tree differs from it in more than results."""
     commit = _git("rev-parse", "--short=12", "HEAD")
-    differs = _git("status", "--porcelain", "--untracked-files=no", "--", ".", f":!{RESULTS}")
-    return (commit or "unknown") + ("-dirty" if differs else "")
+    others = [f":!{path}" for path in WRITTEN]
+    differs = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *others)
+    return (commit or UNKNOWN) + (DIRTY if differs else "")
 
 
 def _git(*words: str) -> str:

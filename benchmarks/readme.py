@@ -22,6 +22,7 @@ from benchmarks import (
     rewards_tables,
     smollm2,
     trainer_figures,
+    vllm_quickstart,
 )
 
 PAGES = (
@@ -115,8 +116,10 @@ FORMS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "operator-in-full": operator_tables.told_in_full,
     "operator-hour": operator_tables.told_of_churn,
     "reliability": reliability_table.told,
+    "reliability-whole": reliability_table.told,
     "trainer": trainer_figures.told,
     "effects": effects_page.told,
+    "vllm-quickstart": vllm_quickstart.told,
 }
 RESULT_OF = {"operator-in-full": "operator"}
 """Of blocks that are not named as their results are."""
@@ -128,10 +131,17 @@ COMMANDS = {
     "operator": "python -m benchmarks.operator",
     "operator-hour": "python -m benchmarks.operator --only churn --rate 1 --churn 3600",
     "reliability": "make e2e",
+    "reliability-whole": "make e2e-full",
     "trainer": "make bench-trainer",
     "effects": "make effects",
+    "vllm-quickstart": "make bench-vllm",
 }
-PACKAGE = {"operator": "kopf", "operator-hour": "kopf", "reliability": "kopf"}
+PACKAGE = {
+    "operator": "kopf",
+    "operator-hour": "kopf",
+    "reliability": "kopf",
+    "reliability-whole": "kopf",
+}
 """What the figures depend on most, where that is not torch."""
 
 

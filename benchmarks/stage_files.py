@@ -3,6 +3,7 @@
 The key is the product's, so what an earlier start finished is not done again.
 """
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,17 @@ def stage_file(
 def path_of(file: StageFile) -> Path:
     """Where a stage's file is, for those who run it as a process."""
     return Path(file.store) / file.work_dir / "stage.yaml"
+
+
+def begun_anew(file: StageFile) -> Path:
+    """The stage file alone in its attempt's directory. What an earlier start has left there would
+    be used again: rollouts of its journal take no time to draw."""
+    path = path_of(file)
+    content = path.read_bytes()
+    shutil.rmtree(path.parent)
+    path.parent.mkdir()
+    path.write_bytes(content)
+    return path
 
 
 def context_of(file: StageFile) -> StageContext:

@@ -1,128 +1,219 @@
 """How long is a step? Against TRL 1.16 in the fastest mode of it that works here, in turns.
 
-    make bench-trainer             (sized for 40 minutes on 2 quiet cores)
+    make bench-trainer             (about 40 minutes on 2 quiet cores)
+    python -m benchmarks.trainer --only loss checkpoint
+    python -m benchmarks.trainer --only grpo-SmolLM2-135M --turns 25       (an hour and a half)
 
-    grpo         a GRPO step of a 0.6M model and of SmolLM2-135M, and the reward it leads to
-    sft          document tokens a second against TRL's padded, wrapped and bfd
+    grpo-MODEL   a GRPO step of a 0.6M model or of SmolLM2-135M, and the reward it leads to
+    sft-MODEL    document tokens a second against TRL's padded, wrapped and bfd
     loss         peak memory of the loss at a vocabulary of 150K
-    checkpoint   publishing and verifying against cp and sha256sum
+    push         weights on their way to vLLM, against a copy in memory
+    checkpoint   publishing and verifying against cp, sync and sha256sum
     resume       from a kill to the next step
-    gpu          where there is one: tokens/s and MFU of Qwen2.5-shaped random weights
+    gpu          where there is one: tokens/s, MFU and phases of Qwen2.5-shaped random weights
 
 TRL has an environment of its own (peers/trl.txt) and its settings stand in peers/train_trl.py. Both
 trainers are processes that take turns at every step, so that a busy machine slows both: ratios are
-what counts. Writes benchmarks/results/trainer.json and prints its tables.
+what counts. Writes benchmarks/results/trainer.json after each part and prints its tables; a run
+that was cut goes on with --only and the parts that are not there.
 """
 
 import argparse
-import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.kept_result import kept, write
 from benchmarks.machine import machine
+from benchmarks.progress import Parts
 from benchmarks.trainer_figures import goals_of, missed, tables
 from benchmarks.trainer_files import checkpoint_section
 from benchmarks.trainer_gpu import gpu_section
+from benchmarks.trainer_gpu_shapes import SHAPES
 from benchmarks.trainer_grpo import grpo_section
 from benchmarks.trainer_loss import loss_section
-from benchmarks.trainer_models import BUILD, SUBJECTS, Subject, threads, written
+from benchmarks.trainer_models import REAL, TINY, Subject, threads
+from benchmarks.trainer_push import push_section
 from benchmarks.trainer_resume import resume_section
 from benchmarks.trainer_sft import sft_section
 
 RESULT = Path("benchmarks/results/trainer.json")
-SO_FAR = BUILD / "so-far.json"
-"""What there is, should a later section fail."""
 Result = dict[str, Any]
+FAILURES = (RuntimeError, OSError, subprocess.CalledProcessError)
+"""Of a contestant or a stage (what its process said is in its log), or of a disk that is full."""
 
 
 @dataclass(frozen=True)
 class Sizes:
     """How much is measured. None: what the model asks for."""
 
-    subjects: Sequence[Subject] = tuple(SUBJECTS.values())
-    seeds: int = 3
+    seeds: int | None = None
     turns: int | None = None
+    sft_turns: int | None = None
     sft_steps: int | None = None
     loss_rows: int = 4
-    loss_rounds: int = 2
+    loss_rounds: int = 1
+    pushes: int = 5
     mib: int = 1024
-    rounds: int = 5
-    kills: int = 4
+    rounds: int = 4
+    kills: int = 3
+    shapes: Sequence[str] | None = None
 
 
 SMALL = Sizes(
-    seeds=2, turns=3, sft_steps=210, loss_rows=1, loss_rounds=1, mib=64, rounds=2, kills=1
+    seeds=2,
+    turns=3,
+    sft_turns=3,
+    sft_steps=210,
+    loss_rows=1,
+    pushes=2,
+    mib=64,
+    rounds=2,
+    kills=1,
 )
-SECTIONS: Mapping[str, Callable[[Sizes], Result | None]] = {
-    "grpo": lambda s: grpo_section(s.subjects, s.seeds, s.turns, s.sft_steps),
-    "sft": lambda s: sft_section(s.subjects, s.turns),
-    "loss": lambda s: loss_section(s.loss_rows, 1024, s.loss_rounds),
-    "checkpoint": lambda s: checkpoint_section(s.mib, s.rounds),
-    "resume": lambda s: resume_section(s.kills, s.sft_steps),
-    "gpu": lambda _: gpu_section(),
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is measured at once."""
+
+    section: str
+    """Of the result."""
+    model: str | None
+    """Under which it stands there, where a section has several."""
+    minutes: float
+    """On 2 quiet cores."""
+    measure: Callable[[Sizes], Result]
+
+
+def _grpo(subject: Subject, minutes: float) -> Part:
+    def measure(s: Sizes) -> Result:
+        return grpo_section(
+            subject, s.seeds or subject.seeds, s.turns or subject.turns, s.sft_steps
+        )
+
+    return Part("grpo", subject.name, minutes, measure)
+
+
+def _sft(subject: Subject, minutes: float) -> Part:
+    def measure(s: Sizes) -> Result:
+        return sft_section(subject, s.sft_turns or subject.sft_turns)
+
+    return Part("sft", subject.name, minutes, measure)
+
+
+PARTS: Mapping[str, Part] = {
+    f"grpo-{TINY.name}": _grpo(TINY, 11),
+    f"sft-{TINY.name}": _sft(TINY, 2.5),
+    "loss": Part("loss", None, 1.5, lambda s: loss_section(s.loss_rows, 1024, s.loss_rounds)),
+    "push": Part("push", None, 1.5, lambda s: push_section(s.pushes)),
+    "checkpoint": Part("checkpoint", None, 1.5, lambda s: checkpoint_section(s.mib, s.rounds)),
+    "resume": Part("resume", None, 1.5, lambda s: resume_section(s.kills, s.sft_steps)),
+    "gpu": Part("gpu", None, 0.5, lambda s: gpu_section(s.shapes)),
+    f"sft-{REAL.name}": _sft(REAL, 4),
+    f"grpo-{REAL.name}": _grpo(REAL, 16),
 }
+"""The longest last: of a run that is cut, most is there."""
 
 
 def main() -> int:
-    """Measure, write the result; 1 with a sentence for each goal that is missed."""
+    """Measure, write the result after each part; 1 with a sentence for each goal that is missed."""
     args = _arguments()
     sizes = SMALL if args.small else Sizes()
-    sizes = replace(sizes, subjects=tuple(SUBJECTS[name] for name in args.models))
-    result: Result = {"machine": machine(), "threads": threads(), "load": {}}
-    for name in args.only or SECTIONS:
-        print(f"{name} ...", flush=True)
+    sizes = replace(sizes, turns=args.turns or sizes.turns, shapes=args.shape)
+    names = args.only or list(PARTS)
+    here = machine()
+    result = kept(args.out, here) if args.only else {}
+    result |= {"machine": here, "threads": threads()}
+    result |= {name: result.get(name, {}) for name in ("load", "failed")}
+    parts = Parts({name: PARTS[name].minutes for name in names})
+    for name in names:
+        parts.begin(name)
         before = os.getloadavg()[0]
-        found = SECTIONS[name](sizes)
-        if found is None:
-            print("  nothing to measure it on")
-            continue
-        result[name] = found
-        result["load"][name] = {"before": round(before, 1)}
-        written(SO_FAR, result)
-    result["goals"] = goals_of(result)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
+        _take_out(result, PARTS[name])
+        try:
+            _put(result, PARTS[name], PARTS[name].measure(sizes))
+            result["load"][name] = {"before": round(before, 1)}
+            result["failed"].pop(name, None)
+        except FAILURES as error:  # the others can be measured all the same
+            print(f"  {name} failed: {error}", flush=True)
+            result["failed"][name] = str(error).partition("\n")[0]
+        parts.end(name)
+        result["goals"] = goals_of(result)
+        result["missing"] = missing_of(result)
+        write(args.out, result)
     print("\n\n".join(tables(result)))
-    sentences = missed(result["goals"])
-    print("\n" + ("\n".join(f"missed: {s}" for s in sentences) or "every goal is met"))
+    sentences = [f"missed: {goal}" for goal in missed(result["goals"])]
+    sentences += [f"failed: {name}" for name in result["failed"]]
+    print("\n" + ("\n".join(sentences) or "every goal is met"))
     return 1 if sentences else 0
+
+
+def missing_of(result: Mapping[str, Any]) -> list[str]:
+    """Parts that no start has measured yet."""
+    found = {name: result.get(part.section, {}) for name, part in PARTS.items()}
+    return [
+        name
+        for name, part in PARTS.items()
+        if not (found[name] if part.model is None else found[name].get(part.model))
+    ]
+
+
+def _take_out(result: Result, part: Part) -> None:
+    """What an earlier start has measured of it: where this one fails, that is not its figure."""
+    if part.model is None:
+        result.pop(part.section, None)
+    else:
+        result.get(part.section, {}).pop(part.model, None)
+
+
+def _put(result: Result, part: Part, found: Result) -> None:
+    if part.model is None:
+        result[part.section] = found
+    else:
+        result.setdefault(part.section, {})[part.model] = found
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.trainer",
         description=(__doc__ or "").split("\n", maxsplit=1)[0],
-        epilog="example: python -m benchmarks.trainer --small --only grpo --models 0.6M",
+        epilog="example: python -m benchmarks.trainer --small --only grpo-0.6M",
     )
     parser.add_argument(
         "--only",
         nargs="+",
-        choices=SECTIONS,
-        metavar="SECTION",
-        help=f"some of {', '.join(SECTIONS)} (default: all)",
+        choices=PARTS,
+        metavar="PART",
+        help=f"some of {', '.join(PARTS)} (default: all)",
     )
     parser.add_argument(
-        "--models",
+        "--turns",
+        type=int,
+        metavar="N",
+        help="GRPO steps of each seed, where others than the model's are wanted",
+    )
+    parser.add_argument(
+        "--shape",
         nargs="+",
-        choices=SUBJECTS,
-        default=list(SUBJECTS),
-        metavar="MODEL",
-        help=f"of grpo and sft: some of {', '.join(SUBJECTS)} (default: all)",
+        choices=SHAPES,
+        metavar="SHAPE",
+        help=f"of gpu: some of {', '.join(SHAPES)} (default: Qwen2.5's, on a GPU alone)",
     )
     parser.add_argument("--small", action="store_true", help="little of everything: does it work?")
     parser.add_argument(
         "--out",
         type=Path,
-        help=f"where the result goes (default: {RESULT} for all of it in full size, else nowhere)",
+        help="where the result goes; parts that are not measured stay what they are there, if this "
+        f"commit has measured them on this machine (default: {RESULT}, with --small or --shape "
+        "nowhere)",
     )
     args = parser.parse_args()
-    whole = not args.only and len(args.models) == len(SUBJECTS)
-    if args.out is None and not args.small and whole:
+    if args.out is None and not (args.small or args.shape):
         args.out = RESULT
     return args
 

@@ -8,6 +8,9 @@ from benchmarks.trainer_grpo import PEER
 from benchmarks.trainer_sft import CUTS, best_without_cuts
 
 Result = Mapping[str, Any]
+WIDEST = 0.5
+"""The interval of the difference between final rewards, by what training has gained: a wider one
+would hold 0 although one trainer had learned half as much as the other."""
 
 
 def goals_of(result: Result) -> list[dict[str, Any]]:
@@ -25,9 +28,11 @@ def _goals(result: Result) -> Iterator[Goal]:
         for arm in found["times"]:
             yield Goal("grpo", f"{model}, {arm}: times TRL's speed", _step(model, arm), at_least=1)
             yield Goal("grpo", f"{model}, {arm}: half of TRL's time", _step(model, arm), at_least=2)
-        for arm in found["rewardDifference"]:
+        for arm in found["rewardDifference"] if found["comparesRewards"] else ():
             name = f"{model}, {arm}: distance from 0 of the reward difference's interval"
             yield Goal("grpo", name, _reward(model, arm), at_most=0)
+            name = f"{model}, {arm}: width of that interval by the reward gained"
+            yield Goal("grpo", name, _width(model, arm), at_most=WIDEST)
     for model, found in result.get("sft", {}).items():
         for arm in found["times"]:
             name = f"{model}, {arm}: times TRL's best mode that cuts no document"
@@ -56,8 +61,18 @@ def _reward(model: str, arm: str) -> Callable[[dict[str, Any]], float]:
     return distance
 
 
+def _width(model: str, arm: str) -> Callable[[dict[str, Any]], float]:
+    """100 where nothing was gained."""
+
+    def width(grpo: dict[str, Any]) -> float:
+        found, gained = grpo[model]["rewardDifference"][arm], grpo[model]["rewardGained"]
+        return min((found["high"] - found["low"]) / gained, 100.0) if gained > 0 else 100.0
+
+    return width
+
+
 def _sft(model: str, arm: str, mode: str) -> Callable[[dict[str, Any]], float]:
-    return lambda sft: float(sft[model]["times"][arm][mode]["median"])
+    return lambda sft: float(sft[model]["times"][arm][mode])
 
 
 def _sft_best(model: str, arm: str) -> Callable[[dict[str, Any]], float]:
@@ -77,17 +92,23 @@ def tables(result: Result) -> list[str]:
         "grpo": _grpo_told,
         "sft": _sft_told,
         "loss": _loss_told,
+        "push": _push_told,
         "checkpoint": _checkpoint_told,
         "resume": _resume_told,
         "gpu": _gpu_told,
     }
-    return [part for name, tell in made.items() if result.get(name) for part in tell(result[name])]
+    told = [part for name, tell in made.items() if result.get(name) for part in tell(result[name])]
+    failed = result.get("failed", {})
+    left_out = [part for part in result.get("missing", ()) if part not in failed]
+    told += [f"Not measured, {part}: {why}." for part, why in failed.items()]
+    return [*told, *([f"Not measured yet: {', '.join(left_out)}."] if left_out else [])]
 
 
 def told(result: Result) -> list[str]:
     """The block of docs/performance.md."""
     sentences = [f"Missed: {sentence}." for sentence in missed(result["goals"])]
-    return [*tables(result), *(sentences or ["Every goal is met."])]
+    what = " of what was measured" if result.get("failed") or result.get("missing") else ""
+    return [*tables(result), *(sentences or [f"Every goal{what} is met."])]
 
 
 def _grpo_told(grpo: Result) -> list[str]:
@@ -117,16 +138,20 @@ def _grpo_told(grpo: Result) -> list[str]:
 
 
 def _differences(grpo: Result) -> list[str]:
-    parts = [
-        f"{model}, {arm}: {d['mean']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f}, "
-        f"{d['high'] - d['low']:.3f} wide)"
-        for model, found in grpo.items()
-        for arm, d in found["rewardDifference"].items()
-    ]
-    if not parts:
-        return []
     what = "Final reward, ours less TRL's, with its 95 % interval over seeds"
-    return [f"{what}: {'; '.join(parts)}."]
+    told = []
+    for model, found in grpo.items():
+        if not found["rewardDifference"]:
+            continue
+        arms = "; ".join(
+            f"{arm}: {d['mean']:+.3f} ({d['low']:+.3f} to {d['high']:+.3f}, "
+            f"{d['high'] - d['low']:.3f} wide)"
+            for arm, d in found["rewardDifference"].items()
+        )
+        gained = f"gained were {found['rewardGained']:.3f} in {found['turns']} steps"
+        few = "" if found["comparesRewards"] else ", too few for the difference to say much"
+        told.append(f"{what}, {model}, {found['seeds']} seeds: {arms}; {gained}{few}.")
+    return told
 
 
 def _profile(grpo: Result) -> list[str]:
@@ -144,16 +169,18 @@ def _profile(grpo: Result) -> list[str]:
 
 
 def _sft_told(sft: Result) -> list[str]:
-    rows = [["document tokens/s", *next(iter(sft.values()))["tokensPerSecond"]]]
+    arms = list(dict.fromkeys(arm for found in sft.values() for arm in found["tokensPerSecond"]))
+    rows = [["document tokens/s", *arms]]
     for model, found in sft.items():
         rates = found["tokensPerSecond"]
-        rows.append([model, *(_spread(rates[arm], ",.0f") for arm in rates)])
+        rows.append([model, *(f"{rates[a]['whole']:,.0f}" if a in rates else "" for a in arms)])
         for arm, times in found["times"].items():
-            cells = (f"{times[r]['median']:.2f}" if r in times else "" for r in rates)
+            cells = (f"{times[a]:.2f}" if a in times else "" for a in arms)
             rows.append([f"{arm}, times", *cells])
     return [
         "SFT on documents of log-normal length in rows of 512 tokens: ours against TRL's modes, "
-        f"taking turns at every step. {' and '.join(CUTS)} cuts documents, the others don't.",
+        "taking turns at every step, each once over the same documents; all their tokens by all "
+        f"the seconds. {' and '.join(CUTS)} cuts documents, the others don't.",
         _markdown(rows),
     ]
 
@@ -169,12 +196,26 @@ def _loss_told(loss: Result) -> list[str]:
     ]
 
 
+def _push_told(push: Result) -> list[str]:
+    if "notMeasured" in push:
+        return [f"A push of weights to vLLM: not measured; {push['notMeasured']}."]
+    rates = push["megabytesPerSecond"]
+    return [
+        f"A push of {push['model']}'s weights to vLLM ({push['megabytes']:,.0f} MB in float32) "
+        f"takes {push['seconds']['median']:.2f} s, which is {_spread(rates['push'], ',.0f')} MB/s: "
+        "summed, copied through shared memory, loaded and checked by a probe. One copy in memory "
+        f"makes {_spread(rates['copy'], ',.0f')} MB/s."
+    ]
+
+
 def _checkpoint_told(found: Result) -> list[str]:
     rates = found["megabytesPerSecond"]
     rows = [["", *rates], ["MB/s", *(_spread(rates[name], ",.0f") for name in rates)]]
     return [
-        f"A checkpoint of {found['mib']:,} MiB in {found['shards']} files (publishing moves, "
-        "hashes and flushes it):",
+        f"A checkpoint of {found['mib']:,} MiB in {found['shards']} files. Copies begin with "
+        "nothing and end flushed to the disk: by hand, or by publishing, which hashes them too and "
+        f"is {found['times']['publish']['median']:.2f} times as fast as doing all that by hand. "
+        "Hashes are of files in memory.",
         _markdown(rows),
     ]
 
@@ -190,21 +231,33 @@ def _resume_told(found: Result) -> list[str]:
 
 
 def _gpu_told(gpu: Result) -> list[str]:
-    rows = [["bfloat16", "trained tokens/s", "MFU", "drawn tokens/s", "MFU"]]
-    for shape, found in gpu.items():
-        if shape == "device":
-            continue
-        train, draw = found["train"], found["draw"]
-        rows.append(
+    if "notMeasured" in gpu:
+        return [f"On a GPU: not measured; {gpu['notMeasured']}."]
+    head = ["", "SFT, tokens/s", "MFU", "RL, tokens/s", "MFU", "drawn/s", "trained/s"]
+    seconds = ["seconds of an RL step", "all", "push and sleep", "draw", "wait", "train"]
+    rates, phases = [head], [seconds]
+    for shape, found in gpu["shapes"].items():
+        sft, rl = found["sft"], found["rl"]
+        rates.append(
             [
-                f"{shape}-shaped",
-                f"{train['tokensPerSecond']:,.0f}",
-                _percent(train["mfu"]),
-                f"{draw['tokensPerSecond']:,.0f}",
-                _percent(draw["mfu"]),
+                shape,
+                f"{sft['documentTokensPerSecond']:,.0f}",
+                _percent(sft["mfu"]),
+                f"{rl['deviceTokensPerSecond']:,.0f}",
+                _percent(rl["mfu"]),
+                f"{rl['drawnTokensPerSecond']:,.0f}",
+                f"{rl['trainedTokensPerSecond']:,.0f}",
             ]
         )
-    return [f"On one {gpu['device']}, random weights:", _markdown(rows)]
+        phases.append(
+            [shape, f"{rl['stepSeconds']:.2f}", *(f"{s:.2f}" for s in rl["seconds"].values())]
+        )
+    return [
+        f"On one {gpu['device']}, random weights in {gpu['dtype']}, {gpu['sampler']} drawing "
+        "beside the trainer; responses have the lengths that chance gives them:",
+        _markdown(rates),
+        _markdown(phases),
+    ]
 
 
 def _milliseconds(seconds: float) -> str:

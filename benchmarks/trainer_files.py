@@ -1,66 +1,86 @@
-"""What a checkpoint costs: publishing against `cp` and `sync`, verifying against `sha256sum`.
+"""What a checkpoint costs: publishing against `cp`, `sync` and `sha256sum`, verifying against
+`sha256sum`.
 
-A checkpoint is a folder of shards of random bytes, as large as a small model's. Publishing moves it
-into the store, hashes every byte and flushes all of it to the disk; verifying hashes every byte.
+A checkpoint is a folder of shards of random bytes, as large as a small model's. A trainer writes
+it, and publishing moves it into the store, hashes every byte and flushes all of it to the disk. So
+what is timed of both sides begins with files that are not there and ends with files that no power
+cut takes back: `cp` in the place of the trainer's writing, then either `sync` and `sha256sum`, or
+publishing. Verifying hashes every byte of files that are in memory, as sha256sum does.
 """
 
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from acereason_trainer.artifacts.store import DirectoryStore
 
 from benchmarks.intervals import quartiles
+from benchmarks.progress import Steps
 from benchmarks.trainer_models import BUILD
 
 SHARDS = 4
 KEY = f"sft-{0:032x}"
 MIB = 2**20
+PLAIN, BY_HAND, PUBLISHED = "cp, sync", "cp, sync, sha256sum", "cp, publish"
+"""Ways from a folder to a flushed copy of it; the second and the third know its digests too."""
 
 
 def checkpoint_section(mib: int, rounds: int) -> dict[str, Any]:
     """MB/s of each, over `rounds` rounds of `mib` MiB; every arm has its turn in every round."""
     root = BUILD / "files"
     shutil.rmtree(root, ignore_errors=True)
-    found = []
-    for number in range(rounds):
-        print(f"  round {number + 1} of {rounds} ...", flush=True)
-        try:
-            found.append(_round(root, mib))
-        finally:
-            shutil.rmtree(root, ignore_errors=True)
+    found, steps = [], Steps("rounds", rounds)
+    try:
+        shards = _shards(root / "source", mib)
+        for number in range(rounds):
+            found.append(_round(root, shards, number))
+            steps.done()
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
     seconds = {name: [one[name] for one in found] for name in found[0]}
+    return {"mib": mib, "shards": SHARDS, "rounds": rounds, **figures_of(mib, seconds)}
+
+
+def figures_of(mib: int, seconds: Mapping[str, list[float]]) -> dict[str, Any]:
+    """MB/s of each, and ours against what does the same by hand, round by round."""
     megabytes = mib * MIB / 1e6
     return {
-        "mib": mib,
-        "shards": SHARDS,
-        "rounds": rounds,
         "megabytesPerSecond": {
             name: quartiles([megabytes / s for s in values], 1) for name, values in seconds.items()
         },
         "times": {
-            "publish": quartiles(_ratios(seconds["cp and sync"], seconds["publish"])),
+            "publish": quartiles(_ratios(seconds[BY_HAND], seconds[PUBLISHED])),
             "verify": quartiles(_ratios(seconds["sha256sum"], seconds["verify"])),
         },
     }
 
 
-def _round(root: Path, mib: int) -> dict[str, float]:
-    """Seconds of each, once."""
-    source, copy, store = root / "source", root / "copy", DirectoryStore(root / "store")
-    shards = _shards(source, mib)
-    return {
-        "cp and sync": _timed(lambda: _copied(source, copy)),
-        "publish": _timed(
-            lambda: store.publish(copy, key=KEY, kind="model", parents={}, producer=None)
-        ),
-        "sha256sum": _timed(lambda: _run(["sha256sum", *map(str, shards)])),
-        "verify": _timed(lambda: store.hashed(f"artifacts/{KEY}")),
+def _round(root: Path, shards: list[Path], number: int) -> dict[str, float]:
+    """Seconds of each, once; who begins moves on by one from round to round."""
+    source, store = root / "source", DirectoryStore(root / "store")
+    copies = {arm: root / arm.replace(", ", "-") for arm in (PLAIN, BY_HAND, PUBLISHED)}
+    work: dict[str, Callable[[], object]] = {
+        PLAIN: lambda: _flushed_copy(source, copies[PLAIN]),
+        BY_HAND: lambda: _hashed(_flushed_copy(source, copies[BY_HAND])),
+        PUBLISHED: lambda: _published(source, copies[PUBLISHED], store),
     }
+    first = number % len(work)
+    arms = list(work)
+    seconds = {arm: _timed(work[arm]) for arm in [*arms[first:], *arms[:first]]}
+    seconds = {arm: seconds[arm] for arm in arms}
+    checks: dict[str, Callable[[], object]] = {
+        "sha256sum": lambda: _hashed(shards),
+        "verify": lambda: store.hashed(f"artifacts/{KEY}"),
+    }
+    for check in reversed(checks) if number % 2 else checks:
+        seconds[check] = _timed(checks[check])
+    for folder in [*copies.values(), root / "store"]:
+        shutil.rmtree(folder, ignore_errors=True)
+    return seconds
 
 
 def _ratios(theirs: list[float], ours: list[float]) -> list[float]:
@@ -68,6 +88,7 @@ def _ratios(theirs: list[float], ours: list[float]) -> list[float]:
 
 
 def _timed(work: Callable[[], object]) -> float:
+    os.sync()  # what was written before is nobody's to flush
     began = time.monotonic()
     work()
     return time.monotonic() - began
@@ -81,13 +102,27 @@ def _shards(folder: Path, mib: int) -> list[Path]:
         with path.open("wb") as out:
             for _ in range(mib // SHARDS):
                 out.write(block)
-    _run(["sync", *map(str, paths)])
     return paths
 
 
-def _copied(source: Path, to: Path) -> None:
+def _copied(source: Path, to: Path) -> list[Path]:
     _run(["cp", "-r", str(source), str(to)])
-    _run(["sync", *map(str, to.iterdir())])
+    return sorted(to.iterdir())
+
+
+def _flushed_copy(source: Path, to: Path) -> list[Path]:
+    files = _copied(source, to)
+    _run(["sync", *map(str, files), str(to)])
+    return files
+
+
+def _published(source: Path, to: Path, store: DirectoryStore) -> None:
+    _copied(source, to)
+    store.publish(to, key=KEY, kind="model", parents={}, producer=None)
+
+
+def _hashed(files: list[Path]) -> None:
+    _run(["sha256sum", *map(str, files)])
 
 
 def _run(command: list[str]) -> None:

@@ -1,181 +1,173 @@
-"""On a GPU: tokens a second and MFU of training and of drawing, for Qwen2.5-shaped random weights.
+"""What a GPU does for its user: tokens a second, MFU and seconds by phase of SFT and of RL.
 
-`python -m benchmarks.trainer_gpu SHAPE` measures one shape and prints JSON; `gpu_section` starts
-each in a process of its own. Without a GPU there is no section.
+    python -m benchmarks.trainer --only gpu                    (on a machine with a GPU)
+    python -m benchmarks.trainer --only gpu --shape tiny       (anywhere: does it run?)
+
+Both are the product's own stages, each a process, on random weights in Qwen2.5's shapes
+(trainer_gpu_shapes.py): documents of different length, packed without padding; responses drawn by
+vLLM on the same GPU, which sleeps while the policy trains and is woken and handed the weights
+before each step. Half of the responses are right by chance (coin_reward.py), since a step without
+signal is not trained on.
 
 MFU is the trainer's own account (policy/flops.py): a forward pass for drawing, three for training,
-against what the GPU does at most in dense bfloat16; recomputed layers count once.
+against what the GPU does at most in dense bfloat16, over all seconds of a step; what is computed
+twice counts once.
 """
 
 import json
+import shutil
 import subprocess
 import sys
-import tempfile
-import time
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-SHAPES: dict[str, dict[str, int]] = {
-    "Qwen2.5-0.5B": {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24,
-                     "num_attention_heads": 14, "num_key_value_heads": 2},
-    "Qwen2.5-1.5B": {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28,
-                     "num_attention_heads": 12, "num_key_value_heads": 2},
-}  # fmt: skip
-VOCABULARY = 151_936
-ROW, ROWS = 4096, 8
-"""Tokens of a row and rows of a training step."""
-PROMPTS, GROUP, PROMPT, RESPONSE = 16, 16, 256, 1024
-"""Of a step's drawing."""
-STEPS, WARM_UP = 5, 2
+from benchmarks.progress import Steps
+from benchmarks.stage_curves import Row, curves_of
+from benchmarks.trainer_gpu_shapes import (
+    ON_A_GPU,
+    SHAPES,
+    WARM_UP,
+    Shape,
+    documents,
+    in_words,
+    prompts,
+    random_model,
+)
+from benchmarks.trainer_models import BUILD
+
+ROOT = BUILD / "gpu"
+PHASES = ("push", "generate", "reward_wait", "train")
+NO_GPU = "there is no GPU on the machine that measured"
+NO_VLLM = "vLLM is not installed, so the transformers sampler draws"
 
 
-def gpu_section() -> dict[str, Any] | None:
-    """Each shape; None where there is no GPU."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return None
-    found: dict[str, Any] = {"device": torch.cuda.get_device_name()}
-    for shape in SHAPES:
-        print(f"  {shape} ...", flush=True)
-        command = [sys.executable, "-m", "benchmarks.trainer_gpu", shape]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        found[shape] = json.loads(done.stdout.splitlines()[-1])
+def gpu_section(shapes: Sequence[str] | None) -> dict[str, Any]:
+    """Each shape. shapes: None means those that a GPU is measured with; where there is no GPU,
+    they are not measured, and the result says so."""
+    device = _device()
+    if device is None and shapes is None:
+        print(f"  {NO_GPU}: nothing is measured (--shape tiny shows that it runs)", flush=True)
+        return {"notMeasured": NO_GPU}
+    sampler = "vllm" if find_spec("vllm") else "transformers"
+    if sampler != "vllm":
+        print(f"  {NO_VLLM}", flush=True)
+    dtype = "float32" if device is None else "bfloat16"
+    chosen = shapes or ON_A_GPU
+    found: dict[str, Any] = {
+        "device": device or "CPU",
+        "dtype": dtype,
+        "sampler": sampler,
+        "shapes": {},
+    }
+    steps = Steps("stages", 2 * len(chosen))
+    for name in chosen:
+        shutil.rmtree(ROOT, ignore_errors=True)
+        try:
+            model = random_model(SHAPES[name], ROOT, dtype)
+            found["shapes"][name] = {"sft": _sft(SHAPES[name], model, dtype)}
+            steps.done()
+            found["shapes"][name]["rl"] = _rl(SHAPES[name], model, dtype, sampler)
+            steps.done()
+        finally:
+            shutil.rmtree(ROOT, ignore_errors=True)
     return found
 
 
-def measure(shape: str) -> dict[str, Any]:
-    """Train and draw with one shape."""
-    from acereason_trainer.__main__ import configure_torch
-
-    configure_torch()
-    with tempfile.TemporaryDirectory() as folder:
-        policy, tokenizer = _policy(shape, Path(folder))
-        return {
-            "parameters": sum(p.numel() for p in policy.model.parameters()),
-            "train": _training(policy),
-            "draw": _drawing(policy, tokenizer),
-        }
+def _device() -> str | None:
+    """Of a process of its own: whoever asks holds memory of the GPU."""
+    work = "import torch as t; print(t.cuda.get_device_name() if t.cuda.is_available() else '')"
+    done = subprocess.run([sys.executable, "-c", work], check=True, stdout=subprocess.PIPE)
+    return done.stdout.decode().strip() or None
 
 
-def _policy(shape: str, folder: Path) -> tuple[Any, Any]:
-    from acereason_trainer.config.common import ModelLoading
-    from acereason_trainer.config.sft import Optimizer
-    from acereason_trainer.policy.torch_policy import TorchPolicy
-    from tokenizers import Tokenizer, models
-    from transformers import PreTrainedTokenizerFast, Qwen2Config
-
-    words = {f"w{n}": n for n in range(VOCABULARY - 1)} | {"<eos>": VOCABULARY - 1}
-    core = Tokenizer(models.WordLevel(words, unk_token="<eos>"))
-    make_tokenizer: Any = PreTrainedTokenizerFast  # transformers declares no types for it
-    tokenizer = make_tokenizer(tokenizer_object=core, eos_token="<eos>")
-    tokenizer.save_pretrained(folder)
-    sizes: dict[str, Any] = {**SHAPES[shape]}
-    Qwen2Config(
-        **sizes,
-        vocab_size=VOCABULARY,
-        tie_word_embeddings=True,
-        max_position_embeddings=32768,
-        eos_token_id=VOCABULARY - 1,
-        architectures=["Qwen2ForCausalLM"],
-    ).save_pretrained(folder)
-    (folder / "from_config.json").write_text(json.dumps({"seed": 0}))
-    policy = TorchPolicy(
-        folder,
-        loading=ModelLoading(dtype="bfloat16"),
-        optimizer=Optimizer(learning_rate=1e-6),
-        total_steps=None,
-        tokens_per_micro_batch=2 * ROW,
-        activation_checkpointing=True,
-    )
-    return policy, tokenizer
+def _sft(shape: Shape, model: Path, dtype: str) -> dict[str, Any]:
+    """Documents packed into rows."""
+    texts = documents(shape)
+    asked = prompts(shape, len(texts))
+    data = _data({"problem": p, "response": in_words(t)} for p, t in zip(asked, texts, strict=True))
+    settings = {
+        "budget": {"steps": shape.steps + WARM_UP},
+        "rowTokens": shape.row,
+        "rowsPerStep": shape.rows,
+        "tokensPerMicroBatch": shape.row,
+        "optimizer": {"learningRate": 1e-5},
+        **_shared(dtype),
+    }
+    return sft_figures(_counted({"sft": settings}, "sft", model, data))
 
 
-def _training(policy: Any) -> dict[str, float | None]:
-    """Steps over full rows of two documents each."""
-    import torch
-    from acereason_trainer.policy.protocol import Batch
-
-    half = ROW // 2
-    generator = torch.Generator().manual_seed(0)
-    sequences = torch.randint(VOCABULARY - 1, (2 * ROWS, half), generator=generator).tolist()
-    weight = torch.full((half - 1,), 1.0 / (2 * ROWS * (half - 1)))
-    batch = Batch(
-        sequences=sequences,
-        prompt_lengths=[1] * len(sequences),
-        token_weights=[weight] * len(sequences),
-        rows=[[2 * n, 2 * n + 1] for n in range(ROWS)],
-    )
-    seconds = _best(lambda: policy.step(batch))
-    flops = _arithmetic(policy.model).training([half] * len(sequences))
-    return _rates(ROWS * ROW, flops, seconds)
-
-
-def _drawing(policy: Any, tokenizer: Any) -> dict[str, float | None]:
-    """A step's responses, all of full length: random weights hardly ever end one."""
-    from acereason_trainer.rollout.protocol import SampleRequest, SamplingParams
-    from acereason_trainer.rollout.transformers_sampler import TransformersSampler
-
-    sampler = TransformersSampler(
-        tokenizer, sequences_per_batch=PROMPTS * GROUP, check_stop=lambda: None
-    )
-    sampler.push(policy, version=0)
-    requests = [
-        SampleRequest(str(p), tuple(range(p, p + PROMPT)), g, seed=p * GROUP + g)
-        for p in range(PROMPTS)
-        for g in range(GROUP)
-    ]
-    drawn: list[int] = []
-
-    def draw() -> None:
-        params = SamplingParams(temperature=1.0, top_p=1.0, max_tokens=RESPONSE)
-        completions = sampler.generate(requests, params, lambda _: None)
-        drawn.append(sum(len(c.tokens) for c in completions))
-
-    seconds = _best(draw, steps=2, warm_up=1)
-    # Each prompt is read once, and written from by its whole group.
-    arithmetic = _arithmetic(policy.model)
-    flops = PROMPTS * arithmetic.reading(PROMPT) + len(requests) * arithmetic.writing(
-        PROMPT, RESPONSE
-    )
-    return _rates(drawn[-1], flops, seconds)
-
-
-def _best(work: Any, steps: int = STEPS, warm_up: int = WARM_UP) -> float:
-    """Least seconds of several goes."""
-    import torch
-
-    seconds = []
-    for _ in range(warm_up + steps):
-        torch.cuda.synchronize()
-        began = time.perf_counter()
-        work()
-        torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds[warm_up:])
-
-
-def _arithmetic(model: Any) -> Any:
-    """Of weights that are in no file: the tied table is the head's matrix too."""
-    from acereason_trainer.policy.flops import Arithmetic
-
-    return Arithmetic(
-        weights=sum(p.numel() for p in model.parameters() if p.dim() == 2),
-        attention=model.config.num_hidden_layers * model.config.hidden_size,
-    )
-
-
-def _rates(tokens: int, flops: float, seconds: float) -> dict[str, float | None]:
-    from acereason_trainer.config.common import ModelLoading, Telemetry
-    from acereason_trainer.policy.flops import peak_flops
-
-    peak = peak_flops(ModelLoading(dtype="bfloat16"), Telemetry())
+def sft_figures(rows: Sequence[Row]) -> dict[str, Any]:
+    """Medians over the steps."""
     return {
-        "tokensPerSecond": round(tokens / seconds, 1),
-        "teraflops": round(flops / seconds / 1e12, 2),
-        "mfu": None if peak is None else round(flops / seconds / peak, 4),
+        "stepSeconds": _middle(rows, "step_seconds", 3),
+        "documentTokensPerSecond": _middle(rows, "tokens_per_second", 1),
+        "paddingShare": _middle(rows, "padding_share"),
+        "mfu": _middle(rows, "mfu"),
     }
 
 
-if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1])))
+def _rl(shape: Shape, model: Path, dtype: str, sampler: str) -> dict[str, Any]:
+    """GRPO with the sampler beside the trainer."""
+    steps = shape.steps + WARM_UP
+    data = _data({"problem": p, "answer": "1"} for p in prompts(shape, shape.prompts * steps))
+    settings = {
+        "promptsPerStep": shape.prompts,
+        "groupSize": {"fixed": shape.group},
+        "maxResponseTokens": shape.longest,
+        "temperature": {"fixed": 1.0},
+        "stop": {"steps": steps},
+        "reward": {"function": "benchmarks.coin_reward:by_chance"},
+        "sampler": sampler,
+        "tokensPerMicroBatch": max(shape.row, shape.longest + shape.prompt),
+        "optimizer": {"learningRate": 1e-6},
+        "verifier": {"workers": 1, "service": "local"},
+        **_shared(dtype),
+    }
+    return rl_figures(_counted({"mathRL": settings}, "rl", model, data))
+
+
+def rl_figures(rows: Sequence[Row]) -> dict[str, Any]:
+    """Medians over the steps."""
+    trained = median(r["trained_tokens"] / max(r["train_seconds"], 1e-9) for r in rows)
+    return {
+        "stepSeconds": _middle(rows, "step_seconds", 3),
+        "seconds": {phase: _middle(rows, f"{phase}_seconds") or 0.0 for phase in PHASES},
+        "deviceTokensPerSecond": _middle(rows, "device_tokens_per_second", 1),
+        "drawnTokensPerSecond": _middle(rows, "generated_tokens_per_second", 1),
+        "trainedTokensPerSecond": round(trained, 1),
+        "idleShare": _middle(rows, "idle_share"),
+        "tailSeconds": _middle(rows, "tail_seconds"),
+        "responseTokens": _middle(rows, "response_tokens", 1),
+        "truncatedShare": _middle(rows, "truncated_share"),
+        "mismatchKl": _middle(rows, "mismatch_kl", 8),
+        "mfu": _middle(rows, "mfu"),
+    }
+
+
+def _middle(rows: Sequence[Row], name: str, digits: int = 4) -> float | None:
+    """None where no step says it: there is no MFU without a GPU whose peak is known."""
+    values = [r[name] for r in rows if r.get(name) is not None]
+    return round(median(values), digits) if values else None
+
+
+def _shared(dtype: str) -> dict[str, Any]:
+    return {
+        "prompting": {"template": "plain", "mathInstruction": "", "thinkOpen": ""},
+        "loading": {"dtype": dtype},
+        "layout": "packed",
+        "saving": {"minutesAtRisk": 600},
+    }
+
+
+def _data(rows: Any) -> Path:
+    path = ROOT / "data.jsonl"
+    path.write_text("".join(json.dumps({**row, "domain": "math"}) + "\n" for row in rows))
+    return path
+
+
+def _counted(settings: Mapping[str, Any], name: str, model: Path, data: Path) -> Sequence[Row]:
+    """Metrics of the stage's steps after its first ones."""
+    return curves_of(settings, f"gpu-{name}", model, data, ROOT / "store")[WARM_UP:]

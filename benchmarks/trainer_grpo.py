@@ -2,7 +2,8 @@
 
 What a step is: draw 8 responses to each prompt, check them, one backward pass and one optimizer
 step. Both trainers start from the same SFT checkpoint with each of the seeds, so that what they
-have learned at the end can be compared, too.
+have learned at the end can be compared, too, where they take enough steps to have learned something
+(ENOUGH_TO_LEARN): an interval that is wider than what was gained would hold 0 whatever happened.
 """
 
 import sys
@@ -19,7 +20,7 @@ from acereason_trainer.config.stage_file import StageFile
 from benchmarks.contest import Answer, Contestant, in_turns
 from benchmarks.intervals import paired_difference, quartiles
 from benchmarks.peers.environments import HERE, environment
-from benchmarks.stage_files import context_of, path_of, stage_file
+from benchmarks.stage_files import begun_anew, context_of, stage_file
 from benchmarks.trainer_models import (
     BUILD,
     STORE,
@@ -35,28 +36,36 @@ SAMPLERS = {OURS: "transformers", "ours, vLLM": "vllm"}
 PHASES = ("generate_seconds", "reward_wait_seconds", "train_seconds", "push_seconds")
 WARM_UP = 1
 """First steps of a process that are not counted: caches, lazy imports."""
+ENOUGH_TO_LEARN = 20
+"""Steps of a seed from which on final rewards are compared. 4 of the 135M model take minutes and
+gain next to nothing."""
 END = 3
 """The last 1/3 of the steps is where the final reward is taken from: one step is noisy."""
 
 
 def grpo_section(
-    subjects: Sequence[Subject], seeds: int, turns: int | None, sft_steps: int | None
+    subject: Subject, seeds: int, turns: int, sft_steps: int | None = None
 ) -> dict[str, Any]:
-    """Each model with each seed. turns, sft_steps: where others than the subject's are wanted."""
-    return {s.name: _of_subject(s, seeds, turns or s.turns, sft_steps) for s in subjects}
-
-
-def _of_subject(subject: Subject, seeds: int, turns: int, sft_steps: int | None) -> dict[str, Any]:
+    """One model. sft_steps: of the start checkpoint, where it need not be able to do much."""
     start = start_checkpoint(subject, sft_steps)
     by_seed = [_of_seed(subject, start, seed, turns) for seed in range(seeds)]
-    arms = list(by_seed[0])
-    seconds = {a: [s for done in by_seed for s in _seconds(done[a])] for a in arms}
-    rewards = {a: [_final_reward(done[a]) for done in by_seed] for a in arms}
     return {
         "settings": _told(_settings(subject, turns, OURS)),
         "peerPerDeviceBatch": subject.per_device,
+        "peerCache": subject.peer_cache,
         "turns": turns,
         "seeds": seeds,
+        **figures_of(by_seed),
+    }
+
+
+def figures_of(by_seed: Sequence[Mapping[str, Sequence[Answer]]]) -> dict[str, Any]:
+    """Seconds, tokens and rewards from what each arm told of its turns, by seed."""
+    arms = list(by_seed[0])
+    seconds = {a: [s for done in by_seed for s in _seconds(done[a])] for a in arms}
+    rewards = {a: [_final_reward(done[a]) for done in by_seed] for a in arms}
+    turns = len(by_seed[0][PEER])
+    return {
         "stepSeconds": {a: quartiles(seconds[a]) for a in arms},
         "times": {a: _times(by_seed, a) for a in arms if a != PEER},
         "phases": {a: _phases([done[a] for done in by_seed]) for a in arms if a != PEER},
@@ -65,22 +74,23 @@ def _of_subject(subject: Subject, seeds: int, turns: int, sft_steps: int | None)
             a: [[round(reward_of(x), 4) for x in done[a]] for done in by_seed] for a in arms
         },
         "finalReward": {a: [round(r, 4) for r in rewards[a]] for a in arms},
+        "rewardGained": round(_gained(by_seed, rewards), 4),
+        "comparesRewards": turns >= ENOUGH_TO_LEARN,
         "rewardDifference": {
             a: asdict(paired_difference(rewards[PEER], rewards[a]))
             for a in arms
-            if a != PEER and seeds > 1
+            if a != PEER and len(by_seed) > 1
         },
     }
 
 
 def _of_seed(subject: Subject, start: Path, seed: int, turns: int) -> dict[str, list[Answer]]:
-    print(f"  {subject.name}, seed {seed} ...", flush=True)
     file = _stage(subject, start, seed, turns, OURS)
     assert file.prepared is not None
     contestants = []
     for arm in arms_here():
         own = _stage(subject, start, seed, turns, arm, key=file.prepared.key)
-        command = [sys.executable, "-m", "benchmarks.trainer_ours", str(path_of(own))]
+        command = [sys.executable, "-m", "benchmarks.trainer_ours", str(begun_anew(own))]
         contestants.append(_contestant(arm, command))
     request = written(
         BUILD / "trl-grpo.json",
@@ -95,7 +105,8 @@ def _of_seed(subject: Subject, start: Path, seed: int, turns: int) -> dict[str, 
         },
     )
     peer = [str(environment("trl")), str(HERE / "train_trl.py"), str(request)]
-    return in_turns([*contestants, _contestant(PEER, peer)], turns)
+    what = f"{subject.name}, seed {seed}, turns"
+    return in_turns([*contestants, _contestant(PEER, peer)], turns, what)
 
 
 def _contestant(name: str, command: Sequence[str]) -> Contestant:
@@ -162,6 +173,7 @@ def peer_settings(subject: Subject, file: StageFile) -> dict[str, Any]:
         "max_completion_length": stage.max_response_tokens,
         "per_device_train_batch_size": per_device,
         "gradient_accumulation_steps": responses // per_device,
+        "cache_implementation": subject.peer_cache,
     }
 
 
@@ -206,6 +218,14 @@ def reward_of(answer: Answer) -> float:
 
 def _final_reward(answers: Sequence[Answer]) -> float:
     return fmean(reward_of(a) for a in answers[-max(1, len(answers) // END) :])
+
+
+def _gained(
+    by_seed: Sequence[Mapping[str, Sequence[Answer]]], final: Mapping[str, Sequence[float]]
+) -> float:
+    """Mean final reward less that of the first step, which all arms draw from one model."""
+    first = [reward_of(answers[0]) for done in by_seed for answers in done.values()]
+    return fmean(r for rewards in final.values() for r in rewards) - fmean(first)
 
 
 def _times(by_seed: Sequence[Mapping[str, Sequence[Answer]]], arm: str) -> dict[str, float]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.peers.environments import HERE, environment
+from benchmarks.progress import Steps
 from benchmarks.trainer_models import environment as contestants_environment
 
 VOCABULARY = 151_936
@@ -24,10 +25,11 @@ ARMS: dict[str, Callable[[], list[str]]] = {
 def loss_section(rows: int, width: int, rounds: int) -> dict[str, Any]:
     """Each arm in processes of its own, in turns; rows of `width` tokens."""
     found: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
-    for number in range(rounds):
-        print(f"  round {number + 1} of {rounds} ...", flush=True)
+    steps = Steps("processes", rounds * len(ARMS))
+    for _ in range(rounds):
         for arm, command in ARMS.items():
             found[arm].append(_one([*command(), str(rows), str(width), str(VOCABULARY)]))
+            steps.done()
     return {
         "tokens": rows * width,
         "vocabulary": VOCABULARY,

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,13 +41,20 @@ class Subject:
     sft_steps: int
     rl: Mapping[str, Any]
     """What differs from the example's first long math stage."""
+    seeds: int
+    """Of RL."""
     turns: int
     """RL steps of each seed."""
     per_device: int
     """Responses that TRL trains on at once."""
+    peer_cache: str | None
+    """TRL's `cache_implementation`, the faster for this model: None grows with the responses, which
+    copies it at every token, and `static` attends to room that is not filled yet."""
     sft_rows: int
     """Rows of 512 tokens in a step of SFT."""
     sft_turns: int
+    sft_arms: Sequence[str]
+    """Of trainer_sft.py's LAYOUTS and MODES."""
 
 
 def quickstart_model(out: Path, **changed: int) -> Path:
@@ -78,10 +85,21 @@ TINY = Subject(
     base=lambda: quickstart_model(BUILD / "tiny", intermediate_size=512),
     sft_steps=2400,
     rl={"maxResponseTokens": 112, "promptsPerStep": 32},
-    turns=24,
+    seeds=4,
+    turns=20,
     per_device=256,
+    peer_cache="static",
     sft_rows=8,
-    sft_turns=12,
+    sft_turns=24,
+    sft_arms=(
+        "ours",
+        "ours, packed",
+        "padded",
+        "padded, by length",
+        "wrapped",
+        "bfd",
+        "bfd, row by row",
+    ),
 )
 REAL = Subject(
     name="SmolLM2-135M",
@@ -89,11 +107,16 @@ REAL = Subject(
     data=SMOLLM2 / "data",
     base=smollm2_model,
     sft_steps=30,
-    rl={"maxResponseTokens": 56, "promptsPerStep": 8},
-    turns=6,
+    rl={"maxResponseTokens": 56, "promptsPerStep": 4},
+    seeds=3,
+    turns=3,
     per_device=32,
+    peer_cache=None,
     sft_rows=2,
-    sft_turns=4,
+    sft_turns=6,
+    # Each holds its optimizer's state until the end: seven would not fit into 16 GiB. TRL's two
+    # other modes do the same work as two of these with more padding, or with one longer row.
+    sft_arms=("ours", "padded, by length", "wrapped", "bfd, row by row"),
 )
 SUBJECTS = {s.name: s for s in (TINY, REAL)}
 

@@ -18,6 +18,7 @@ from typing import Any
 from acereason_trainer.artifacts.states import STATES
 
 from benchmarks.intervals import quartiles
+from benchmarks.progress import Steps
 from benchmarks.stage_files import path_of, stage_file
 from benchmarks.trainer_models import BUILD, TINY, environment, stage_settings, start_checkpoint
 
@@ -42,9 +43,9 @@ def resume_section(kills: int, sft_steps: int | None) -> dict[str, Any]:
     progress = path_of(file).parent / "progress.json"
     seconds, steps, launched = [], [], _launched(path_of(file))
     try:
-        reached = _wait_beyond(progress, 2)  # the state of an earlier step is written by then
-        for number in range(kills):
-            print(f"  kill {number + 1} of {kills} after step {reached} ...", flush=True)
+        _wait_beyond(progress, 2)  # the state of an earlier step is written by then
+        told = Steps("kills", kills)
+        for _ in range(kills):
             _kill(launched)
             progress.unlink()
             saved = _saved(path_of(file).parent)
@@ -53,6 +54,7 @@ def resume_section(kills: int, sft_steps: int | None) -> dict[str, Any]:
             reached = _wait_beyond(progress, saved)
             seconds.append(time.monotonic() - began)
             steps.append({"saved": saved, "reached": reached})
+            told.done()
     finally:
         _kill(launched)
         shutil.rmtree(store, ignore_errors=True)

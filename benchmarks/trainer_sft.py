@@ -1,14 +1,16 @@
 """Tokens a second of SFT: our packing against TRL's padded, wrapped and bfd, in turns.
 
-Documents have log-normal lengths, as worked answers do, and at most a row's 512 tokens. Counted are
-tokens of documents, never padding. `wrapped` cuts documents where a row is full; the others don't.
+Documents have log-normal lengths, as worked answers do, and at most a row's 512 tokens. Every arm
+is given the same ones, as many as it trains on in its turns: each passes over them once, in an
+order and in rows of its own, and its rate is all its documents' tokens by all its seconds. Counted
+are tokens of documents, never padding. `wrapped` cuts documents where a row is full; the others
+don't.
 """
 
 import json
 import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -16,7 +18,7 @@ from typing import Any
 from benchmarks.contest import Answer, Contestant, in_turns
 from benchmarks.intervals import quartiles
 from benchmarks.peers.environments import HERE, environment
-from benchmarks.stage_files import path_of, stage_file
+from benchmarks.stage_files import begun_anew, stage_file
 from benchmarks.trainer_models import (
     BUILD,
     STORE,
@@ -37,50 +39,96 @@ SHORTEST, LONGEST = 16, 440
 """Tokens of an answer; its prompt comes on top."""
 CUTS = ("wrapped",)
 """Modes that cut documents."""
-MODES = ("padded", "padded, by length", "wrapped", "bfd", "bfd, row by row")
+BY_LENGTH = "padded, by length"
+MODES = ("padded", BY_LENGTH, "wrapped", "bfd", "bfd, row by row")
+FILLED = 0.97
+"""Tokens of the documents by those of the rows that are trained: packing leaves a little room, and
+nobody is to leave documents out."""
+RATE, DECAY = 1.0e-4, 0.01
+"""Of both AdamWs."""
 WARM_UP = 1
+"""Further turns before those that count: on the documents at the end of an arm's order."""
 
 
-def sft_section(subjects: Sequence[Subject], turns: int | None) -> dict[str, Any]:
-    """Each model; turns: where another number than the subject's is wanted."""
-    return {s.name: _of_subject(s, turns or s.sft_turns) for s in subjects}
-
-
-def _of_subject(subject: Subject, turns: int) -> dict[str, Any]:
+def sft_section(subject: Subject, turns: int) -> dict[str, Any]:
+    """One model, so many steps of each arm."""
     from acereason_trainer.policy.loading import load_tokenizer
 
-    print(f"  {subject.name} ...", flush=True)
     model = _with_weights(subject)
     tokenizer = load_tokenizer(model)
-    # Enough for every arm: the most that a step can hold is a full row of the shortest.
-    documents = list(islice(_documents(subject, tokenizer), 40 * subject.sft_rows * turns))
-    mean = fmean(d["tokens"] for d in documents)
+    room = FILLED * ROW * subject.sft_rows * turns
+    documents = whole_steps(_documents(subject, tokenizer), room, turns)
     data = BUILD / f"sft-{subject.name}.jsonl"
     data.write_text("".join(json.dumps(_row(d)) + "\n" for d in documents))
-    contestants = [_ours(subject, arm, model, data, turns) for arm in LAYOUTS]
-    contestants += [_peer(subject, mode, model, documents, mean, turns) for mode in MODES]
-    done = in_turns(contestants, turns)
+    steps = turns + WARM_UP
+    contestants = [
+        _ours(subject, arm, model, data, steps)
+        if arm in LAYOUTS
+        else _peer(subject, arm, model, documents, turns)
+        for arm in subject.sft_arms
+    ]
+    done = in_turns(contestants, steps, f"{subject.name}, turns")
     return {
         "rowTokens": ROW,
         "rowsPerStep": subject.sft_rows,
-        "meanTokens": round(mean, 1),
+        "documents": len(documents),
+        "meanTokens": round(fmean(d["tokens"] for d in documents), 1),
         "turns": turns,
         **figures_of(done),
     }
 
 
+def whole_steps(
+    documents: Iterator[dict[str, Any]], room: float, turns: int
+) -> list[dict[str, Any]]:
+    """Documents of so many tokens at most, as many as can be shared out to the turns evenly."""
+    found, tokens = [], 0
+    for document in documents:
+        tokens += document["tokens"]
+        if tokens > room:
+            break
+        found.append(document)
+    return found[: len(found) // turns * turns]
+
+
+def in_batches_of_like_length(
+    documents: Sequence[dict[str, Any]], size: int
+) -> list[dict[str, Any]]:
+    """What grouping by length comes to with a large set of documents: each batch of `size` has
+    neighbours in length, and batches come in any order."""
+    ordered = sorted(documents, key=lambda d: -d["tokens"])
+    batches = [ordered[i : i + size] for i in range(0, len(ordered), size)]
+    random.Random("batches").shuffle(batches)
+    return [document for batch in batches for document in batch]
+
+
 def figures_of(done: Mapping[str, Sequence[Answer]]) -> dict[str, Any]:
-    """Rates, and ours over TRL's, from what each arm told of its turns."""
-    rates = {arm: [_rate(a) for a in answers[WARM_UP:]] for arm, answers in done.items()}
+    """Rates, and ours over TRL's, from what each arm told of its turns.
+
+    `whole` is that of all turns together; the quartiles are of single turns, which hold other
+    documents with every arm.
+    """
+    counted = {arm: answers[WARM_UP:] for arm, answers in done.items()}
+    whole = {
+        arm: sum(map(_tokens, answers)) / sum(a["seconds"] for a in answers)
+        for arm, answers in counted.items()
+    }
     return {
-        "tokensPerSecond": {arm: quartiles(values, 1) for arm, values in rates.items()},
-        "paddingShare": round(fmean(a["metrics"]["padding_share"] for a in done[OURS]), 4),
-        "times": {
-            ours: {
-                mode: quartiles([a / b for a, b in zip(rates[ours], rates[mode], strict=True)])
-                for mode in MODES
+        "tokensPerSecond": {
+            arm: {
+                "whole": round(whole[arm], 1),
+                **quartiles([_tokens(a) / a["seconds"] for a in answers], 1),
             }
+            for arm, answers in counted.items()
+        },
+        "documentTokens": {
+            arm: round(sum(map(_tokens, answers))) for arm, answers in counted.items()
+        },
+        "paddingShare": round(fmean(a["metrics"]["padding_share"] for a in counted[OURS]), 4),
+        "times": {
+            ours: {mode: round(whole[ours] / whole[mode], 4) for mode in MODES if mode in whole}
             for ours in LAYOUTS
+            if ours in whole
         },
     }
 
@@ -88,7 +136,8 @@ def figures_of(done: Mapping[str, Sequence[Answer]]) -> dict[str, Any]:
 def best_without_cuts(subject: dict[str, Any]) -> str:
     """TRL's fastest mode that leaves documents whole."""
     rates = subject["tokensPerSecond"]
-    return max((m for m in MODES if m not in CUTS), key=lambda m: rates[m]["median"])
+    whole = [m for m in MODES if m in rates and m not in CUTS]
+    return max(whole, key=lambda m: rates[m]["whole"])
 
 
 def _with_weights(subject: Subject) -> Path:
@@ -134,21 +183,21 @@ def _row(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _ours(subject: Subject, arm: str, model: Path, data: Path, turns: int) -> Contestant:
+def _ours(subject: Subject, arm: str, model: Path, data: Path, steps: int) -> Contestant:
     settings = stage_settings(subject.example, "sft")["sft"]
     settings |= {
-        "budget": {"steps": turns + 1},  # so that the last turn does not end with publishing
+        "budget": {"steps": steps + 1},  # so that the last turn does not end with publishing
         "layout": LAYOUTS[arm],
         "rowTokens": ROW,
         "rowsPerStep": subject.sft_rows,
         "tokensPerMicroBatch": ROW * subject.sft_rows,
         "prompting": {"template": "plain", "mathInstruction": "", "thinkOpen": ""},
-        "optimizer": {"learningRate": 1.0e-4},
+        "optimizer": {"learningRate": RATE, "weightDecay": DECAY},
         "saving": {"minutesAtRisk": 600},
     }
     name = f"sft-{LAYOUTS[arm]}"
     file = stage_file(STORE, {"sft": settings}, name=name, model=model, data=data)
-    command = (sys.executable, "-m", "benchmarks.trainer_ours", str(path_of(file)))
+    command = (sys.executable, "-m", "benchmarks.trainer_ours", str(begun_anew(file)))
     log = BUILD / "logs" / f"ours-{name}.log"
     return Contestant(arm, command, log, contestants_environment())
 
@@ -158,15 +207,18 @@ def _peer(
     mode: str,
     model: Path,
     documents: Sequence[dict[str, Any]],
-    mean: float,
     turns: int,
 ) -> Contestant:
     name = mode.replace(", ", "-").replace(" ", "-")
     rows = subject.sft_rows
     packed = not mode.startswith("padded")
     # As many tokens in a step as ours: rows where they are packed, documents where they are not.
-    batch = rows if packed else max(1, round(rows * ROW / mean))
+    batch = rows if packed else len(documents) // turns
     accumulated = batch if mode == "bfd, row by row" else 1
+    if mode == BY_LENGTH:
+        documents = in_batches_of_like_length(documents, batch)
+    if not packed:
+        documents = [*documents[-batch * WARM_UP :], *documents]
     request = written(
         BUILD / f"trl-sft-{name}.json",
         {
@@ -175,9 +227,10 @@ def _peer(
             "model": str(model),
             "output": str(BUILD / "trl"),
             "seed": 0,
-            "steps": turns,
+            "steps": turns + WARM_UP,
             "settings": {
-                "learning_rate": 1.0e-4,
+                "learning_rate": RATE,
+                "weight_decay": DECAY,
                 "max_length": ROW,
                 "per_device_train_batch_size": batch // accumulated,
                 "gradient_accumulation_steps": accumulated,
@@ -190,9 +243,9 @@ def _peer(
     return Contestant(mode, command, log, contestants_environment())
 
 
-def _rate(answer: Answer) -> float:
-    """Document tokens a second."""
+def _tokens(answer: Answer) -> float:
+    """Tokens of the documents of one turn."""
     if "metrics" not in answer:
-        return float(answer["tokens"] / answer["seconds"])
+        return float(answer["tokens"])
     row = answer["metrics"]
-    return float(row["tokens_per_second"] * row["train_seconds"] / answer["seconds"])
+    return float(row["tokens_per_second"] * row["train_seconds"])

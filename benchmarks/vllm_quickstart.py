@@ -1,28 +1,32 @@
 """Does the quickstart's math stage come to the same accuracy when vLLM draws its responses?
 
-    make bench-vllm          (about 10 minutes on 2 cores with nothing beside it)
+    make bench-vllm          (about 15 minutes on 2 quiet cores)
 
-Both arms start from the same SFT checkpoint, with the same seeds, data and settings; only `sampler`
-differs. Both are measured on the same held-out problems, so the difference is taken problem by
-problem (its mean over the seeds), and problems are resampled.
+Both arms start from the same SFT checkpoint, with the same data and settings, once for each seed;
+only `sampler` differs. Both are measured on the same held-out problems, so the difference is taken
+problem by problem; seeds and problems are resampled for its interval.
 
-Writes benchmarks/results/vllm-quickstart.json and prints it; 1 where 0 is outside of the interval
-or the interval is wider than 12 points.
+Writes benchmarks/results/vllm-quickstart.json after each seed and prints its table; 1 where 0 is
+outside of the interval or the interval is wider than 12 points. A run that was cut goes on with
+--only and the seeds that are not there.
 """
 
 import argparse
-import json
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from acereason_trainer.evaluation.bootstrap import paired_interval, per_problem_differences
+from acereason_trainer.evaluation.bootstrap import per_problem_differences
 from acereason_trainer.evaluation.results import SetResult
 from acereason_trainer.telemetry.recorder import read_metrics
 
+from benchmarks.intervals import resampled_interval
+from benchmarks.kept_result import kept, write
 from benchmarks.machine import machine
+from benchmarks.progress import Parts
 from benchmarks.runs import acereason_run, artifact, results, stages
 
 FILE = Path("examples/quickstart.yaml")
@@ -35,45 +39,52 @@ ARMS = {
         *("--set", f"stages.{STAGE}.mathRL.vllm.cacheGib=0.5"),
     ),
 }
+SEEDS = 3
 WIDEST = 12.0
 """Points of accuracy, between the interval's ends."""
 CURVES = ("mismatch_kl", "generate_seconds", "push_seconds", "tail_seconds", "step_seconds")
+MINUTES = {"transformers": 3.0, "vllm": 2.0}
+"""The first arm makes the SFT checkpoint of both."""
 
 
 def main() -> int:
     """Run both arms for each seed and write what they came to."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=1, help="how many (default 1)")
-    parser.add_argument("--store", type=Path, default=Path("build/bench/vllm"))
-    args = parser.parse_args()
-    shutil.rmtree(args.store, ignore_errors=True)
-    seeds, differences = [], []
-    for seed in range(args.seeds):
-        arms = {sampler: arm(sampler, seed, args.store) for sampler in ARMS}
-        ours, theirs = (arms[sampler].pop("set") for sampler in ARMS)
-        differences.append(per_problem_differences(ours, theirs))
-        seeds.append({"seed": seed, **arms})
-        print(f"seed {seed}: {json.dumps(arms)}")
-    found = paired_interval(
-        [fmean(of_a_problem) for of_a_problem in zip(*differences, strict=True)]
-    )
-    figures = {
-        "problems": found.problems,
-        "difference": round(100 * found.difference, 2),
-        "low": round(100 * found.low, 2),
-        "high": round(100 * found.high, 2),
-    }
-    RESULT.write_text(
-        json.dumps({"machine": machine(), "seeds": seeds, "figures": figures}, indent=1) + "\n"
-    )
-    print(json.dumps(figures))
-    width = figures["high"] - figures["low"]
-    return 0 if figures["low"] <= 0 <= figures["high"] and width <= WIDEST else 1
+    args = _arguments()
+    here = machine()
+    wanted = args.only or list(range(SEEDS))
+    earlier = kept(args.out, here).get("seeds", []) if args.only else []
+    seeds = {s["seed"]: s for s in earlier if s["seed"] not in wanted}
+    parts = Parts({f"seed {s}, {arm}": m for s in wanted for arm, m in MINUTES.items()})
+    for seed in wanted:
+        seeds[seed] = _of_seed(seed, args.store, parts)
+        of_all = [seeds[number] for number in sorted(seeds)]
+        result: dict[str, Any] = {
+            "machine": here,
+            "seeds": of_all,
+            "figures": figures_of(of_all),
+        }
+        write(args.out, result)
+    print("\n\n".join(told(result)))
+    return 0 if is_met(result["figures"]) else 1
 
 
-def arm(sampler: str, seed: int, store: Path) -> dict[str, Any]:
-    """The quickstart to its first math stage and that stage's evaluation."""
+def _of_seed(seed: int, store: Path, parts: Parts) -> dict[str, Any]:
     here = store / f"seed-{seed}"
+    # What is found there would be an earlier commit's work, in no time.
+    shutil.rmtree(here, ignore_errors=True)
+    arms = {}
+    for sampler in ARMS:
+        name = f"seed {seed}, {sampler}"
+        parts.begin(name)
+        arms[sampler] = _arm(sampler, seed, here)
+        parts.end(name)
+    ours, theirs = (arms[sampler].pop("set") for sampler in ARMS)
+    differences = [round(d, 4) for d in per_problem_differences(ours, theirs)]
+    return {"seed": seed, **arms, "differences": differences}
+
+
+def _arm(sampler: str, seed: int, here: Path) -> dict[str, Any]:
+    """The quickstart to its first math stage and that stage's evaluation."""
     seconds = acereason_run(
         FILE,
         here,
@@ -91,6 +102,78 @@ def arm(sampler: str, seed: int, store: Path) -> dict[str, Any]:
         "seconds": round(seconds, 1),
         **{name: round(fmean(float(row[name] or 0.0) for row in rows), 6) for name in CURVES},
     }
+
+
+def figures_of(seeds: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """vLLM's accuracy less the transformers sampler's, in points, with its 95 % interval."""
+    differences = [s["differences"] for s in seeds]
+    low, high = resampled_interval(differences)
+    return {
+        "problems": len(differences[0]),
+        "difference": round(100 * fmean(map(fmean, differences)), 2),
+        "low": round(100 * low, 2),
+        "high": round(100 * high, 2),
+    }
+
+
+def is_met(figures: Mapping[str, float]) -> bool:
+    """Whether the interval holds 0 and says something."""
+    low, high = figures["low"], figures["high"]
+    return low <= 0 <= high and high - low <= WIDEST
+
+
+def told(result: Mapping[str, Any]) -> list[str]:
+    """The block of docs/performance.md."""
+    head = ["sampler", "accuracy by seed, %", "s per step", "of it drawing", "push", "mismatch KL"]
+    rows = [head, ["---"] * len(head)]
+    for sampler in ARMS:
+        arms = [s[sampler] for s in result["seeds"]]
+        rows.append(
+            [
+                sampler,
+                ", ".join(f"{a['accuracy']:.1f} ± {a['standardError']:.1f}" for a in arms),
+                *(
+                    f"{fmean(a[f'{name}_seconds'] for a in arms):.2f}"
+                    for name in ("step", "generate", "push")
+                ),
+                f"{fmean(a['mismatch_kl'] for a in arms):.1g}",
+            ]
+        )
+    figures = result["figures"]
+    asked = f"it is to hold 0 and be at most {WIDEST:g} wide"
+    verdict = "as asked for" if is_met(figures) else f"missed: {asked}"
+    return [
+        "\n".join("| " + " | ".join(row) + " |" for row in rows),
+        f"vLLM's accuracy less the transformers sampler's: {figures['difference']:+.1f} points "
+        f"({figures['low']:+.1f} to {figures['high']:+.1f}, 95 % over {len(result['seeds'])} seeds "
+        f"and {figures['problems']} problems; {verdict}).",
+    ]
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.vllm_quickstart",
+        description=(__doc__ or "").split("\n", maxsplit=1)[0],
+        epilog="example: python -m benchmarks.vllm_quickstart --only 2",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        type=int,
+        metavar="SEED",
+        help=f"some seeds (default: 0 to {SEEDS - 1}); others stay as they are in the result, if "
+        "this commit has measured them on this machine",
+    )
+    parser.add_argument(
+        "--store",
+        type=Path,
+        default=Path("build/bench/vllm"),
+        help="directory for the runs; a seed's is emptied first (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=RESULT, help="where the result goes (default: %(default)s)"
+    )
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

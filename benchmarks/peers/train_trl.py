@@ -27,13 +27,15 @@ from turns import Turns
 
 SFT_MODES: dict[str, dict[str, Any]] = {
     "padded": {"packing": False},
-    "padded, by length": {"packing": False, "train_sampling_strategy": "group_by_length"},
+    "padded, by length": {"packing": False},
     "wrapped": {"packing": True, "packing_strategy": "wrapped"},
     "bfd": {"packing": True, "packing_strategy": "bfd"},
     "bfd, row by row": {"packing": True, "packing_strategy": "bfd"},
 }
-"""Ways in which TRL fills a batch. On a CPU, which has no attention over documents of different
-lengths, bfd's batch is one long masked row; a row at a time, accumulated, is less of it."""
+"""Ways in which TRL fills a batch. By length: the rows come grouped, as `group_by_length` would do
+with a large set of documents (it looks at 50 batches at once; here are fewer). On a CPU, which has
+no attention over documents of different lengths, bfd's batch is one long masked row; a row at a
+time, accumulated, is less of it."""
 ALL: dict[str, Any] = {
     "bf16": False,
     "gradient_checkpointing": False,
@@ -155,7 +157,12 @@ def sft(request: dict[str, Any], model: Any, tokenizer: Any, seen: dict[str, Any
     trainer = CountingSFT(
         model=model,
         processing_class=tokenizer,
-        args=SFTConfig(**SFT_MODES[request["mode"]], **options(request)),
+        args=SFTConfig(
+            # In the order of the request, so that each document comes once.
+            train_sampling_strategy="sequential",
+            **SFT_MODES[request["mode"]],
+            **options(request),
+        ),
         train_dataset=Dataset.from_list(request["rows"]),
     )
     trainer.seen = seen

@@ -109,7 +109,7 @@ NOW: list[Panel] = [
     ),
     number(
         "Replicas",
-        "Operators that answer Prometheus. One is enough to work, two to fail over in 15 s.",
+        "Operators that answer Prometheus. One is enough to work, two to fail over in 20 s.",
         NUMBER,
         Series(f"count(acereason_leader{{{HOME}}})", "replicas"),
         width=SIXTH,
@@ -364,7 +364,7 @@ WATCHES: list[Panel] = [
     ),
     lines(
         "Changes of leader in an hour",
-        "Each costs about 15 s, and every run is looked at once.",
+        "One without notice costs 15 to 20 s, and every run is looked at once.",
         NUMBER,
         Series(_grown("leader_transitions_total", "pod"), "{{pod}}"),
         width=THIRD,

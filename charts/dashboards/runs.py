@@ -233,8 +233,8 @@ SPEED: list[Panel] = [
     lines(
         "Use of the devices",
         "Idle: the share of a step in which devices neither draw nor train, since they wait for "
-        "verdicts, slower ranks or storage. MFU, where the device is known: arithmetic as a share "
-        "of what the devices could do.",
+        "data, verdicts, slower ranks or storage. MFU, where the device is known: arithmetic as a "
+        "share of what the devices could do.",
         FRACTION,
         _curve("idle_share", "idle"),
         _curve("mfu", "MFU", dashed=True),
@@ -243,7 +243,7 @@ SPEED: list[Panel] = [
     ),
     lines(
         "Tokens per second and device",
-        "Prompt and response tokens of an RL step by its seconds, for each device: what another "
+        "Prompt and response tokens of a step by its seconds, for each device: what another "
         "number of devices is to be compared by.",
         TOKENS_PER_SECOND,
         _curve("device_tokens_per_second"),

@@ -54,6 +54,12 @@ CASES = [
         "maxResponseTokens?",
     ),
     (
+        "a sampler is asked for where only transformers draws",
+        GOOD.replace("curate: {}", "curate: {passRate: {sampler: vllm}}"),
+        "run.yaml:9: spec.stages[0].curate.passRate.sampler: only mathRL and codeRL can draw with "
+        "vLLM; a model that is measured draws with transformers, in one process: remove it",
+    ),
+    (
         "a field that is like none lists what there is",
         GOOD.replace("{path: base}", "{path: base, xyz: 1}"),
         "run.yaml:5: spec.model.xyz: there is no such field; here are: hub, path, artifact, "

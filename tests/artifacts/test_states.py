@@ -1,11 +1,20 @@
+import json
 import shutil
 from collections import namedtuple
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from acereason_trainer.artifacts import states
 from acereason_trainer.artifacts.hashing import hash_tree
-from acereason_trainer.artifacts.states import OpenState, keep_newest, make_room, newest_state
+from acereason_trainer.artifacts.manifest import MANIFEST, StateManifest, read_manifest
+from acereason_trainer.artifacts.states import (
+    OpenState,
+    drop_unfinished,
+    keep_newest,
+    make_room,
+    newest_state,
+)
 from artifact_builders import write_state
 
 KEY = "mathRL-" + "1" * 32
@@ -106,6 +115,20 @@ def test_what_was_not_committed_is_no_state(store):
     assert newest(store) == "1/states/00000010"
 
 
+def test_what_was_never_finished_goes_when_a_later_attempt_begins(store):
+    save(store, 1, 10)
+    work_dirs = [store / "work/run/rl" / str(attempt) for attempt in (1, 2, 3)]
+    half = [OpenState(work_dir, KEY, 20, 0).directory for work_dir in work_dirs]
+    (half[0] / "weights").write_bytes(b"half")
+    half_removed = work_dirs[0] / "states" / ".old-00000005-0"
+    half_removed.mkdir()
+    drop_unfinished(work_dirs[1])
+    assert [d.exists() for d in half] == [False, False, True], "a later attempt may be at work"
+    assert not half_removed.exists()
+    assert newest(store) == "1/states/00000010"
+    assert [p.name for p in (work_dirs[0] / "states").iterdir()] == ["00000010"]
+
+
 def test_a_state_of_a_form_that_is_not_read_any_more_is_passed_over(store, caplog):
     old = OpenState(store / "work/run/rl/1", KEY, 20, 0)
     (old.directory / "policy.pt").write_bytes(b"pickled")
@@ -113,6 +136,25 @@ def test_a_state_of_a_form_that_is_not_read_any_more_is_passed_over(store, caplo
     assert newest(store) is None
     assert "00000020 was written by a version whose states are not read any more" in caplog.text
     save(store, 1, 10)
+    assert newest(store) == "1/states/00000010"
+
+
+def test_a_state_of_a_newer_version_is_passed_over_with_a_sentence(store, caplog, monkeypatch):
+    save(store, 1, 10)
+    with monkeypatch.context() as newer:
+        newer.setattr(states, "FORM", states.FORM + 1)
+        save(store, 2, 20)
+        assert newest(store) == "2/states/00000020"
+    assert newest(store) == "1/states/00000010"
+    assert "2/states/00000020 was written by a newer version (states of form 2;" in caplog.text
+
+
+def test_a_state_from_before_forms_had_numbers_is_gone_on_from(store):
+    directory = save(store, 1, 10)
+    manifest = read_manifest(directory, StateManifest)
+    old = manifest.model_copy(update={"form": None}).sealed()
+    (directory / MANIFEST).write_bytes(old.text())
+    assert "form" not in json.loads(old.text())
     assert newest(store) == "1/states/00000010"
 
 

@@ -29,6 +29,8 @@ OLDER = OLDER_FILES / f"acereason-operator-0.1.0-{COMMIT}.tgz"
 """The chart that people upgrade from, as it was."""
 FINISHED = json.loads((OLDER_FILES / f"finished-run-{COMMIT}.json").read_text())
 """A run that the operator of that time has finished."""
+PATIENCE = 900
+"""Seconds for what takes some 5 on an idle machine."""
 MINE, DONE, TESTED = "mine", FINISHED["metadata"]["name"], f"test-{RELEASE}"
 """Names of a person's runs, and of the one that `helm test` makes."""
 
@@ -101,7 +103,14 @@ class Cluster:
 
     def wait_for_definition(self) -> None:
         """Until runs can be made."""
-        self.control_plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}")
+        established(self.control_plane, CRD)
+
+
+def established(control_plane: ControlPlane, definition: str) -> None:
+    """Wait until objects of a definition can be made."""
+    control_plane.kubectl(
+        "wait", "--for=condition=Established", f"crd/{definition}", f"--timeout={PATIENCE}s"
+    )
 
 
 @pytest.fixture
@@ -111,13 +120,12 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         control_plane.kubectl("delete", "crd", CRD)
         for definition in monitor_definitions():
             control_plane.kubectl("create", "-f", "-", stdin=json.dumps(definition))
-            there = definition["metadata"]["name"]
-            control_plane.kubectl("wait", "--for=condition=Established", f"crd/{there}")
+            established(control_plane, definition["metadata"]["name"])
         yield Cluster(control_plane, control_plane.new_namespace("home"), tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 def test_an_installation_from_first_to_last(cluster: Cluster, tmp_path: Path) -> None:
     """35 s (a multiple on a busy machine: 80 short programs run one after the other), with a
     control plane of its own, because definitions and their removal are everybody's."""
@@ -155,7 +163,9 @@ def test_an_installation_from_first_to_last(cluster: Cluster, tmp_path: Path) ->
     assert what_is_of_people(cluster) == theirs
 
     cluster.helm("uninstall", RELEASE)
-    wait_for(lambda: not cluster.names(), "everything of the release to go", cluster.names)
+    wait_for(
+        lambda: not cluster.names(), "everything of the release to go", cluster.names, PATIENCE
+    )
     assert what_is_of_people(cluster) == theirs
 
     labelled = {"monitoring": {"labels": {"release": "prometheus"}}}
@@ -218,7 +228,7 @@ def the_operator_works_in_its_pod(cluster: Cluster, log: Path) -> None:
         def jobs() -> Any:
             return cluster.items("jobs")
 
-        wait_for(lambda: len(jobs()) == 1, "the run's first Job", log.read_text)
+        wait_for(lambda: len(jobs()) == 1, "the run's first Job", log.read_text, PATIENCE)
         (container,) = jobs()[0]["spec"]["template"]["spec"]["containers"]
         assert container["image"] == "registry.example/team/acereason-operator:0.1.0"
         lease = cluster.get("lease", f"{RELEASE}-acereason-operator")
@@ -243,7 +253,7 @@ def operator(cluster: Cluster, variables: dict[str, str], log: Path) -> Iterator
     try:
         yield
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0, log.read_text()
+        assert process.wait(PATIENCE) == 0, log.read_text()
     finally:
         process.kill()
         process.wait()
@@ -255,11 +265,11 @@ def helm_test_makes_a_run_and_waits_for_it(cluster: Cluster) -> None:
     namespace, name = cluster.namespace, f"{RELEASE}-acereason-operator-test"
     before = cluster.names()
     testing = subprocess.Popen(
-        cluster.command("test", RELEASE, "--timeout", "250s"),
+        cluster.command("test", RELEASE, "--timeout", f"{PATIENCE}s"),
         env=cluster.environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:
-        wait_for(lambda: bool(cluster.get("pod", name)), "the test's pod")
+        wait_for(lambda: bool(cluster.get("pod", name)), "the test's pod", patience=PATIENCE)
         files = what_the_test_runs(cluster)
         for file, text in files.items():
             (cluster.home / file).write_text(text)
@@ -286,7 +296,7 @@ def helm_test_makes_a_run_and_waits_for_it(cluster: Cluster) -> None:
         cluster.control_plane.kubectl(
             "patch", "pod", name, "-n", namespace, "--subresource=status", "-p", status
         )
-        told, _ = testing.communicate(timeout=200)
+        told, _ = testing.communicate(timeout=PATIENCE)
         assert "Phase:          Succeeded" in told
         assert testing.returncode == 0
     finally:
@@ -302,7 +312,12 @@ def played(cluster: Cluster, account: str, condition: str, message: str) -> tupl
     """The test's program, while somebody plays the operator and ends its run with a condition: exit
     code, and what it said."""
     with the_program(cluster, account) as program:
-        wait_for(lambda: bool(cluster.get("acereasonrun", TESTED)), "the test's run", program.poll)
+        wait_for(
+            lambda: bool(cluster.get("acereasonrun", TESTED)),
+            "the test's run",
+            program.poll,
+            PATIENCE,
+        )
         ended = {"type": condition, "status": "True", "reason": "Played", "message": message,
                  "lastTransitionTime": "2026-01-01T00:00:00Z"}  # fmt: skip
         cluster.control_plane.kubectl(
@@ -310,14 +325,14 @@ def played(cluster: Cluster, account: str, condition: str, message: str) -> tupl
             *("--subresource=status", "--type=merge"),
             *("-p", json.dumps({"status": {"conditions": [ended]}})),
         )
-        said, _ = program.communicate(timeout=200)
+        said, _ = program.communicate(timeout=PATIENCE)
         return program.returncode, said
 
 
 def run_by_hand(cluster: Cluster, account: str) -> tuple[int, str]:
     """The test's program: exit code, and what it said."""
     with the_program(cluster, account) as program:
-        said, _ = program.communicate(timeout=200)
+        said, _ = program.communicate(timeout=PATIENCE)
         return program.returncode, said
 
 
@@ -326,7 +341,7 @@ def the_program(cluster: Cluster, account: str) -> Iterator["subprocess.Popen[st
     """The test's program under the rights of its pod."""
     who = cluster.control_plane.service_account(cluster.namespace, account)
     program = subprocess.Popen(
-        [sys.executable, cluster.home / "tiny_run.py", cluster.home / "run.yaml", "200"],
+        [sys.executable, cluster.home / "tiny_run.py", cluster.home / "run.yaml", str(PATIENCE)],
         env=os.environ | {"KUBECONFIG": str(who.kubeconfig)},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip

@@ -1,9 +1,11 @@
 """What `helm install` tells a person to do next."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.chart.rendered_chart import (
     CHART,
@@ -13,6 +15,7 @@ from tests.chart.rendered_chart import (
     helm,
     one,
     rendered,
+    template,
     with_least,
 )
 from tests.controlplane.control_plane import ControlPlane
@@ -40,6 +43,7 @@ def nothing_in_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
                 f"helm test -n {NAMESPACE} {RELEASE} --timeout 960s ",
                 f"kubectl apply -n {NAMESPACE} -f run.yaml",
                 f"this cluster has no PodMonitors; scrape {METRICS}.",
+                "reach the API server at 443, 6443 alone. Where\n",
                 "Uninstalling leaves all runs, their definition and their volumes where they are.",
             ],
         ),
@@ -68,6 +72,42 @@ def test_the_notes_name_what_is_there(
     assert done.returncode == 0, done.stderr
     notes = json.loads(done.stdout)["info"]["notes"]
     assert [sentence for sentence in told if sentence not in notes] == [], notes
+
+
+UNLABELLED = "monitoring.labels is empty: a Prometheus that selects by labels,"
+UNLINKED = "monitoring.docsUrl is empty: the alerts' links to their runbooks lead nowhere"
+
+
+@pytest.mark.parametrize(
+    ("monitoring", "told"),
+    [
+        ({"labels": {"release": "p"}, "docsUrl": "https://git.example/a/"}, []),
+        ({"docsUrl": "https://git.example/a/"}, [UNLABELLED]),
+        ({"labels": {"release": "p"}}, [UNLINKED]),
+        ({"create": "never"}, []),
+    ],
+    ids=["found-and-linked", "unlabelled", "unlinked", "no-monitors"],
+)
+def test_the_notes_say_what_keeps_alerts_from_being_of_use(
+    monitoring: Values, told: list[str], tmp_path: Path
+) -> None:
+    notes = notes_where_prometheus_operator_is({"monitoring": monitoring}, tmp_path)
+    assert [sentence for sentence in (UNLABELLED, UNLINKED) if sentence in notes] == told, notes
+
+
+def notes_where_prometheus_operator_is(values: Values, folder: Path) -> str:
+    """No server that tests start has its kinds, so the notes are shown as part of an object."""
+    chart = folder / "chart"
+    shutil.copytree(CHART, chart)
+    shown = "templates/shown.yaml"
+    (chart / shown).write_text(
+        'kind: Notes\nnotes: {{ include (print .Template.BasePath "/NOTES.txt") . | toJson }}\n'
+    )
+    kinds = ("--api-versions", "monitoring.coreos.com/v1/PodMonitor")
+    done = template(values, *kinds, "--show-only", shown, chart=chart)
+    assert done.returncode == 0, done.stderr
+    told: str = yaml.safe_load(done.stdout)["notes"]
+    return told
 
 
 def test_what_the_notes_name_is_made() -> None:

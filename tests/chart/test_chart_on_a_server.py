@@ -6,15 +6,27 @@ fields too, and also applies defaults, validation, CEL and admission.
 
 import json
 import subprocess
+from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
+import yaml
+from acereason_operator.cli.main import main as acereason
 
-from tests.chart.rendered_chart import RELEASE, Object, Values, one, rendered
+from tests.chart.rendered_chart import (
+    RELEASE,
+    Object,
+    Values,
+    environment,
+    one,
+    rendered,
+)
 from tests.chart.value_sets import VALUE_SETS
 from tests.controlplane.control_plane import ControlPlane
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.timeout(1800)  # nothing here takes 10 s, but on a busy machine
+RUNBOOKS = Path(__file__).parents[2] / "docs/runbooks.md"
 NOT_BUILT_IN = ("PodMonitor", "PrometheusRule")
 
 
@@ -70,6 +82,29 @@ def test_pods_meet_the_restricted_standard(values: Values, control_plane: Contro
     assert 'violates PodSecurity "restricted:latest"' in refused.value.stderr
 
 
+def test_the_runbooks_pod_that_verifies_a_store_meets_it_too(
+    control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    namespace = control_plane.new_namespace()
+    control_plane.kubectl(
+        "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted"
+    )
+    page = RUNBOOKS.read_text(encoding="utf-8")
+    section = page.partition("## AceReasonCorruptArtifact\n")[2].partition("\n## ")[0]
+    pod = yaml.safe_load(section.partition("<<'EOF'\n")[2].partition("    EOF\n")[0])
+    pod["metadata"]["namespace"] = namespace
+    control_plane.service_account(namespace, "default")
+    dry_run(control_plane, [pod])
+    (container,) = pod["spec"]["containers"]
+    assert (
+        container["image"]
+        == environment(one(rendered({}), "Deployment"))["ACEREASON_PREPARE_IMAGE"]
+    )
+    (tmp_path / "artifacts").mkdir()
+    assert container["command"][-1] == container["volumeMounts"][0]["mountPath"]
+    assert acereason([*container["command"][1:-1], str(tmp_path)]) == 0
+
+
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_drain_moves_one_operator_at_a_time_and_the_only_one_too(
     replicas: int, control_plane: ControlPlane
@@ -88,7 +123,7 @@ def test_a_drain_moves_one_operator_at_a_time_and_the_only_one_too(
         eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
         control_plane.request("POST", f"{place}/{pod}/eviction", eviction)
 
-    wait_for(lambda: len(pods()) == replicas, "the operator's pods")
+    wait_for(lambda: len(pods()) == replicas, "the operator's pods", pods, patience=600)
     working = pods()
     ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
     for pod in working:
@@ -97,7 +132,8 @@ def test_a_drain_moves_one_operator_at_a_time_and_the_only_one_too(
             *("-p", json.dumps({"status": ready})),
         )
     budget = ("pdb", f"{RELEASE}-acereason-operator", "-n", namespace)
-    control_plane.kubectl("wait", *budget, "--for=jsonpath={.status.disruptionsAllowed}=1")
+    allowed = "--for=jsonpath={.status.disruptionsAllowed}=1"
+    control_plane.kubectl("wait", *budget, allowed, "--timeout=600s")
     evict(working[0])
     for pod in working[1:]:
         with pytest.raises(HTTPError) as refused:

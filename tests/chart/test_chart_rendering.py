@@ -6,6 +6,7 @@ person to read.
 
 import json
 import os
+import re
 import shutil
 from itertools import product
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.chart.rendered_chart import (
     CHART,
     NAMESPACE,
     Object,
+    Values,
     helm,
     one,
     rendered,
@@ -158,6 +160,31 @@ def test_no_pod_is_given_services_as_variables(name: str) -> None:
     """A Service named acereason-verifier would set ACEREASON_VERIFIER_PORT=tcp://..."""
     for spec in pod_specs(rendered(VALUE_SETS[name])):
         assert spec["enableServiceLinks"] is False
+
+
+def test_the_run_of_helm_test_pulls_its_images_as_the_charts_own_pods_do() -> None:
+    def told(values: Values) -> Any:
+        data = one(rendered(values), "ConfigMap", "-test")["data"]
+        return yaml.safe_load(data["run.yaml"])["spec"]["defaults"]["podTemplate"]["spec"]
+
+    secrets = [{"name": "pull"}, {"name": "other"}]
+    assert told({"images": {"pullSecrets": secrets}})["imagePullSecrets"] == secrets
+    assert "imagePullSecrets" not in told({})
+
+
+def test_the_readme_removes_all_that_a_failed_helm_test_leaves() -> None:
+    readme = (CHART / "README.md").read_text(encoding="utf-8")
+    told = re.search(r"kubectl delete (\S+) .*\n +--selector (\S+)", readme)
+    assert told is not None
+    kinds = told[1].split(",")
+    selector = dict(part.split("=") for part in told[2].split(","))
+    bodies = rendered({"namespaces": ["research"]}, release="acereason")
+    for body in bodies:
+        meta = body["metadata"]
+        left = meta.get("annotations", {}).get("helm.sh/hook") == "test"
+        selected = selector.items() <= meta.get("labels", {}).items()
+        assert (selected and body["kind"].lower() in kinds) == left, meta["name"]
+        assert not left or meta["namespace"] in (NAMESPACE, "research")
 
 
 def pod_specs(objects: list[Object]) -> list[Object]:

@@ -1,6 +1,7 @@
 """Values: each setting has one, each is documented, and wrong ones are refused with a sentence."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -141,6 +142,25 @@ def test_the_schema_knows_exactly_the_values_that_there_are() -> None:
 def test_the_readmes_table_is_made_from_the_comments() -> None:
     readme = (CHART / "README.md").read_text(encoding="utf-8")
     assert page(readme, TEXT) == readme, "run: make generate"
+
+
+def test_the_readme_names_the_versions_that_tests_try() -> None:
+    readme = (CHART / "README.md").read_text(encoding="utf-8")
+    helm = required("tests/chart/helm/go.mod", "helm.sh/helm/v3")
+    servers = {
+        required(f"tests/{module}/go.mod", "k8s.io/kubernetes")
+        for module in ("controlplane", "cluster/node")
+    }
+    (kubernetes,) = servers
+    assert f"tried with Helm {helm} and Kubernetes {kubernetes}," in " ".join(readme.split())
+
+
+def required(module: str, package: str) -> str:
+    """Version of a package that a go.mod requires, without its v."""
+    text = (CHART.parents[1] / module).read_text(encoding="utf-8")
+    found = re.search(rf"{re.escape(package)} v(\S+)", text)
+    assert found is not None, module
+    return found[1]
 
 
 def test_a_value_without_a_comment_cannot_be_added() -> None:

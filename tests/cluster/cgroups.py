@@ -8,21 +8,42 @@ from pathlib import Path
 
 _PATIENCE = 300.0
 """Seconds within which killed processes are gone."""
+_LEAF = "acereason-rest"
+"""Cgroup of what a container's own root held."""
 
 
 def make(name: str) -> None:
-    """A cgroup below each root, with the processors and memory of its parent."""
+    """A cgroup below each root, with the processors, memory and controllers of its parent."""
     for root in _roots():
         group = root / name
-        controllers = root / "cgroup.controllers"  # of version 2 only
-        if controllers.exists():
-            for controller in controllers.read_text().split():
-                (root / "cgroup.subtree_control").write_text(f"+{controller}")
         group.mkdir(exist_ok=True)
-        if not controllers.exists():
-            for file in ("cpuset.mems", "cpuset.cpus"):  # empty in a new one of version 1
-                if (root / file).exists():
-                    (group / file).write_text((root / file).read_text())
+        if (root / "cgroup.controllers").exists():
+            _pass_controllers_on(root)
+            continue
+        for file in ("cpuset.mems", "cpuset.cpus"):  # empty in a new one of version 1
+            if (root / file).exists():
+                (group / file).write_text((root / file).read_text())
+
+
+def _pass_controllers_on(root: Path) -> None:
+    """In version 2 a cgroup's children have those controllers alone that it enables for them."""
+    enabled = (root / "cgroup.subtree_control").read_text().split()
+    missing = set((root / "cgroup.controllers").read_text().split()) - set(enabled)
+    if missing and (root / "cgroup.type").exists():  # which the machine's own root has not
+        _empty(root)
+    for controller in missing:
+        (root / "cgroup.subtree_control").write_text(f"+{controller}")
+
+
+def _empty(root: Path) -> None:
+    """A container's root is a cgroup as any other: it enables no controller while processes are in
+    it. They go into a leaf, below the same limits, and stay there."""
+    leaf = root / _LEAF
+    leaf.mkdir(exist_ok=True)
+    while pids := set((root / "cgroup.procs").read_text().split()) - {"0"}:  # 0: not of ours
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                (leaf / "cgroup.procs").write_text(pid)
 
 
 def kill(name: str) -> None:

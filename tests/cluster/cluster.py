@@ -21,7 +21,7 @@ from tests.cluster.image_seed import ImageSeed
 from tests.cluster.images import import_from_buildah
 from tests.cluster.network import CONTROL_PLANE_ADDRESS
 from tests.cluster.node import Node
-from tests.cluster.process import wait
+from tests.cluster.process import ahead_of_others, wait
 from tests.cluster.services import DNS_RIGHTS, USERS, ready, services
 from tests.cluster.volumes import Volumes
 from tests.controlplane.control_plane import ControlPlane, prepared
@@ -44,8 +44,12 @@ class Cluster:
     control_plane: ControlPlane
     nodes: Mapping[NodeName, Node]
     programs: Mapping[str, Path]
+    seconds_to_load: float = 0.0
+    """In which images were brought from buildah's store, as far as they were new here."""
     seconds_to_start: float = 0.0
-    """From programs and images that are there to pods that can be made."""
+    """From images that are here to pods that can be made."""
+    images_unpacked: Sequence[str] = ()
+    """Those of them that were new here, at least in a layer."""
 
     @property
     def kubeconfig(self) -> Path:
@@ -113,7 +117,7 @@ class Cluster:
         if kubelet.runs:
             kubelet.go_on()
         else:
-            kubelet.start()
+            self.nodes[node].start_kubelet()
         wait(f"{node} is Ready", lambda: self.is_ready(node), [kubelet])
 
     def stop_api_server(self) -> None:
@@ -124,7 +128,8 @@ class Cluster:
         """Start it again with all its objects; returns when it is ready and both nodes have said
         that they are."""
         started = datetime.now(UTC)
-        self.control_plane.start("kube-apiserver")
+        with ahead_of_others():
+            self.control_plane.start("kube-apiserver")
         wait(
             "both nodes are heard from",
             lambda: all(self._last_heard_from(name) > started for name in self.nodes),
@@ -170,7 +175,8 @@ class Cluster:
         """Start everything; returns when pods can be made, or raises NotReady with a log's end."""
         for node in self.nodes.values():
             seed.give(node.containerd)
-        self.control_plane.start_all()
+        with ahead_of_others():
+            self.control_plane.start_all()
         self.apply(*DNS_RIGHTS, *self._volumes.pool())
         beside = services(self.folder / "services", self.programs, self.control_plane, "n1")
         for process in beside:

@@ -30,8 +30,9 @@ class ImageSeed:
         """Runs only while images are brought in."""
         return Containerd(self.folder, "seed", subnet="")
 
-    def hold(self, images: Sequence[str], pause: Path, busybox: Path) -> None:
-        """Make sure of images, and of two of our own made of the programs given.
+    def hold(self, images: Sequence[str], pause: Path, busybox: Path) -> Sequence[str]:
+        """Make sure of images, and of two of our own made of the programs given; returns those of
+        `images` that were not there.
 
         images: names in buildah's local store. Those of the same repositories under other tags are
         removed, so that tags that change do not fill the disk.
@@ -42,8 +43,9 @@ class ImageSeed:
         held = self._held()
         stale = [n for n in held if n not in wanted and _repository(n) in map(_repository, wanted)]
         missing = [name for name, what in wanted.items() if held.get(name) != what]
+        built = [name for name in missing if name in images]
         if not missing and not stale:
-            return
+            return built
         self.containerd.start()
         try:
             self.containerd.wait_until_ready()
@@ -54,7 +56,7 @@ class ImageSeed:
                 links = {f"bin/{name}": "busybox" for name in listed.stdout.decode().split()}
                 del links["bin/busybox"]
                 import_from_files(self.containerd, BUSYBOX, {"bin/busybox": busybox}, links)
-            if built := [name for name in missing if name in images]:
+            if built:
                 import_from_buildah(self.containerd, built)
             for name in stale:
                 self.containerd.ctr("images", "remove", name)
@@ -65,6 +67,7 @@ class ImageSeed:
             self.containerd.process.kill()
         kept = {name: what for name, what in held.items() if name not in stale} | wanted
         self._record.write_text(json.dumps(kept, indent=2), encoding="utf-8")
+        return built
 
     def give(self, containerd: Containerd) -> None:
         """Fill the root of a containerd that has not been started yet."""

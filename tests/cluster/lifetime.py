@@ -49,15 +49,22 @@ def running_cluster(images: Sequence[str] = ()) -> Iterator[Cluster]:
     with _alone():
         _remove()
         network.refuse_what_is_taken()
+        begun = time.monotonic()
         seed = ImageSeed(STATE / "seed")
-        seed.hold(images, pause=programs["pause"], busybox=Path("/usr/bin/busybox").resolve())
+        busybox = machine.static_busybox()
+        unpacked = seed.hold(images, pause=programs["pause"], busybox=busybox)
+        loaded = time.monotonic()
         _RUNNING.mkdir()
         try:
-            begun = time.monotonic()
             network.connect(_RUNNING, len(NODES))
             cluster = prepared_cluster(_RUNNING, programs)
             cluster.start(seed)
-            yield replace(cluster, seconds_to_start=time.monotonic() - begun)
+            yield replace(
+                cluster,
+                seconds_to_load=loaded - begun,
+                seconds_to_start=time.monotonic() - loaded,
+                images_unpacked=unpacked,
+            )
         finally:
             _remove()
 

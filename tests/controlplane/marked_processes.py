@@ -7,14 +7,28 @@ pidfd is taken before the mark is read, so that a signal reaches the process tha
 """
 
 import os
+import platform
 import select
 import signal
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from tests.left_out import LeftOut
+
 _VARIABLE = "ACEREASON_CONTROL_PLANE"
+
+
+def need_linux() -> None:
+    """Raises LeftOut elsewhere: other systems have neither /proc nor pidfds."""
+    if sys.platform != "linux":
+        raise LeftOut(
+            "the tests on an API server and `make controlplane` are left out: its processes are"
+            " found by /proc and ended by pidfds, which only Linux has, and this is"
+            f" {platform.system()}"
+        )
 
 
 def start(mark: str, command: Sequence[str | Path], log: Path, environ: Mapping[str, str]) -> int:

@@ -77,6 +77,7 @@ def test_the_server_tells_the_version_it_is_built_from(control_plane: ControlPla
     assert "master" not in told
 
 
+@pytest.mark.usefixtures("control_plane_machine")
 def test_an_api_server_can_be_paused_and_stopped_and_comes_back_with_its_objects() -> None:
     with private_control_plane() as own:
         namespace = own.new_namespace()
@@ -101,6 +102,7 @@ def test_one_user_of_a_shared_one_leaves_it_to_the_others(control_plane: Control
     control_plane.request("GET", "/version")
 
 
+@pytest.mark.usefixtures("control_plane_machine")
 def test_what_a_crash_left_behind_is_removed_by_whoever_comes_next() -> None:
     program = textwrap.dedent("""
         import os, signal
@@ -120,6 +122,7 @@ def test_what_a_crash_left_behind_is_removed_by_whoever_comes_next() -> None:
     assert not folder.exists()
 
 
+@pytest.mark.usefixtures("control_plane_machine")
 def test_a_process_without_the_mark_is_let_alone(tmp_path: Path) -> None:
     sleep = shutil.which("sleep")
     assert sleep
@@ -166,6 +169,7 @@ def test_an_old_go_is_not_used(
     assert go_program(tmp_path) == (own if enough else pinned)
 
 
+@pytest.mark.usefixtures("control_plane_machine")
 def test_the_command_prints_how_to_talk_to_it_and_ends_on_ctrl_c() -> None:
     command = subprocess.Popen(
         [sys.executable, "-m", "tests.controlplane"],

@@ -1,7 +1,10 @@
 """What an intruder would try from inside of a pod. Read by `python3 -` in the container.
 
-Prints one JSON object: for each attempt, "" where it succeeded, else what refused it. Arguments: a
-namespace and the name of a Secret in it that is somebody else's.
+    python3 - machine ROOT                      # on what it runs on, with paths below ROOT
+    python3 - server URL TOKEN NAMESPACE SECRET # at an API server, with the token of that file if
+                                                # it is there; the Secret is somebody else's
+
+Prints one JSON object: for each attempt, "" where it succeeded, else what refused it.
 """
 
 import ctypes
@@ -11,28 +14,114 @@ import socket
 import ssl
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-NAMESPACE, SECRET = sys.argv[1], sys.argv[2]
-TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 CLONE_NEWNS, CLONE_NEWUSER, MS_BIND = 0x20000, 0x10000000, 4096
-POD = {"metadata": {"name": "intruder"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+LIBRARY = str(Path(os.__file__).parent).lstrip("/")
+CONTAINER = {"name": "c", "image": "i"}
+POD = {"metadata": {"name": "intruder"}, "spec": {"containers": [CONTAINER]}}
+RUN = {
+    "apiVersion": "acereason.dev/v1alpha1",
+    "kind": "AceReasonRun",
+    "metadata": {"name": "intruder"},
+    "spec": {
+        "model": {"path": "/rows"},
+        "storage": {"claim": "c"},
+        "stages": [{"name": "s", "inputs": {"data": {"path": "/rows/r.jsonl"}}, "curate": {}}],
+    },
+}
+NOT_KEPT = "dryRun=All"
+"""Whoever may make an object is told so, and none is made."""
+Attempts = Mapping[str, Callable[[], None]]
 
 
-def ask(method: str, path: str, body: object = None) -> None:
-    """A request to the API server, with the pod's token where it has one."""
-    request = urllib.request.Request(
-        f"https://kubernetes.default.svc{path}",
-        method=method,
-        data=None if body is None else json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    if TOKEN.exists():
-        request.add_header("Authorization", f"Bearer {TOKEN.read_text()}")
-    anybody = ssl._create_unverified_context()  # an intruder does not mind
-    with urllib.request.urlopen(request, context=anybody, timeout=300) as answer:
-        answer.read()
+@dataclass(frozen=True)
+class Server:
+    """An API server, and the Secret that is asked for."""
+
+    url: str
+    token: Path
+    namespace: str
+    secret: str
+
+    def attempts(self) -> Attempts:
+        """What only the API server can refuse."""
+        core = f"/api/v1/namespaces/{self.namespace}"
+        runs = f"/apis/acereason.dev/v1alpha1/namespaces/{self.namespace}/acereasonruns"
+        return {
+            "read somebody's Secret": lambda: self._ask("GET", f"{core}/secrets/{self.secret}"),
+            "list Secrets": lambda: self._ask("GET", f"{core}/secrets"),
+            "make a pod": lambda: self._ask("POST", f"{core}/pods?{NOT_KEPT}", POD),
+            "make a run": lambda: self._ask("POST", f"{runs}?{NOT_KEPT}", RUN),
+            "run a command elsewhere": lambda: self._ask(
+                "POST", f"{core}/pods/any/exec?command=id"
+            ),
+            "list nodes": lambda: self._ask("GET", "/api/v1/nodes"),
+        }
+
+    def _ask(self, method: str, path: str, body: object = None) -> None:
+        """A request, with the token where there is one."""
+        request = urllib.request.Request(
+            f"{self.url}{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        if self.token.exists():
+            request.add_header("Authorization", f"Bearer {self.token.read_text()}")
+        anybody = ssl._create_unverified_context()  # an intruder does not mind
+        with urllib.request.urlopen(request, context=anybody, timeout=300) as answer:
+            answer.read()
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a program runs on: its kernel, and the files below a root."""
+
+    root: Path
+
+    def attempts(self) -> Attempts:
+        """What the kernel or the container refuses."""
+        return {
+            "write to /": lambda: self._write("intruder"),
+            "write to /etc": lambda: self._write("etc/intruder"),
+            "write to /var/tmp": lambda: self._write("var/tmp/intruder"),
+            "write to /run/lock": lambda: self._write("run/lock/intruder"),
+            "write to /usr/bin": lambda: self._write("usr/bin/intruder"),
+            "write to the library": lambda: self._write(f"{LIBRARY}/intruder.py"),
+            "write beside the stage file": lambda: self._write("etc/acereason/intruder"),
+            "become root": lambda: os.setuid(0),
+            "become another user": lambda: os.setuid(1000),
+            "have capabilities": has_capabilities,
+            "gain privileges": gains_privileges,
+            "change the root": lambda: os.chroot(self.root / "tmp"),
+            "mount": self._mount,
+            "enter a mount namespace": lambda: call("unshare", CLONE_NEWNS),
+            "enter a user namespace": lambda: call("unshare", CLONE_NEWUSER),
+            "send raw packets": send_raw_packets,
+            "make a device": self._make_a_device,
+            "read the host's memory": lambda: Path("/dev/mem").open("rb").close(),
+        }
+
+    def _write(self, path: str) -> None:
+        """Make a file, and take it away again."""
+        file = self.root / path
+        file.write_text("intruder")
+        file.unlink()
+
+    def _mount(self) -> None:
+        """A folder over another one, and take it away again."""
+        over = bytes(self.root / "mnt")
+        call("mount", bytes(self.root / "tmp"), over, b"none", MS_BIND, None)
+        call("umount", over)
+
+    def _make_a_device(self) -> None:
+        """That of a disk."""
+        disk = self.root / "tmp" / "disk"
+        os.mknod(disk, 0o600 | 0o060000, os.makedev(8, 0))
+        disk.unlink()
 
 
 def call(name: str, *arguments: object) -> None:
@@ -40,25 +129,6 @@ def call(name: str, *arguments: object) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if getattr(libc, name)(*arguments) == -1:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), name)
-
-
-def write(path: str) -> None:
-    """Make a file, and take it away again."""
-    file = Path(path)
-    file.write_text("intruder")
-    file.unlink()
-
-
-def make_a_device() -> None:
-    """That of a disk."""
-    os.mknod("/tmp/disk", 0o600 | 0o060000, os.makedev(8, 0))
-    Path("/tmp/disk").unlink()
-
-
-def mount() -> None:
-    """A folder over another one, and take it away again."""
-    call("mount", b"/tmp", b"/mnt", b"none", MS_BIND, None)
-    call("umount", b"/mnt")
 
 
 def has_capabilities() -> None:
@@ -76,35 +146,9 @@ def gains_privileges() -> None:
         raise PermissionError("no new privileges")
 
 
-IN_CORE = f"/api/v1/namespaces/{NAMESPACE}"
-ATTEMPTS: dict[str, Callable[[], None]] = {
-    "read somebody's Secret": lambda: ask("GET", f"{IN_CORE}/secrets/{SECRET}"),
-    "list Secrets": lambda: ask("GET", f"{IN_CORE}/secrets"),
-    "make a pod": lambda: ask("POST", f"{IN_CORE}/pods", POD),
-    "make a run": lambda: ask(
-        "POST", f"/apis/acereason.dev/v1alpha1/namespaces/{NAMESPACE}/acereasonruns", {}
-    ),
-    "run a command elsewhere": lambda: ask("POST", f"{IN_CORE}/pods/any/exec?command=id"),
-    "list nodes": lambda: ask("GET", "/api/v1/nodes"),
-    "write to /": lambda: write("/intruder"),
-    "write to /etc": lambda: write("/etc/intruder"),
-    "write to /var/tmp": lambda: write("/var/tmp/intruder"),
-    "write to /run/lock": lambda: write("/run/lock/intruder"),
-    "write to /usr/bin": lambda: write("/usr/bin/intruder"),
-    "write to the library": lambda: write(str(Path(os.__file__).with_name("intruder.py"))),
-    "write beside the stage file": lambda: write("/etc/acereason/intruder"),
-    "become root": lambda: os.setuid(0),
-    "become another user": lambda: os.setuid(1000),
-    "have capabilities": has_capabilities,
-    "gain privileges": gains_privileges,
-    "change the root": lambda: os.chroot("/tmp"),
-    "mount": mount,
-    "enter a mount namespace": lambda: call("unshare", CLONE_NEWNS),
-    "enter a user namespace": lambda: call("unshare", CLONE_NEWUSER),
-    "send raw packets": lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, 1).close(),
-    "make a device": make_a_device,
-    "read the host's memory": lambda: Path("/dev/mem").open("rb").close(),
-}
+def send_raw_packets() -> None:
+    """A socket for them."""
+    socket.socket(socket.AF_INET, socket.SOCK_RAW, 1).close()
 
 
 def refused_by(attempt: Callable[[], None]) -> str:
@@ -126,5 +170,15 @@ def refused_by(attempt: Callable[[], None]) -> str:
     return said
 
 
+def told(words: list[str]) -> Attempts:
+    """The attempts that the command line asks for."""
+    match words:
+        case ["machine", root]:
+            return Machine(Path(root)).attempts()
+        case ["server", url, token, namespace, secret]:
+            return Server(url, Path(token), namespace, secret).attempts()
+    sys.exit(__doc__)
+
+
 if __name__ == "__main__":
-    print(json.dumps({name: refused_by(attempt) for name, attempt in ATTEMPTS.items()}))
+    print(json.dumps({name: refused_by(attempt) for name, attempt in told(sys.argv[1:]).items()}))

@@ -1,10 +1,11 @@
-"""The cluster with the chart on it, for all end-to-end tests; and what was measured, at the end."""
+"""The cluster with the chart on it, for all end-to-end tests; and what they measure."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from tests import measured
 from tests.cluster.cluster import Cluster
 from tests.e2e.costs import Costs
 from tests.e2e.installation import Installation, installed, wait_for_operator
@@ -18,7 +19,6 @@ ORDER = (
     "test_what_faults_cost",
     "test_releases",
 )
-_COSTS = pytest.StashKey[Costs]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -68,17 +68,11 @@ def whole(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture(scope="session")
 def costs(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[Costs]:
-    """What is measured; written where that was asked for and no test has failed."""
-    noted = Costs(cluster.seconds_to_start)
-    request.config.stash[_COSTS] = noted
+    """What is measured: printed at the end, and written where that was asked for and no test has
+    failed."""
+    noted = Costs(cluster.seconds_to_load, cluster.seconds_to_start, len(cluster.images_unpacked))
     yield noted
+    measured.tell(request.config, noted.told())
     file = request.config.getoption("costs", None)
     if file and not request.session.testsfailed:
         noted.write(file)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table of costs."""
-    if noted := terminalreporter.config.stash.get(_COSTS, None):
-        terminalreporter.section("what was measured")
-        terminalreporter.line(noted.told())

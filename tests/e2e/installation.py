@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.chart.rendered_chart import CHART, RELEASE, Object, Values, helm, rendered
 from tests.cluster.cluster import Cluster, NodeName
+from tests.cluster.process import ahead_of_others
 from tests.e2e.network_flows import NAMESPACE_NAME
 from tests.waiting import wait_for
 
@@ -162,14 +163,7 @@ class Installation:
 
     def kill(self, pod: str) -> None:
         """SIGKILL to the program of one of the operator's pods, as the kernel would send it."""
-        uid = self.operator_pods()[pod]["metadata"]["uid"]
-        found = [
-            int(process.name)
-            for process in Path("/proc").iterdir()
-            if process.name.isdigit()
-            and uid in _text(process / "cgroup")
-            and "acereason_operator" in _text(process / "cmdline")
-        ]
+        found = processes(self.operator_pods()[pod], "acereason_operator.runtime")
         assert found, f"no process of {pod} is found"
         for pid in found:
             os.kill(pid, signal.SIGKILL)
@@ -184,13 +178,23 @@ class Installation:
             self.cluster.resume_kubelet(node)
 
     @contextmanager
+    def without_kubelet(self, node: NodeName) -> Iterator[None]:
+        """A block during which a node's kubelet is gone, and all that runs there goes on."""
+        try:
+            self.cluster.kill_kubelet(node)
+            yield
+        finally:
+            self.cluster.resume_kubelet(node)
+
+    @contextmanager
     def without_api_server(self) -> Iterator[None]:
-        """A block during which nobody answers."""
+        """A block during which nobody answers; returns as soon as somebody does again."""
         try:
             self.cluster.stop_api_server()
             yield
         finally:
-            self.cluster.start_api_server()
+            with ahead_of_others():
+                self.cluster.control_plane.start("kube-apiserver")
 
     def monitored_chart(self) -> list[Object]:
         """What the chart would make beside the rest where there is a Prometheus Operator."""
@@ -246,13 +250,21 @@ def put_data(volume: Path) -> None:
     quickstart = volume / "quickstart"
     data = quickstart / "data"
     made = EXAMPLES / "quickstart" / "data"
-    if not (made / ".made").exists():
-        words = [sys.executable, "-m", "examples.quickstart.make_data", "--out", made]
+    if not _is_made(made / ".made"):
+        words = [sys.executable, "-m", "examples.quickstart.make_data", "--out", str(made)]
         subprocess.run(words, cwd=EXAMPLES.parent, check=True)
+        (made / ".made").touch()
     shutil.copytree(made, data)
     shutil.copy(EXAMPLES / "quickstart" / "model.json", quickstart)
     rows = (data / "sft.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (data / "some.jsonl").write_text("".join(rows[:ROWS]), encoding="utf-8")
+
+
+def _is_made(mark: Path) -> bool:
+    """Whether the data is of these programs, as the Makefile judges it."""
+    programs = [*EXAMPLES.glob("quickstart/*.py"), *EXAMPLES.glob("tasks/*.py")]
+    changed = max(program.stat().st_mtime for program in programs)
+    return mark.exists() and mark.stat().st_mtime >= changed
 
 
 def wait_for_operator(installation: Installation, besides: Collection[str] = ()) -> None:
@@ -272,6 +284,18 @@ def wait_for_operator(installation: Installation, besides: Collection[str] = ())
 
     what = "both replicas to be ready and one to lead"
     wait_for(settled, what, installation.told, PATIENCE, every=0.5)
+
+
+def processes(pod: Any, module: str) -> list[int]:
+    """The processes of a pod that run a Python module, by their number on this machine."""
+    uid, words = pod["metadata"]["uid"], f"\0-m\0{module}\0"
+    return [
+        int(process.name)
+        for process in Path("/proc").iterdir()
+        if process.name.isdigit()
+        and uid in _text(process / "cgroup")
+        and words in _text(process / "cmdline")
+    ]
 
 
 def _is_ready(pod: Any) -> bool:

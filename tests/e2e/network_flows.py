@@ -7,10 +7,18 @@ to match what is no pod.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 Object = dict[str, Any]
+Protocol = Literal["TCP", "UDP", "SCTP"]
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
+
+
+class Port(NamedTuple):
+    """Where somebody listens."""
+
+    number: int
+    protocol: Protocol = "TCP"
 
 
 @dataclass(frozen=True)
@@ -19,14 +27,18 @@ class Peer:
 
     namespace: str
     labels: Mapping[str, str]
-    ports: Mapping[str, int]
-    """Numbers of its named ports."""
+    ports: Mapping[str, Port]
+    """Those that have names."""
 
     @classmethod
     def of(cls, pod: Object) -> "Peer":
         """A pod as the API server has it."""
         ports = (port for c in pod["spec"]["containers"] for port in c.get("ports", ()))
-        named = {port["name"]: int(port["containerPort"]) for port in ports if "name" in port}
+        named = {
+            port["name"]: Port(int(port["containerPort"]), port.get("protocol", "TCP"))
+            for port in ports
+            if "name" in port
+        }
         return cls(pod["metadata"]["namespace"], pod["metadata"]["labels"], named)
 
 
@@ -34,11 +46,12 @@ OUTSIDE = Peer("", {}, {})
 """What is no pod: the API server, a registry."""
 
 
-def may_reach(policies: Sequence[Object], source: Peer, target: Peer, port: int | str) -> bool:
-    """Whether a TCP connection to a port of the target, by number or name, is let through."""
-    number = target.ports[port] if isinstance(port, str) else port
-    leaves = _direction(policies, source, "Egress", "to", target, target, number)
-    return leaves and _direction(policies, target, "Ingress", "from", source, target, number)
+def may_reach(policies: Sequence[Object], source: Peer, target: Peer, port: Port | str) -> bool:
+    """Whether what the source sends to a port of the target, by its name there or itself, is let
+    through."""
+    there = target.ports[port] if isinstance(port, str) else port
+    leaves = _direction(policies, source, "Egress", "to", target, target, there)
+    return leaves and _direction(policies, target, "Ingress", "from", source, target, there)
 
 
 def _direction(
@@ -48,7 +61,7 @@ def _direction(
     peers: str,
     other: Peer,
     target: Peer,
-    number: int,
+    there: Port,
 ) -> bool:
     selecting = [
         policy["spec"]
@@ -60,7 +73,7 @@ def _direction(
     rules = [rule for spec in selecting for rule in spec.get(direction.lower(), ())]
     return not selecting or any(
         _peers_match(rule.get(peers), other, subject.namespace)
-        and _ports_match(rule.get("ports"), target, number)
+        and _ports_match(rule.get("ports"), target, there)
         for rule in rules
     )
 
@@ -81,12 +94,20 @@ def _peer_matches(peer: Object, other: Peer, namespace: str) -> bool:
     return there and _selects(peer.get("podSelector", {}), other.labels)
 
 
-def _ports_match(ports: Sequence[Object] | None, target: Peer, number: int) -> bool:
-    return not ports or any(
-        port.get("protocol", "TCP") == "TCP"
-        and target.ports.get(port["port"], port["port"]) == number
-        for port in ports
-    )
+def _ports_match(ports: Sequence[Object] | None, target: Peer, there: Port) -> bool:
+    return not ports or any(_port_matches(port, target, there) for port in ports)
+
+
+def _port_matches(port: Object, target: Peer, there: Port) -> bool:
+    """Without a protocol it is TCP, without a port all of the protocol; a range has both ends."""
+    if there.protocol != port.get("protocol", "TCP"):
+        return False
+    if "port" not in port:
+        return True
+    if isinstance(port["port"], str):
+        return target.ports.get(port["port"]) == there
+    last = port.get("endPort") or port["port"]
+    return bool(port["port"] <= there.number <= last)
 
 
 def _selects(selector: Object, labels: Mapping[str, str]) -> bool:

@@ -1,11 +1,13 @@
 """What a platform engineer sees of an installation on a cluster with nodes."""
 
 import json
+from typing import Any
 
 import pytest
 
 from tests.chart.rendered_chart import RELEASE
-from tests.e2e.installation import Installation
+from tests.e2e.installation import PATIENCE, Installation
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -13,11 +15,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 def test_every_pod_is_ready_and_was_never_started_again(installation: Installation) -> None:
     label = f"app.kubernetes.io/instance={RELEASE}"
     words = ("get", "pods", "-n", installation.system, "-l", label, "-o", "json")
-    pods = json.loads(installation.cluster.kubectl(*words))["items"]
-    assert len(pods) == 3
-    for pod in pods:
-        (container,) = pod["status"]["containerStatuses"]
-        assert (container["ready"], container["restartCount"]) == (True, 0)
+
+    def containers() -> list[Any]:
+        pods = json.loads(installation.cluster.kubectl(*words))["items"]
+        return [c for pod in pods for c in pod["status"]["containerStatuses"]]
+
+    wait_for(lambda: all(c["ready"] for c in containers()), "all to be ready", containers, PATIENCE)
+    started_again = [c["restartCount"] for c in containers()]
+    assert started_again == [0, 0, 0], installation.cluster.kubectl(
+        "describe", "pods", "-n", installation.system, "-l", label
+    )
 
 
 def test_the_operators_replicas_are_on_different_nodes(installation: Installation) -> None:

@@ -11,8 +11,10 @@ from urllib.parse import quote
 
 import yaml
 from acereason_operator.cluster.labels import COMPLETION_INDEX
+from acereason_trainer.artifacts.store import ARTIFACTS, DirectoryStore
+from acereason_trainer.config.sources import ArtifactRef
 
-from tests.e2e.installation import CLAIM, Installation
+from tests.e2e.installation import CLAIM, Installation, processes
 from tests.waiting import wait_for
 
 RUN_FILE = Path(__file__).with_name("two_stages.yaml")
@@ -29,6 +31,8 @@ Object = dict[str, Any]
 class Cost:
     """What a run took."""
 
+    pods: int
+    """Of each of its stages."""
     seconds: float
     """From its creation to its end."""
     seconds_trained: float
@@ -45,6 +49,7 @@ class Cost:
     def dump(self) -> Object:
         """As JSON has it."""
         return {
+            "pods": self.pods,
             "seconds": self.seconds,
             "secondsTrained": round(self.seconds_trained, 1),
             "secondsImposed": round(self.seconds_imposed, 1),
@@ -64,26 +69,26 @@ class Trial:
     seed: int
     claim: str = CLAIM
     """Of its volume."""
+    nodes: int = 1
+    """Pods of each stage, on as many nodes."""
 
     def apply(
         self,
         stages: int = 2,
         steps: Mapping[str, int] | None = None,
         held: Collection[str] = (),
-        nodes: int = 1,
         grace: str | None = None,
         env: Sequence[Object] = (),
     ) -> None:
         """Create the run with its first stages, or change it.
 
         steps: of stages by name, where other than the file's. held: stages that do not begin.
-        nodes: pods of each stage. grace: their grace period, where other than the file's. env: of
-        each stage, as in a pod.
+        grace: their grace period, where other than the file's. env: of each stage, as in a pod.
         """
         body = yaml.safe_load(RUN_FILE.read_text())
         body["metadata"] = {"name": self.name, "namespace": self.there.namespace}
         body["spec"] |= {"seed": self.seed, "storage": {"claim": self.claim}}
-        body["spec"]["defaults"] |= {"nodes": nodes, "env": list(env)}
+        body["spec"]["defaults"] |= {"nodes": self.nodes, "env": list(env)}
         body["spec"]["stages"] = body["spec"]["stages"][:stages]
         if grace is not None:
             body["spec"]["defaults"]["gracePeriod"] = grace
@@ -138,7 +143,8 @@ class Trial:
         return max((int(row["step"]) for row in self._rows(stage)), default=0)
 
     def complete(self, imposed: float = 0.0) -> Cost:
-        """Wait for its end, which must be a good one, and count what it took.
+        """Wait for its end, which must be a good one with all artifacts whole, and count what it
+        took.
 
         imposed: seconds in which what was done to it lasted and nothing was trained.
         """
@@ -146,8 +152,10 @@ class Trial:
         status = self.status()
         stages = {s["name"]: s for s in status["stages"]}
         assert {s["state"] for s in stages.values()} == {"Complete"}, self.told()
+        self.verify()
         begun = self._body()["metadata"]["creationTimestamp"]
         return Cost(
+            pods=self.nodes,
             seconds=_time(status["finishedAt"]) - _time(begun),
             seconds_trained=self.seconds_trained(),
             seconds_imposed=imposed,
@@ -157,9 +165,24 @@ class Trial:
             steps_repeated=sum(self._repeated(name) for name in stages),
         )
 
+    def verify(self) -> None:
+        """Hash every byte of all that was ever published on its volume, by this run and by others;
+        raises Corrupt or NotFound. What its stages came to must have the digests that it says."""
+        store = DirectoryStore(self._volume)
+        for name in store.names():
+            store.hashed(f"{ARTIFACTS}/{name}")
+        for stage in self.status()["stages"]:
+            made = stage["artifact"]
+            store.verify(ArtifactRef(uri=made["uri"], digest=made["digest"]))
+
     def told(self) -> str:
         """What a person would look at."""
         return self.there.kubectl("describe", "arr", self.name)[-3000:]
+
+    def failures_told(self) -> list[str]:
+        """Lines of `kubectl describe` on attempts that ended badly."""
+        _, _, events = self.there.kubectl("describe", "arr", self.name).partition("\nEvents:")
+        return [line for line in events.splitlines() if "AttemptFailed" in line]
 
     def work(self, stage: str) -> Path:
         """Folder of a stage's attempts, from outside of the cluster."""
@@ -182,6 +205,24 @@ class Trial:
         """Delete a pod without a word to what runs in it."""
         path = f"/api/v1/namespaces/{self.there.namespace}/pods/{pod['metadata']['name']}"
         self._request("DELETE", path, {"gracePeriodSeconds": 0})
+
+    def grace_ends(self, pod: Object) -> float:
+        """When the grace period of a pod is over, in seconds since 1970; waits until Kubernetes has
+        asked it to end."""
+        path = f"/api/v1/namespaces/{self.there.namespace}/pods/{pod['metadata']['name']}"
+        asked: Object = {}
+
+        def is_asked() -> bool:
+            asked.update(self._request("GET", path)["metadata"])
+            return "deletionTimestamp" in asked
+
+        self.wait("Kubernetes gives its pod up", is_asked)
+        return _time(asked["deletionTimestamp"])
+
+    @staticmethod
+    def ranks(pod: Object) -> list[int]:
+        """The processes that train in a pod, by their number on this machine."""
+        return processes(pod, "acereason_trainer")
 
     @cached_property
     def _volume(self) -> Path:

@@ -9,11 +9,15 @@ ENVIRONMENT = {"STORAGE_DRIVER": "overlay", "BUILDAH_ISOLATION": "chroot"}
 
 def buildah(*arguments: object) -> str:
     """What a command of buildah prints on stdout. Raises CalledProcessError with its stderr."""
-    done = subprocess.run(
-        ["buildah", *map(str, arguments)],
-        env=os.environ | ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
+    try:
+        done = subprocess.run(
+            ["buildah", *map(str, arguments)],
+            env=os.environ | ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except subprocess.CalledProcessError as error:
+        error.add_note(error.stderr)  # or a test that fails shows the command alone
+        raise
     return done.stdout.strip()

@@ -7,7 +7,6 @@ configured with.
 
 import contextlib
 import fcntl
-import functools
 import hashlib
 import os
 import re
@@ -15,13 +14,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from images.build import IMAGES
 from tests.controlplane.cache import cache, locked
 from tests.images.buildah import ENVIRONMENT, buildah
+from tests.left_out import LeftOut, left_out_where_a_command_fails, tried_once
 
 ROOT = Path(__file__).parents[2]
 SUITE = "bookworm"
@@ -30,16 +30,11 @@ PACKAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
 """Programs that are needed, and the Debian packages that have them."""
 _held: list[IO[str]] = []
 _BASE_PACKAGES = "python3,python3-venv,ca-certificates"
-_TAIL = 4000
-"""Characters of a failed build's output that are shown: what went wrong stands at the end."""
+_STAYS = "the tests of images and those on a real cluster are left out"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class CannotBuild(Exception):
-    """Why there can be no images on this machine; one sentence."""
-
-
-@functools.cache
+@tried_once
 def images() -> Mapping[str, str]:
     """Reference of each image: {"operator": "localhost/acereason-operator:TAG", ...}, also of
     `verifier` and `trainer` (for CPUs).
@@ -49,18 +44,19 @@ def images() -> Mapping[str, str]:
     where nothing is there, about 5 minutes, most of them for the trainer's packages, and 5 GB. Each
     change of code leaves 30 MB of layers, which `buildah rmi --prune` removes.
 
-    Raises CannotBuild where the machine is no Debian or the user is not root.
+    Raises LeftOut where the machine is no Debian, the user is not root, or a build fails.
     """
-    with locked(cache() / "packages.lock"):  # apt-get's own locks wait for nobody
-        _install_packages()
-    with locked(cache() / "images.lock"):
-        base = debian()
-        wanted = {part: f"localhost/acereason-{part}:{_digest(part, base)}" for part in IMAGES}
-        there = _there()
-        for part, name in wanted.items():
-            if name not in there:
-                _build(part, name, base)
-        _keep_only({base, *wanted.values()})
+    with left_out_where_a_command_fails(f"{_STAYS}, since the images cannot be built here"):
+        with locked(cache() / "packages.lock"):  # apt-get's own locks wait for nobody
+            _install_packages()
+        with locked(cache() / "images.lock"):
+            base = debian()
+            wanted = {part: f"localhost/acereason-{part}:{_digest(part, base)}" for part in IMAGES}
+            there = _there()
+            for part, name in wanted.items():
+                if name not in there:
+                    _build(part, name, base)
+            _keep_only({base, *wanted.values()})
     return wanted
 
 
@@ -79,16 +75,16 @@ def _keep_only(names: set[str]) -> None:
 def _install_packages() -> None:
     missing = sorted(package for program, package in PACKAGES.items() if not shutil.which(program))
     if os.geteuid() != 0:
-        raise CannotBuild("building images needs root here")
+        raise LeftOut(f"{_STAYS}: images are built by root, and this is user {os.geteuid()}")
     if missing and not shutil.which("apt-get"):
-        raise CannotBuild(f"building images needs {' and '.join(missing)}, and this is no Debian")
+        raise LeftOut(
+            f"{_STAYS}: building images needs {' and '.join(missing)}, and this is no Debian"
+        )
     if missing:
         _say(f"installing Debian's {', '.join(missing)}, which build the images")
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
         for step in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
-            subprocess.run(
-                ["apt-get", "--quiet=2", *step], env=environment, stdout=sys.stderr, check=True
-            )
+            _run(["apt-get", "--quiet=2", *step], env=environment)
 
 
 def debian() -> str:
@@ -100,11 +96,9 @@ def debian() -> str:
     _say(f"making a base image of Debian {SUITE}: a minute, once")
     with tempfile.TemporaryDirectory(dir=cache()) as folder:
         tree = Path(folder) / "root"
-        subprocess.run(
+        _run(
             ["debootstrap", "--variant=minbase", f"--include={_BASE_PACKAGES}", SUITE, tree],
             env=os.environ | {"DPKG_FORCE": "unsafe-io"},  # nothing here has to outlive a crash
-            stdout=subprocess.DEVNULL,
-            check=True,
         )
         for of_no_use in ("dev", "var/cache/apt", "var/lib/apt/lists"):
             shutil.rmtree(tree / of_no_use)
@@ -146,18 +140,29 @@ def _sources(part: str) -> Iterator[Path]:
 def _build(part: str, name: str, base: str) -> None:
     _say(f"building {name}: seconds where only code changed, else minutes")
     registry, tag = name.rsplit("/", 1)[0], name.rsplit(":", 1)[1]
-    done = subprocess.run(
-        [sys.executable, "-m", "images.build", part, "--engine=buildah", "--device=cpu",
-         f"--registry={registry}", f"--tag={tag}", f"--base={base}"],
+    command = [sys.executable, "-m", "images.build", part, "--engine=buildah", "--device=cpu",
+               f"--registry={registry}", f"--tag={tag}", f"--base={base}"]  # fmt: skip
+    try:
+        _run(command, env=os.environ | ENVIRONMENT)
+    except subprocess.CalledProcessError as error:
+        # buildah copies itself into memory at its start, which a busy kernel refuses now and then.
+        if "memfd" not in error.stdout:
+            raise
+        _run(command, env=os.environ | ENVIRONMENT)
+
+
+def _run(command: Sequence[str | Path], env: Mapping[str, str]) -> None:
+    """Raises CalledProcessError with all that it said."""
+    subprocess.run(
+        command,
         cwd=ROOT,
-        env=os.environ | ENVIRONMENT,
+        env=env,
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{name} was not built:\n{done.stdout[-_TAIL:]}")
+        check=True,
+    )
 
 
 def _say(what: str) -> None:

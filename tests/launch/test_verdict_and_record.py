@@ -48,6 +48,15 @@ def test_a_kill_for_memory_is_the_users_and_says_what_to_lower() -> None:
     assert "resources.limits.memory" in end.message
 
 
+def test_a_samplers_engine_that_is_killed_for_memory_is_the_users_too() -> None:
+    gone = RankEnd(0, 75, reason="SamplerDied", message="the process of the engine is gone")
+    killed = verdict([gone], Circumstances(published=False, memory_kills=1))
+    assert (killed.code, killed.reason) == (137, "OutOfMemory")
+    assert gone.message in killed.message
+    assert "resources.limits.memory" in killed.message
+    assert verdict([gone], Circumstances(published=False)).code == 75
+
+
 def test_a_gpu_out_of_memory_is_named() -> None:
     line = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."
     end = verdict([RankEnd(0, 1, last_line=line)], Circumstances(published=False))

@@ -27,7 +27,6 @@ CASES: list[dict[str, Any]] = yaml.load(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_whatever_is_shown_or_asked_for_is_there(observed: Prometheus) -> None:
     """About 50 s: an API server, an operator, two stages and a verifier start, and train, fail and
     wait until Prometheus has seen it. One test, so that it all starts once."""

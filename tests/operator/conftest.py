@@ -39,7 +39,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "played" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.timeout(900))
 
 
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:

@@ -146,7 +146,6 @@ class World:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_run_goes_through_kills_and_through_a_server_that_is_stopped_and_paused(
     tmp_path: Path,
 ) -> None:

@@ -265,6 +265,6 @@ Troubles.TestCase.settings = settings(
 )
 
 
-@pytest.mark.timeout(7200 if DEEP else 300)
+@pytest.mark.timeout(7200 if DEEP else 900)
 class TestTroubles(Troubles.TestCase):
     """What pytest collects."""

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from acereason_operator.planner import digests
 from acereason_operator.planner.recipe import recipe_of
-from acereason_trainer.config.stage_file import SEMANTICS, ResultRecord
+from acereason_trainer.config.stage_file import SEMANTICS, SEMANTICS_OF_PARTS, ResultRecord
 from planner_builders import STAGES, Desk, a_dead_pod, a_run, done
 
 HARMLESS = {"retention": {"keepStates": "all"}}
@@ -16,7 +16,7 @@ EVERY_KIND: list[dict[str, Any]] = [
     {"name": "exam", "evaluate": {"sets": [{"name": "a", "file": "a.jsonl"}]},
      "inputs": {"data": {"path": "exam"}}},
 ]  # fmt: skip
-PINNED = "sha256:793ceb6af339770474136261ad7600bc37f6123d27b3a401f75c2549b38508ae"
+PINNED = "sha256:34130443d2c11ea6d374c725a0ec47c60cb36c4454989797a99c423478e7d10d"
 
 
 @pytest.fixture
@@ -28,19 +28,27 @@ def desk(monkeypatch: pytest.MonkeyPatch) -> Desk:
     return desk
 
 
-@pytest.mark.parametrize("raised", ["FORM", "SEMANTICS"])
+@pytest.mark.parametrize("raised", ["FORM", SEMANTICS, SEMANTICS_OF_PARTS], ids=str)
 def test_an_upgrade_and_a_harmless_edit_leave_what_runs_alone(
-    raised: str, monkeypatch: pytest.MonkeyPatch
+    raised: str | dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk = Desk(a_run()).reaches("sft")
-    if raised == "FORM":
-        monkeypatch.setattr(digests, "FORM", digests.FORM + 1)
-    for kind in SEMANTICS if raised == "SEMANTICS" else ():
-        monkeypatch.setitem(SEMANTICS, kind, SEMANTICS[kind] + 1)
+    if isinstance(raised, str):
+        monkeypatch.setattr(digests, raised, digests.FORM + 1)
+    else:
+        for name, number in raised.items():
+            monkeypatch.setitem(raised, name, number + 1)
     desk.edited(a_run(**HARMLESS))
     assert not desk.done_now()
     assert (desk.stage("sft").state, desk.stage("sft").key) == ("Running", "key-sft")
     assert desk.stage("prompts").message == "", "nobody edited it"
+
+
+def test_an_edit_that_takes_a_part_away_is_an_edit_and_no_upgrade() -> None:
+    desk = Desk(a_run()).reaches("sft")
+    edited = {"name": "sft", "sft": {"loading": {"dtype": "float32"}}}
+    desk.edited(a_run([STAGES[0], edited, *STAGES[2:]]))
+    assert desk.stage("sft").key is None, "what runs is no longer wanted"
 
 
 def test_what_was_imported_before_an_upgrade_is_read_after_it(desk: Desk) -> None:
@@ -69,15 +77,16 @@ def test_an_edit_after_the_first_look_of_a_new_version_counts(desk: Desk) -> Non
 def test_what_digests_are_made_from_changes_with_their_form_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for kind in SEMANTICS:
-        monkeypatch.setitem(SEMANTICS, kind, 0)
+    for numbers in (SEMANTICS, SEMANTICS_OF_PARTS):
+        for name in numbers:
+            monkeypatch.setitem(numbers, name, 0)
     run = a_run(EVERY_KIND, queue={"name": "gpus"}, storage={"claim": "runs"})
     recipe = recipe_of(run.spec)
     made = [
         (settings := recipe.digests[stage.name], digests.spec_digest(run.spec, stage, settings))
         for stage in run.spec.stages
     ]
-    assert (digests.FORM, digests.digest_of(made)) == (2, PINNED), (
+    assert (digests.FORM, digests.digest_of(made)) == (3, PINNED), (
         "digests of the same file have changed: raise FORM in planner/digests.py, so that no"
         " attempt of a run is ended by the upgrade, and pin the new pair here"
     )

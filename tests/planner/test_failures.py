@@ -125,7 +125,7 @@ LEAVING = {"terminating_since": NOON, "grace_ends_at": NOON + timedelta(minutes=
     ("ready", "seconds", "said"),
     [
         (False, 120, "node gpu-7 is not ready"),
-        (None, 150, "pod a did not end: its node gpu-7 does not answer"),
+        (None, 140, "pod a did not end: its node gpu-7 does not answer"),
     ],
     ids=["the node is seen to be gone", "nodes may not be read"],
 )
@@ -155,7 +155,7 @@ def test_a_pod_that_goes_on_where_nodes_may_not_be_read_is_waited_for_as_long_as
     desk.later(seconds=31)
     failure = desk.stage("math").last_failure
     assert failure is not None and failure.verdict == "User"
-    desk.later(seconds=118)
+    desk.later(seconds=108)
     assert desk.stage("math").attempt is None, "its own grace period is not over yet"
     desk.later(seconds=60)
     assert desk.job("math").attempt == 2

@@ -555,6 +555,6 @@ World.TestCase.settings = settings(
 )
 
 
-@pytest.mark.timeout(7200 if DEEP else 300)
+@pytest.mark.timeout(7200 if DEEP else 900)
 class TestWorld(World.TestCase):
     """What pytest collects."""

@@ -9,6 +9,7 @@ from acereason_trainer.config.model import Model
 from acereason_trainer.config.sources import ArtifactRef
 from acereason_trainer.config.stage_file import (
     SEMANTICS,
+    SEMANTICS_OF_PARTS,
     PreparedInputs,
     StageFile,
     StageSettings,
@@ -159,6 +160,17 @@ def test_the_seed_and_the_semantics_of_the_kind_are_in_the_key(monkeypatch):
     assert stage_key(FILE.model_copy(update={"seed": 1}), INPUTS) != original
     monkeypatch.setitem(SEMANTICS, "sft", SEMANTICS["sft"] + 1)
     assert stage_key(FILE, INPUTS) != original
+
+
+def test_the_semantics_of_a_part_are_in_the_keys_of_stages_that_have_it(monkeypatch):
+    exact = FILE.model_copy(
+        update={"settings": StageSettings.parse({"sft": {"loading": {"dtype": "float32"}}})}
+    )
+    rounded = FILE.model_copy(update={"settings": StageSettings.parse({"sft": {}})})
+    before = [stage_key(file, INPUTS) for file in (exact, rounded)]
+    monkeypatch.setitem(SEMANTICS_OF_PARTS, "bfloat16", SEMANTICS_OF_PARTS["bfloat16"] + 1)
+    assert stage_key(exact, INPUTS) == before[0]
+    assert stage_key(rounded, INPUTS) != before[1]
 
 
 def test_a_key_says_its_kind_and_survives_the_trip_through_a_file():

@@ -1,15 +1,37 @@
 """The trainer's benchmark's own decisions: turns, intervals, goals, and what is told of them."""
 
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import contest
+from benchmarks.code_identity import code_identity
 from benchmarks.contest import Contestant, in_turns
-from benchmarks.intervals import paired_difference, quartiles
+from benchmarks.intervals import paired_difference, quartiles, resampled_interval
+from benchmarks.kept_result import SAME, kept, write
+from benchmarks.progress import Parts, Steps
+from benchmarks.stage_files import begun_anew, path_of, stage_file
+from benchmarks.trainer import PARTS, missing_of
 from benchmarks.trainer_figures import goals_of, missed, told
-from benchmarks.trainer_sft import LAYOUTS, MODES, best_without_cuts, figures_of
+from benchmarks.trainer_files import figures_of as figures_of_files
+from benchmarks.trainer_gpu import rl_figures, sft_figures
+from benchmarks.trainer_gpu_shapes import SHAPES, documents
+from benchmarks.trainer_grpo import figures_of as figures_of_steps
+from benchmarks.trainer_push import figures_of as figures_of_pushes
+from benchmarks.trainer_sft import (
+    LAYOUTS,
+    MODES,
+    best_without_cuts,
+    figures_of,
+    in_batches_of_like_length,
+    whole_steps,
+)
+from benchmarks.vllm_quickstart import ARMS, CURVES
+from benchmarks.vllm_quickstart import figures_of as figures_of_accuracy
+from benchmarks.vllm_quickstart import told as told_of_accuracy
 
 PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
 STEPS = """
@@ -32,14 +54,29 @@ def contestant(name: str, program: str, tmp_path: Path) -> Contestant:
 
 
 def test_contestants_step_one_after_the_other_and_begin_in_turn(tmp_path: Path) -> None:
-    done = in_turns([contestant(name, STEPS, tmp_path) for name in ("a", "b")], 3)
+    done = in_turns([contestant(name, STEPS, tmp_path) for name in ("a", "b")], 3, "turns")
     steps = sorted((step["at"], name) for name, answers in done.items() for step in answers)
     assert [name for _, name in steps] == ["a", "b", "b", "a", "a", "b"]
 
 
 def test_a_contestant_that_ends_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"b ended(.|\n)*no such model"):
-        in_turns([contestant("a", STEPS, tmp_path), contestant("b", DIES, tmp_path)], 1)
+        in_turns([contestant("a", STEPS, tmp_path), contestant("b", DIES, tmp_path)], 1, "turns")
+
+
+def test_a_contestant_that_dies_while_another_steps_is_told(tmp_path: Path) -> None:
+    dies = STEPS.replace("while True:", "for _ in range(1):")
+    with pytest.raises(RuntimeError, match="b ended"):
+        in_turns([contestant("a", STEPS, tmp_path), contestant("b", dies, tmp_path)], 3, "turns")
+
+
+def test_a_contestant_that_hangs_ends_its_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contest, "PATIENCE", 0.2)
+    hangs = "import sys; sys.stdin.read()"
+    with pytest.raises(RuntimeError, match=r"a said nothing for 0\.2 s"):
+        in_turns([contestant("a", hangs, tmp_path)], 1, "turns")
 
 
 def test_one_step_that_was_held_up_moves_no_figure() -> None:
@@ -61,15 +98,43 @@ def test_an_interval_is_students_t() -> None:
     assert not paired_difference([0.0] * 3, [-1.0, 2.0, 3.0]).is_clear
 
 
+def test_what_seeds_differ_by_is_in_the_interval() -> None:
+    problems = [0.0, 0.25, -0.25] * 40
+    alike = resampled_interval([problems] * 3)
+    apart = resampled_interval([[d + shift for d in problems] for shift in (-0.1, 0.0, 0.1)])
+    assert -0.05 < alike[0] < 0 < alike[1] < 0.05
+    assert apart[0] < -0.08
+    assert apart[1] > 0.08
+
+
+def test_vllms_accuracy_is_told_with_its_seeds_and_problems() -> None:
+    curves = dict.fromkeys(CURVES, 0.1)
+    arm = {"accuracy": 97.0, "standardError": 0.8, **curves}
+    seeds = [
+        {"seed": n, **dict.fromkeys(ARMS, arm), "differences": [0.0, 0.01 * n - 0.01]}
+        for n in range(3)
+    ]
+    figures = figures_of_accuracy(seeds)
+    assert (figures["problems"], figures["difference"]) == (2, 0.0)
+    sentence = told_of_accuracy({"seeds": seeds, "figures": figures})[-1]
+    assert "95 % over 3 seeds and 2 problems; as asked for" in sentence
+
+
 def spread(median: float) -> dict[str, float]:
     return {"median": median, "low": median, "high": median}
 
 
-def a_result(*, times: float = 2.5, low: float = -0.02, sft: float = 1.3) -> dict[str, Any]:
+def a_result(
+    *,
+    times: float = 2.5,
+    low: float = -0.02,
+    gained: float = 0.2,
+    turns: int = 30,
+    sft: float = 1.3,
+) -> dict[str, Any]:
     """What a run measures, reduced to what goals and tables read."""
-    modes = {mode: spread(sft) for mode in ("padded", "padded, by length", "wrapped", "bfd")}
-    modes["bfd, row by row"] = spread(sft)
-    rates = {"ours": spread(1000), **{mode: spread(1000 / sft) for mode in modes}}
+    modes = dict.fromkeys(MODES, sft)
+    rates = {"ours": {"whole": 1000.0}, **{mode: {"whole": 1000 / sft} for mode in modes}}
     result: dict[str, Any] = {
         "grpo": {
             "0.6M": {
@@ -78,6 +143,10 @@ def a_result(*, times: float = 2.5, low: float = -0.02, sft: float = 1.3) -> dic
                 "tokensPerStep": {"ours": 9000, "TRL": 9100},
                 "finalReward": {"ours": [0.8, 0.9], "TRL": [0.8, 0.9]},
                 "rewardDifference": {"ours": {"mean": 0.0, "low": low, "high": 0.05}},
+                "rewardGained": gained,
+                "comparesRewards": turns >= 20,
+                "turns": turns,
+                "seeds": 3,
                 "phases": {
                     "ours": {
                         "generate_seconds": 0.7,
@@ -95,17 +164,24 @@ def a_result(*, times: float = 2.5, low: float = -0.02, sft: float = 1.3) -> dic
             "peakMib": {"ours": 1200, "TRL": 1300, "plain torch": 8000},
             "seconds": {"ours": 15.0, "TRL": 37.0, "plain torch": 14.0},
         },
+        "push": {
+            "model": "SmolLM2-135M",
+            "megabytes": 538.1,
+            "seconds": spread(0.5),
+            "megabytesPerSecond": {"push": spread(1076), "copy": spread(5000)},
+        },
         "checkpoint": {
             "mib": 1024,
             "shards": 4,
-            "times": {"verify": spread(1.5)},
-            "megabytesPerSecond": {"publish": spread(400), "verify": spread(600)},
+            "times": {"publish": spread(1.2), "verify": spread(1.5)},
+            "megabytesPerSecond": {"cp, publish": spread(400), "verify": spread(600)},
         },
         "resume": {
             "kills": 4,
             "secondsToNextStep": spread(15.0),
             "importSeconds": spread(9.0),
         },
+        "gpu": {"notMeasured": "there is no GPU on the machine that measured"},
     }
     result["goals"] = goals_of(result)
     return result
@@ -117,16 +193,151 @@ def a_turn(seconds: float, tokens: int) -> dict[str, Any]:
     return {"seconds": seconds, "metrics": told}
 
 
-def test_rates_are_compared_turn_by_turn_without_the_first() -> None:
-    slow_then_steady = [9.0, 1.0, 2.0, 1.0]  # the machine is held up in the third turn
-    done: dict[str, Any] = {arm: [a_turn(s, 4000) for s in slow_then_steady] for arm in LAYOUTS}
-    done |= {m: [{"seconds": 2 * s, "tokens": 4000} for s in slow_then_steady] for m in MODES}
-    done["bfd"] = [{"seconds": s, "tokens": 3000} for s in slow_then_steady]
+def test_a_rate_is_all_tokens_by_all_seconds_without_the_first_turn() -> None:
+    turns = [(9.0, 100), (1.0, 4000), (2.0, 4000), (1.0, 2000)]
+    done: dict[str, Any] = {arm: [a_turn(*turn) for turn in turns] for arm in LAYOUTS}
+    done |= {m: [{"seconds": 2 * s, "tokens": n} for s, n in turns] for m in MODES}
+    # The same documents in another order: turns differ, the whole does not.
+    done["bfd"] = [{"seconds": s, "tokens": n} for s, n in (turns[0], *reversed(turns[1:]))]
     found = figures_of(done)
-    assert found["tokensPerSecond"]["ours"]["median"] == 4000
-    assert found["times"]["ours"]["wrapped"] == {"median": 2.0, "low": 2.0, "high": 2.0}
+    assert found["tokensPerSecond"]["ours"]["whole"] == 2500
+    assert found["times"]["ours"] == {m: 1.0 if m == "bfd" else 2.0 for m in MODES}
+    assert set(found["documentTokens"].values()) == {10_000}
     assert best_without_cuts(found) == "bfd"
-    assert found["times"]["ours"]["bfd"]["median"] == pytest.approx(4 / 3, abs=1e-4)
+
+
+def some_documents(number: int) -> list[dict[str, Any]]:
+    return [{"tokens": 20 + (37 * n) % 101, "n": n} for n in range(number)]
+
+
+def test_every_document_is_in_one_batch_with_those_of_its_length() -> None:
+    ordered = in_batches_of_like_length(some_documents(60), 6)
+    assert sorted(d["n"] for d in ordered) == list(range(60))
+    batches = [sorted(d["tokens"] for d in ordered[i : i + 6]) for i in range(0, 60, 6)]
+    assert all(low[-1] <= high[0] for low, high in pairwise(sorted(batches)))
+    assert batches != sorted(batches, reverse=True), "the longest are not the first steps"
+
+
+def test_documents_are_as_many_as_the_steps_can_share_evenly() -> None:
+    found = whole_steps(iter(some_documents(60)), room=1500.0, turns=4)
+    assert len(found) % 4 == 0
+    assert found == some_documents(60)[: len(found)]
+    left = sum(d["tokens"] for d in some_documents(len(found) + 4))
+    assert sum(d["tokens"] for d in found) <= 1500 < left
+
+
+def a_step(seconds: float, reward: float, *, ours: bool) -> dict[str, Any]:
+    if not ours:
+        return {"seconds": seconds, "reward": reward, "tokens": 900}
+    told = {"reward": reward, "response_tokens": 30.0, "prompts": 4.0, "group_size": 8.0}
+    return {"seconds": seconds, "metrics": told}
+
+
+def test_what_a_run_gains_is_its_last_third_less_its_first_step() -> None:
+    rewards = [0.2, 0.3, 0.4, 0.5, 0.6, 0.8]
+    of_a_seed = {
+        arm: [a_step(2.0 if arm == "TRL" else 1.0, r, ours=arm != "TRL") for r in rewards]
+        for arm in ("ours", "TRL")
+    }
+    found = figures_of_steps([of_a_seed] * 3)
+    assert found["rewardGained"] == pytest.approx(0.5)
+    assert found["times"]["ours"]["median"] == 2.0
+    assert not found["comparesRewards"], "of 6 steps nobody learns enough"
+    assert figures_of_steps([{a: s * 4 for a, s in of_a_seed.items()}] * 3)["comparesRewards"]
+
+
+def test_publishing_is_held_against_what_does_as_much() -> None:
+    seconds = {
+        "cp, sync": [1.0],
+        "cp, sync, sha256sum": [3.0],
+        "cp, publish": [2.0],
+        "sha256sum": [2.0],
+        "verify": [1.0],
+    }
+    found = figures_of_files(1000, seconds)
+    assert found["times"]["publish"]["median"] == 1.5
+    assert found["megabytesPerSecond"]["verify"]["median"] == pytest.approx(1048.6)
+
+
+def test_a_start_uses_nothing_of_an_earlier_one(tmp_path: Path) -> None:
+    model, data = tmp_path / "model", tmp_path / "data.jsonl"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    data.write_text('{"problem": "1 + 1?", "answer": "2"}\n')
+    file = stage_file(tmp_path / "store", {"mathRL": {}}, name="rl", model=model, data=data)
+    told = path_of(file).read_bytes()
+    journal = path_of(file).parent / "journal"
+    journal.mkdir()
+    (journal / "1.json").write_text("[]")
+    assert begun_anew(file).read_bytes() == told
+    assert not journal.exists()
+
+
+def a_machine(**changed: str) -> dict[str, Any]:
+    return {**dict.fromkeys(SAME, "one"), "date": "2026-01-01", **changed}
+
+
+def test_parts_of_one_commit_stand_in_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "results" / "trainer.json"
+    assert kept(path, a_machine()) == {}
+    write(path, {"machine": a_machine(), "loss": 1})
+    assert kept(path, a_machine(date="2026-01-02"))["loss"] == 1
+    assert kept(path, a_machine(commit="another")) == {}
+
+
+@pytest.mark.parametrize("commit", ["0123456789ab-dirty", "unknown"])
+def test_what_is_no_commits_code_keeps_no_parts(tmp_path: Path, commit: str) -> None:
+    path = tmp_path / "trainer.json"
+    write(path, {"machine": a_machine(commit=commit), "loss": 1})
+    assert kept(path, a_machine(commit=commit)) == {}
+
+
+def test_the_time_that_is_left_goes_by_what_parts_took(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    parts = Parts({"a": 2, "b": 10}, clock=lambda: now)
+    parts.begin("a")
+    now = 360.0
+    parts.end("a")
+    parts.begin("b")
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "[1 of 2] a: about 2 min; 12 min to the end of all"
+    assert second == "[2 of 2] b: about 30 min; 30 min to the end of all"
+
+
+def test_steps_are_told_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    steps = Steps("turns", 4, clock=lambda: now)
+    for _ in range(4):
+        now += 10.0
+        steps.done()
+    assert capsys.readouterr().out == "  turns: 2 of 4, 20 s left\n"
+
+
+def test_other_code_has_another_identity(tmp_path: Path) -> None:
+    file = tmp_path / "arms.py"
+    file.write_text("STEPS = 20")
+    before = code_identity(file)
+    assert code_identity(file) == before
+    file.write_text("STEPS = 21")
+    assert code_identity(file) != before
+
+
+def test_a_gpus_figures_are_medians_of_its_steps() -> None:
+    rows = [{"tokens_per_second": 100.0, "step_seconds": s, "mfu": 0.5} for s in (1.0, 2.0, 9.0)]
+    found = sft_figures(rows)
+    assert (found["mfu"], found["stepSeconds"], found["paddingShare"]) == (0.5, 2.0, None)
+    step = {"step_seconds": 4.0, "train_seconds": 2.0, "trained_tokens": 500.0, "mfu": 0.2}
+    told = rl_figures([step])
+    assert (told["trainedTokensPerSecond"], told["mfu"], told["idleShare"]) == (250.0, 0.2, None)
+    assert told["seconds"]["train"] == 2.0
+
+
+def test_documents_of_a_shape_fit_its_rows_and_are_enough() -> None:
+    for shape in SHAPES.values():
+        lengths = [len(d) + shape.prompt + 1 for d in documents(shape)]
+        assert max(lengths) <= shape.row
+        assert sum(lengths) > shape.row * shape.rows * shape.steps
+        assert len(set(lengths)) > 5
 
 
 def test_all_goals_can_be_met() -> None:
@@ -139,18 +350,68 @@ def test_all_goals_can_be_met() -> None:
     [
         ({"times": 1.5}, ["0.6M, ours: half of TRL's time: 1.5, must be at least 2"]),
         ({"low": 0.01}, ["interval: 0.01, must be at most 0"]),
+        ({"low": -0.1}, ["by the reward gained: 0.75, must be at most 0.5"]),
+        ({"gained": -0.1}, ["by the reward gained: 100, must be at most 0.5"]),
+        ({"low": -0.1, "turns": 5}, []),
         ({"sft": 1.1}, ["best mode that cuts no document: 1.1, must be at least 1.2"]),
     ],
-    ids=["faster, but not by half", "another reward", "packing gains too little"],
+    ids=[
+        "faster, but not by half",
+        "another reward",
+        "an interval that nothing could leave",
+        "nothing was learned",
+        "too few steps to compare what was learned",
+        "packing gains too little",
+    ],
 )
-def test_what_is_not_reached_is_said(changed: dict[str, float], sentences: list[str]) -> None:
+def test_what_is_not_reached_is_said(changed: dict[str, Any], sentences: list[str]) -> None:
     found = missed(a_result(**changed)["goals"])
     assert len(found) == len(sentences)
     assert all(sentence in f for sentence, f in zip(sentences, found, strict=True))
 
 
+def test_a_part_that_failed_is_told() -> None:
+    result = a_result() | {"failed": {"loss": "TRL ended (all of its log: trl.log)"}}
+    assert "Not measured, loss: TRL ended (all of its log: trl.log)." in told(result)
+
+
+def test_of_a_run_that_was_cut_not_every_goal_is_met() -> None:
+    result = a_result() | {"missing": ["loss", "grpo-SmolLM2-135M"], "failed": {"loss": "gone"}}
+    assert told(result)[-3:] == [
+        "Not measured, loss: gone.",
+        "Not measured yet: grpo-SmolLM2-135M.",
+        "Every goal of what was measured is met.",
+    ]
+
+
+def test_a_model_with_few_of_the_modes_is_told_beside_one_with_all() -> None:
+    result = a_result()
+    few = ("ours", "wrapped", "bfd, row by row")
+    rates = {arm: {"whole": 1000.0 if arm == "ours" else 500.0} for arm in few}
+    times = {"ours": dict.fromkeys(few[1:], 2.0)}
+    result["sft"]["135M"] = {"times": times, "tokensPerSecond": rates}
+    assert missed(goals_of(result)) == []
+    assert best_without_cuts(result["sft"]["135M"]) == "bfd, row by row"
+    assert "| 135M | 1,000 |  |  | 500 |  | 500 |" in "\n".join(told(result))
+
+
+def test_a_pushs_rate_is_that_of_all_its_bytes() -> None:
+    rows = [{"push_seconds": s} for s in (0.5, 0.5, 2.0)]
+    found = figures_of_pushes(10**9, rows, [0.1])
+    assert found["megabytesPerSecond"]["push"]["median"] == 2000
+    assert found["megabytesPerSecond"]["copy"]["median"] == 10_000
+    assert (found["megabytes"], found["pushes"]) == (1000, 3)
+
+
+def test_parts_that_are_not_there_are_known() -> None:
+    there = {"sft": {"0.6M": {"turns": 1}}, "grpo": {}, "loss": {"tokens": 1}}
+    assert missing_of(there) == [n for n in PARTS if n not in ("sft-0.6M", "loss")]
+
+
 def test_every_section_that_was_measured_is_told() -> None:
     page = "\n".join(told(a_result()))
-    for figure in ("2.50 times ours", "1,000 ±0 %", "1,200 MiB", "400 ±0 %", "15.0 s", "700 ms"):
+    for figure in ("2.50 times ours", "| 1,000 |", "1,200 MiB", "400 ±0 %", "15.0 s", "700 ms"):
         assert figure in page
-    assert "MFU" not in page, "there was no GPU"
+    assert "takes 0.50 s, which is 1,076 ±0 % MB/s" in page
+    assert "On a GPU: not measured; there is no GPU" in page
+    assert "MFU" not in page

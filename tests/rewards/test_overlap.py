@@ -39,6 +39,7 @@ class OneByOne:
     """Draws one response after the other, and notes how many were asked about before each."""
 
     version = 0
+    draws = True
 
     def __init__(self, checker: SlowChecker) -> None:
         self.checker = checker

@@ -6,7 +6,6 @@ from tests.rewards.soak import soak
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_a_thousand_checks_leave_nothing_behind() -> None:
     """About 30 s on two cores. Ten thousand: `python -m tests.rewards.soak`."""
     report = soak(1000)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from acereason_trainer.artifacts.errors import StoreFull
 from acereason_trainer.config.common import Telemetry
-from acereason_trainer.config.stage_file import Progress
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.stage_file import Progress, ResultRecord
 from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.rollout.protocol import Completion, SampleRequest
 from acereason_trainer.telemetry.exporters import HTTPPort
@@ -183,6 +184,30 @@ def test_metrics_are_served_while_the_stage_runs(tmp_path: Path) -> None:
         assert s.connect_ex(("127.0.0.1", port)) != 0, "the port is free again"
 
 
+def ended(attempt: Path, code: ExitCode, reason: str) -> None:
+    attempt.mkdir()
+    record = ResultRecord(exit_code=code, reason=reason)
+    (attempt / "result.json").write_text(record.model_dump_json(by_alias=True))
+
+
+def test_why_earlier_attempts_ended_is_served_by_the_one_after_them(tmp_path: Path) -> None:
+    ended(tmp_path / "1", ExitCode.TEMPORARY, "LostPeer")
+    ended(tmp_path / "2", ExitCode.HEALTH_STOP, "InvariantBroken")
+    ended(tmp_path / "3", ExitCode.TEMPORARY, "LostPeer")
+    (tmp_path / "4").mkdir()
+    (tmp_path / "4" / "result.json").write_text('{"exitCode": 7')
+    ended(tmp_path / "5", ExitCode.TEMPORARY, "NoProgress")  # what was here before a restart
+    port = free_port()
+    with a_recorder(tmp_path / "5", metrics_port=port) as recorder:
+        recorder.start()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+    assert sorted(line for line in lines if line.startswith("acereason_stage_earlier_ends{")) == [
+        'acereason_stage_earlier_ends{reason="InvariantBroken"} 1.0',
+        'acereason_stage_earlier_ends{reason="LostPeer"} 2.0',
+    ]
+
+
 def test_the_step_that_a_stage_is_at_is_served_beside_its_metrics(tmp_path: Path) -> None:
     port = free_port()
     with a_recorder(tmp_path, metrics_port=port) as recorder:
@@ -197,7 +222,7 @@ def test_the_step_that_a_stage_is_at_is_served_beside_its_metrics(tmp_path: Path
 
 def test_a_stage_that_has_written_no_progress_yet_serves_none(tmp_path: Path) -> None:
     port = free_port()
-    served = HTTPPort(port, "sft-1", tmp_path / "progress.json")
+    served = HTTPPort(port, "sft-1", tmp_path / "progress.json", {})
     try:
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=5)

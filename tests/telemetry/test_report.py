@@ -175,3 +175,22 @@ def test_a_checkpoint_that_was_chosen_on_what_is_reported_is_flagged(
     assert ("Stage math-8k chose its checkpoint by validation" in page) is flagged
     found = read_run(run.store, run.name).chosen_on_reported
     assert [(c.evaluation, c.problems) for c in found] == ([("exam", 1)] if flagged else [])
+
+
+def test_better_weights_that_were_lost_are_told_of(tmp_path: Path) -> None:
+    run = MadeUpRun(tmp_path / "store")
+    choice = {
+        "chosen": ["checkpoint"],
+        "step": 4,
+        "lost": [6, 8],
+        "validations": [],
+        "problems": [],
+    }
+    files = {"w": "rl", "choice.json": json.dumps(choice)}
+    run.add("math-8k", "mathRL", files, records=["choice.json"])
+    run.write_status()
+    page = page_of(run, tmp_path)
+    assert (
+        "math-8k published the weights of step 4: those of better validations (after step 6, 8)"
+        in page
+    )

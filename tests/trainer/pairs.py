@@ -1,20 +1,19 @@
 """Two processes that meet as the ranks of one attempt."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from acereason_trainer.launch.free_port import free_port
 
 ROOT = Path(__file__).parents[2]
 
 
 def run_ranks(module: str, arguments: Sequence[str], world: int = 2) -> None:
     """`python -m module arguments` as each of so many ranks; all must end well."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     ranks = [
         subprocess.Popen(
             [sys.executable, "-m", module, *arguments],

@@ -12,7 +12,7 @@ from acereason_trainer.policy.torch_policy import TorchPolicy
 
 from benchmarks.effects_list import effects
 from benchmarks.effects_page import plot, verdict
-from benchmarks.effects_updates import SeveralUpdates, clipped
+from benchmarks.effects_updates import SeveralUpdates, clipped, parts_of
 
 
 class Watched:
@@ -61,6 +61,24 @@ def test_the_first_part_is_on_policy_and_the_second_is_not(policy: Watched) -> N
     # Each part weighs as the whole does, and p now / p then is 1 before the first step.
     torch.testing.assert_close(first.token_weights[0], 2 * batch.token_weights[0])
     assert not torch.allclose(second.token_weights[0], 2 * batch.token_weights[2])
+
+
+def test_a_batch_without_a_signal_is_one_step(policy: Watched) -> None:
+    empty = Batch([], [], [], sampler_logprobs=[])
+    update = SeveralUpdates(policy, 4).step(empty)
+    assert (len(policy.batches), update.tokens) == (1, 0)
+
+
+@pytest.mark.parametrize("sequences", [1, 3, 5, 8])
+def test_parts_weigh_as_the_whole_does_however_many_there_are(sequences: int) -> None:
+    weights = [torch.full((2,), 1 / (2 * sequences)) for _ in range(sequences)]
+    logprobs = [torch.zeros(2)] * sequences
+    batch = Batch([[5, 6, 7]] * sequences, [1] * sequences, weights, sampler_logprobs=logprobs)
+    parts = list(parts_of(batch, 4))
+    assert len(parts) <= 4
+    assert sum(len(p.sequences) for p in parts) == sequences
+    for part in parts:
+        assert sum(float(w.sum()) for w in part.token_weights) == pytest.approx(1.0)
 
 
 def test_what_ppo_would_clip_weighs_nothing() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tests.stage_attempts import (
     a_stage,
     attempt,
     begun,
+    failure,
     published,
     write_rows,
 )
@@ -132,6 +134,18 @@ def stopped_again_and_again(stage: dict[str, Any], store: Path, every: int) -> d
     assert codes[-1] == ExitCode.DONE
     assert codes.count(ExitCode.STOPPED) >= 2, "the test needs stops in the middle"
     return stage
+
+
+def test_a_state_that_an_earlier_attempt_removes_meanwhile_is_not_the_users_fault(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    """It trains on where nobody could end it, and keeps its newest states only."""
+    stage = trained(tmp_path, tiny_model, SFT, "run")
+    assert attempt(stage, StopsAtTheNthLook(7)) == ExitCode.STOPPED
+    stage = next_attempt(stage, tmp_path)
+    shutil.rmtree(tmp_path / stage["prepared"]["resume"]["path"])
+    assert attempt(stage) == ExitCode.TEMPORARY
+    assert failure(stage)["reason"] == "StateGone"
 
 
 def straight(tmp: Path, tiny_model: Path, settings: dict[str, Any]) -> tuple[str, list[Any]]:

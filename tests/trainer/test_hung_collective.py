@@ -1,12 +1,12 @@
 """A rank that does not come to a collective is named, as is one that is gone."""
 
 import json
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from acereason_trainer.launch.free_port import free_port
 
 RANK = """
 import json, os, sys
@@ -17,6 +17,7 @@ from acereason_trainer.stage import StageFailure
 
 number, port, does, said = sys.argv[1:]
 os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": number, "WORLD_SIZE": "2"}
+os.environ["LOCAL_RANK"] = number
 try:
     with meet(os.environ):
         group = distributed.new_group(backend="gloo", timeout=timedelta(seconds=1))
@@ -37,7 +38,7 @@ except StageFailure as failure:
 def test_a_rank_that_does_not_come_is_temporary(tmp_path: Path, does: str, reason: str) -> None:
     """About 10 s of CPU: two processes import torch. The limit is a second in the place of half an
     hour."""
-    port, said = free_port(), [tmp_path / "said-0.json", tmp_path / "said-1.json"]
+    port, said = str(free_port()), [tmp_path / "said-0.json", tmp_path / "said-1.json"]
     ranks = [
         subprocess.Popen(
             [sys.executable, "-c", RANK, str(n), port, does, said[n]], stdin=subprocess.PIPE
@@ -49,9 +50,3 @@ def test_a_rank_that_does_not_come_is_temporary(tmp_path: Path, does: str, reaso
     code, told, message = json.loads(said[0].read_text())
     assert (code, told) == (75, reason)
     assert "another rank" in message
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])

@@ -3,12 +3,14 @@
 import json
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from acereason_trainer.artifacts.manifest import Producer
 from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.config.exit_codes import ExitCode
-from acereason_trainer.model_card import CARD, main
+from acereason_trainer.model_card import CARD, main, model_card
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.stage_attempts import a_stage, attempt, published, write_rows
@@ -33,6 +35,54 @@ def stage(tmp_path: Path, tiny_model: Path) -> dict[str, object]:
     stage = a_stage(tmp_path / "store", SFT, run="adds", model=tiny_model, data=data)
     assert attempt(stage) == ExitCode.DONE
     return stage
+
+
+def head_of(card: str) -> dict[str, Any]:
+    head: dict[str, Any] = yaml.safe_load(card.split("---\n")[1])
+    return head
+
+
+@pytest.mark.parametrize(
+    ("origin", "readme", "known"),
+    [
+        ("hub some/base@4f2c", None, {"base_model": "some/base"}),
+        (
+            "/models/base",
+            "---\nlicense: other\nlicense_name: some-terms\nlanguage: [en]\n---\n# Base\n",
+            {"license": "other", "license_name": "some-terms"},
+        ),
+        ("/models/base", "# Base, under a license\n---\nlicense: mit\n---\n", {}),
+        ("/models/base", "---\nlicense: [mit\n---\n", {}),
+        ("/models/base", None, {}),
+    ],
+    ids=["hub", "its own card", "no head", "broken head", "nothing known"],
+)
+def test_the_base_and_its_license_are_told_as_far_as_they_are_known(
+    tmp_path: Path, origin: str, readme: str | None, known: dict[str, str]
+) -> None:
+    store = DirectoryStore(tmp_path)
+    files = {"config.json": b"{}", **({} if readme is None else {CARD: readme.encode()})}
+    base = store.import_files(files, kind="model", origin=origin)
+    parent = base.digest
+    for key in ("sft", "mathRL"):
+        directory = tmp_path / key
+        directory.mkdir()
+        (directory / "config.json").write_text(f'{{"made_by": "{key}"}}')
+        made = store.publish(
+            directory,
+            key=f"{key}-{'1' * 32}",
+            kind="model",
+            parents={"model": parent},
+            producer=Producer(run="adds", stage=key, attempt=1, stage_kind=key),
+        )
+        parent = made.digest
+    card = model_card(store, store.manifest(made.uri), store.directory(made.uri))
+    assert head_of(card) == {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["acereason", "grpo"],
+        **known,
+    }
 
 
 def evaluated(stage: dict[str, object], accuracy: float) -> None:

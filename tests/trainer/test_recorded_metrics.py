@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.telemetry.metrics import METRICS
-from acereason_trainer.telemetry.recorder import read_metrics
+from acereason_trainer.telemetry.recorder import MetricsRow, read_metrics
 
 from tests.stage_attempts import a_stage, attempt, write_rows
 
@@ -19,6 +19,7 @@ SAMPLED = {
 SFT = {
     "optimizer": {"learningRate": 1e-3},
     "budget": {"steps": 2},
+    "telemetry": {"peakTflops": 1},
     "rowTokens": 256,
     "rowsPerStep": 1,
     "prompting": {"template": "plain"},
@@ -66,4 +67,12 @@ def test_every_metric_is_recorded_by_some_stage_and_none_that_the_table_lacks(
         assert attempt(stage) == ExitCode.DONE
         for row in read_metrics(store / "work" / "run" / "stage" / "1" / "metrics.jsonl"):
             recorded |= row.keys()
+            if kind in ("sft", "mathRL"):
+                says_how_devices_were_used(row)
     assert recorded - {"step"} == METRICS.keys()
+
+
+def says_how_devices_were_used(row: MetricsRow) -> None:
+    assert (row["device_tokens_per_second"] or 0) > 0
+    assert 0 < (row["mfu"] or 0) < 1
+    assert 0 <= (row["idle_share"] or 0) < 1 and row["idle_share"] is not None

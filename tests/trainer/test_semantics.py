@@ -1,23 +1,31 @@
 """A change of results cannot go unnoticed: each SEMANTICS number has the digest of small results.
 
 Only what is the same on every machine is pinned: verdicts, chosen rows, packed rows, drawn
-prompts; no weights. The verdicts are those written in the two corpora of tests/rewards, to which
-the tests there hold the rewards.
+prompts, steps, a gradient of round numbers; no weights. The verdicts are those written in the two
+corpora of tests/rewards, to which the tests there hold the rewards.
 """
 
 import hashlib
 import json
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import pytest
+import torch
 from acereason_trainer.config.curate import Curate
 from acereason_trainer.config.rl import RL
-from acereason_trainer.config.stage_file import SEMANTICS
+from acereason_trainer.config.stage_file import (
+    SEMANTICS,
+    SEMANTICS_OF_PARTS,
+    StageSettings,
+    semantics_of,
+)
 from acereason_trainer.curation.funnel import Funnel
 from acereason_trainer.curation.selection import select
 from acereason_trainer.dataset import Row, drawn_positions, mixed
-from acereason_trainer.rl.curriculum import Curriculum
+from acereason_trainer.policy import head
+from acereason_trainer.rl.curriculum import Curriculum, Measured
 from acereason_trainer.rl.prompts import Prompt
 from acereason_trainer.sft.packing import pack
 
@@ -82,12 +90,59 @@ def packed() -> Any:
     return list(pack(enumerate((n * 37) % 61 + 3 for n in range(200)), row_tokens=96))
 
 
+def ended_by_a_plateau() -> Any:
+    """After which step stages of several patiences end, whose model gains slowly and then no more
+    on problems of all kinds, from never solved to always."""
+    ends = []
+    for patience in (1, 2, 3):
+        stage = RL.parse(
+            {"validation": {}, "stop": {"plateau": {"patience": patience, "maxSteps": 60}}}
+        )
+        prompts = [Prompt(Row("r", {"problem": "p"}, ""), (1,))]
+        state = Curriculum()
+        while not state.finished(prompts, stage):
+            state = state.after_step(prompts, stage, solved={}, lengths={}, reward=0.0)
+            validations = [*state.validations, validated(state.step)]
+            state = state.model_copy(update={"validations": validations})
+        ends.append([patience, state.step])
+    return ends
+
+
+def validated(step: int) -> Measured:
+    """40 problems with 4 samples each; every other step 3 more of them are solved once more."""
+    gained = 3 * (min(step, 16) // 2)
+    chance = [(7 * n + 5 * step) % 23 == 0 for n in range(40)]
+    right = [min(4, n % 5 + (11 * n % 40 < gained)) for n in range(40)]
+    scores = [max(0, r - lost) / 4 for r, lost in zip(right, chance, strict=True)]
+    return Measured(
+        step=step,
+        accuracy=fmean(scores),
+        stderr=stdev(scores) / 40**0.5,
+        scores={f"p{n}": score for n, score in enumerate(scores)},
+    )
+
+
+def gradient_in_bfloat16() -> Any:
+    """Of an output matrix over 1200 chunks: all numbers are quarters, which no machine rounds."""
+    output = torch.nn.Linear(2, 4, bias=False).to(torch.bfloat16)
+    torch.nn.init.zeros_(output.weight)
+    hidden = torch.tensor([[1.0, 2.0]] * 1200, dtype=torch.bfloat16)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(head, "LOGITS_AT_ONCE", 4)
+        found, _ = head.Head(output)(hidden, torch.arange(1200) % 3, 1.0)
+        found.sum().backward()
+    assert output.weight.grad is not None
+    return output.weight.grad.tolist()
+
+
 PINS = [
     ("curate", 5, [kept, math_verdicts, code_verdicts], "5cc75552a45ce441"),
     ("sft", 1, [packed], "94b2ae9d97810670"),
     ("mathRL", 6, [math_verdicts, drawn], "1eabaf1d51ff2d54"),
     ("codeRL", 5, [code_verdicts, drawn], "56d525299772387b"),
     ("evaluate", 6, [math_verdicts, code_verdicts], "7336bf09735518f4"),
+    ("bfloat16", 1, [gradient_in_bfloat16], "bcfdea3bcfd320fc"),
+    ("plateau", 1, [ended_by_a_plateau], "37e35e2fbb3b6c2e"),
 ]
 
 
@@ -97,9 +152,37 @@ def test_results_change_only_together_with_the_semantics_number(
 ) -> None:
     text = json.dumps([result() for result in results], ensure_ascii=True, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    assert (SEMANTICS[kind], digest) == (number, pin), (
+    numbers = SEMANTICS | SEMANTICS_OF_PARTS
+    assert (numbers[kind], digest) == (number, pin), (
         f"results of {kind} stages, or the cases that show them, changed (now {digest}). Where the "
-        f"same settings and inputs give other results, raise SEMANTICS[{kind!r}] in "
+        f"same settings and inputs give other results, raise the number of {kind!r} in "
         "config/stage_file.py, so that no finished work of before is reused; where they are sure "
         "to be the same (a case was added, say), leave it. Then update the pin here."
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"sft": {}}, ["bfloat16"]),
+        ({"sft": {"loading": {"dtype": "float32"}}}, []),
+        ({"codeRL": {}}, ["bfloat16"]),
+        ({"mathRL": {"loading": {"dtype": "float32"}}}, []),
+        (
+            {"mathRL": {"validation": {}, "stop": {"plateau": {"maxSteps": 9}}}},
+            ["bfloat16", "plateau"],
+        ),
+        ({"evaluate": {"sets": [{"name": "a", "file": "a.jsonl"}]}}, []),
+        ({"curate": {"passRate": {}}}, []),
+    ],
+    ids=str,
+)
+def test_a_part_counts_where_a_stage_has_it(
+    settings: dict[str, Any], parts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = StageSettings.parse(settings)
+    before = semantics_of(stage)
+    for part in SEMANTICS_OF_PARTS:
+        with monkeypatch.context() as patch:
+            patch.setitem(SEMANTICS_OF_PARTS, part, SEMANTICS_OF_PARTS[part] + 1)
+            assert semantics_of(stage) == before + (part in parts)

@@ -1,5 +1,7 @@
 """A state on its way to the disk: training goes on, ranks meet by files, errors are heard of."""
 
+import time
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
@@ -37,11 +39,15 @@ class Attempt:
         self.state = OpenState(store / "work/run/sft/1", KEY, 10, 0)
         self.world = world
 
-    def rank(self, rank: int, write: Callable[[Path], Sequence[Path]]) -> StateWriting:
+    def rank(
+        self, rank: int, write: Callable[[Path], Sequence[Path]], began: float | None = None
+    ) -> StateWriting:
         def commit(files: Sequence[FileEntry]) -> None:
             self.state.commit(files)
 
-        return StateWriting(self.state.directory, write, commit, rank=rank, world=self.world)
+        return StateWriting(
+            self.state.directory, write, commit, rank=rank, world=self.world, began=began
+        )
 
     @property
     def found(self) -> list[str] | None:
@@ -72,6 +78,38 @@ def test_the_leader_commits_when_all_ranks_have_written(tmp_path: Path) -> None:
     may_write.set()
     leader.wait()
     assert attempt.found == ["a", "b", "c", "manifest.json"]
+
+
+class Copy:
+    """What a rank has of a state in memory."""
+
+    def write(self, directory: Path) -> Sequence[Path]:
+        return writes("a")(directory)
+
+
+def test_a_rank_lets_its_copy_go_when_it_has_written_it(tmp_path: Path) -> None:
+    attempt, may_write, copy = Attempt(tmp_path, 2), Event(), Copy()
+    gone = weakref.ref(copy)
+    leader = attempt.rank(0, copy.write)
+    del copy
+    leader.wait_for_own_part()
+    assert gone() is None, "while the other rank still writes"
+    other = attempt.rank(1, writes("b", may_write))
+    may_write.set()
+    other.wait_for_own_part()
+    leader.wait()
+    assert attempt.found == ["a", "b", "manifest.json"]
+
+
+def test_the_time_that_a_state_took_begins_with_its_copying(tmp_path: Path) -> None:
+    may_write, began = Event(), time.monotonic() - 100
+    writing = Attempt(tmp_path, 1).rank(0, writes("a", may_write), began=began)
+    assert writing.seconds is None
+    assert writing.seconds_so_far >= 100
+    may_write.set()
+    writing.wait()
+    assert writing.seconds is not None
+    assert writing.seconds == writing.seconds_so_far >= 100
 
 
 def test_what_went_wrong_in_the_thread_is_raised_where_training_looks(tmp_path: Path) -> None:

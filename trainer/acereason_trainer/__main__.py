@@ -101,13 +101,14 @@ def share_out(stage: Callable[[StageContext], None], context: StageContext) -> N
         return
     from acereason_trainer.process_group import meet  # torch, which rules alone do without
 
-    with meet(os.environ) as peers:
+    with meet(os.environ, context.stop) as peers:
         first_here = os.environ["LOCAL_RANK"] == "0"  # one look for all ranks of a machine
         peers.together(lambda: verify_inputs(context) if first_here else None)
+        among = replace(context, peers=peers)
         if context.file.settings.kind in SHARED:
-            stage(replace(context, peers=peers))
+            stage(among)
         else:
-            peers.led(lambda: stage(context))
+            peers.led(lambda: stage(among))
 
 
 def is_alone() -> bool:

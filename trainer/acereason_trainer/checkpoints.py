@@ -18,9 +18,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from acereason_trainer.artifacts.errors import told_when_full
+from acereason_trainer.artifacts.errors import StoreFull, told_when_full
 from acereason_trainer.artifacts.manifest import FileEntry
-from acereason_trainer.artifacts.states import OpenState, keep_newest, make_room, own_states
+from acereason_trainer.artifacts.states import (
+    OpenState,
+    drop_unfinished,
+    keep_newest,
+    make_room,
+    own_states,
+    put_aside_beyond,
+)
 from acereason_trainer.config.common import Saving
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.host_memory import available
@@ -89,19 +96,32 @@ class Checkpoints:
         with a state. A state on its way gets there, unless ranks may be gone.
         """
         if isinstance(error, Stopped):
-            if self._unsaved and self._context.peers.led(self._is_worth):
-                self._save(self._unsaved, beside=False)
-            self._finish()
+            self._keep_at_a_stop()
         elif error is None or is_everybodys(error):
             self._finish()
         elif self._writing is not None:
             self._writing.give_up()
 
+    def _keep_at_a_stop(self) -> None:
+        """What goes wrong costs the last steps alone, as too little time does: it is a stop all the
+        same. Raises StoreFull, which the next attempt would meet, too."""
+        try:
+            if self._unsaved and self._context.peers.led(self._is_worth):
+                self._save(self._unsaved, beside=False)
+            self._finish()
+        except StoreFull:
+            raise
+        except Exception as e:  # noqa: BLE001 (whatever it is, who asked for the stop is not to blame)
+            say(f"no state was kept at the stop ({type(e).__name__}: {e}); an older one stands")
+            if self._writing is not None:
+                self._writing.give_up()
+
     def _is_worth(self) -> bool:
         """Whether to save at a stop."""
         left = self._context.file.grace_seconds - self._context.stop.seconds_since
         under_way = self._writing is not None and self._writing.seconds is None
-        needed = self._save_seconds * (2 if under_way else 1)
+        so_far = 0.0 if self._writing is None else self._writing.seconds_so_far
+        needed = max(self._save_seconds, so_far) * (2 if under_way else 1)
         return needed < left and (self._has_news or self._has_journal)
 
     @property
@@ -113,16 +133,32 @@ class Checkpoints:
         self._context.check_stop()
 
     def resume(self) -> Resumed:
-        """Load the state that `prepare` chose, or start from the beginning."""
-        resume = self._context.prepared.resume
+        """Load the state that `prepare` chose, or start from the beginning.
+
+        What earlier starts left half-written or half-removed goes first; own states that were
+        passed over go aside. The first rank's state is everybody's: each node was prepared by
+        itself, and a newer one may have come in between.
+        """
+        peers, work_dir = self._context.peers, self._context.work_dir
+        peers.led(lambda: drop_unfinished(work_dir))
+        resume = peers.led(lambda: self._context.prepared.resume)
+        peers.led(lambda: put_aside_beyond(work_dir, -1 if resume is None else resume.step))
         if resume is None:
             self._recorder.start(0)
             self._unsaved = Resumed()
             return self._unsaved
         directory = self._context.store / resume.path
-        self._policy.load_state(directory)
-        self._recorder.start(resume.step, read_metrics(directory / CURVES_FILE))
-        self._unsaved = Resumed(resume.step, json.loads((directory / LOOP_FILE).read_text()))
+        peers.together(lambda: _require(directory))
+        try:
+            self._policy.load_state(directory)
+            curves = read_metrics(directory / CURVES_FILE)
+            loop = json.loads((directory / LOOP_FILE).read_text())
+        except (OSError, KeyError) as error:
+            if directory.exists():
+                raise
+            raise _gone(directory) from error
+        self._recorder.start(resume.step, curves)
+        self._unsaved = Resumed(resume.step, loop)
         return self._unsaved
 
     def completed(self, step: int, loop: dict[str, Any] | None = None) -> None:
@@ -141,6 +177,7 @@ class Checkpoints:
         peers = self._context.peers
         with self._recorder.phase("save"):
             self._finish()
+            began = time.monotonic()
             opened: list[OpenState] = []
             directory = peers.led(lambda: self._open(state, opened))
             self._writing = StateWriting(
@@ -149,6 +186,7 @@ class Checkpoints:
                 self._committer(opened, state, done=beside),
                 rank=peers.rank,
                 world=peers.world,
+                began=began,
             )
             if not beside:
                 self._finish()
@@ -192,8 +230,10 @@ class Checkpoints:
         return lambda _: [*leaders, *written]
 
     def _has_memory(self) -> bool:
-        needed = self._policy.state_bytes * self._context.peers.local_world
-        return needed < SHARE_OF_MEMORY * available()
+        """Also for what moves to the host when a sampler has its next turn: the copy may be there
+        still."""
+        each = self._policy.state_bytes + self._policy.room_bytes
+        return each * self._context.peers.local_world < SHARE_OF_MEMORY * available()
 
     def _committer(
         self, opened: Sequence[OpenState], state: Resumed, *, done: bool
@@ -223,14 +263,18 @@ class Checkpoints:
         self._writing = None
 
 
+def _require(state: Path) -> None:
+    if not state.exists():
+        raise _gone(state)
+
+
+def _gone(state: Path) -> StageFailure:
+    """An attempt that nobody could end, on a node that does not answer, goes on saving; and a
+    node's view of a shared volume may lag."""
+    why = f"{state} is not there any more, or not yet: another attempt may have replaced it"
+    return StageFailure(ExitCode.TEMPORARY, "StateGone", why)
+
+
 def is_everybodys(error: BaseException) -> bool:
     """Whether all ranks end with this, and are all still there."""
     return isinstance(error, StageFailure) and error.code == ExitCode.HEALTH_STOP
-
-
-def earlier_journal(context: StageContext) -> Path | None:
-    """Journal of the attempt whose state this one goes on from."""
-    resume = context.prepared.resume
-    if resume is None:
-        return None
-    return (context.store / resume.path).parent.parent / "journal"

@@ -13,17 +13,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from acereason_trainer.artifacts.errors import NotFound
 from acereason_trainer.artifacts.lineage import Ambiguous, Ancestor, draw, every, find, lineage
 from acereason_trainer.artifacts.manifest import Manifest
-from acereason_trainer.artifacts.store import ARTIFACTS, DirectoryStore, Store
+from acereason_trainer.artifacts.store import ARTIFACTS, DirectoryStore
 
 CARD = "README.md"
 TAUGHT = {"sft": "supervised-fine-tuning", "mathRL": "grpo", "codeRL": "grpo"}
 """How a stage kind trains, as model cards are tagged."""
+HUB = "hub "
+"""Begins the origin of a model that was fetched: `hub owner/name@revision`."""
+LICENSE = ("license", "license_name", "license_link")
+"""Fields of a card that say under which terms a model stands."""
 
 
-def model_card(store: Store, manifest: Manifest, directory: Path) -> str:
+def model_card(store: DirectoryStore, manifest: Manifest, directory: Path) -> str:
     """The card of a model in Hugging Face form.
 
     directory: its files. The manifest may be that of a model which is not in the store yet.
@@ -33,7 +39,7 @@ def model_card(store: Store, manifest: Manifest, directory: Path) -> str:
     tags = ["acereason", *([TAUGHT[kind]] if kind in TAUGHT else [])]
     parts = [
         "---\nlibrary_name: transformers\npipeline_tag: text-generation\n"
-        f"tags: [{', '.join(tags)}]\n---",
+        f"tags: [{', '.join(tags)}]\n{_of_the_base(store, root)}---",
         f"# {_title(manifest)}",
         _what_it_is(manifest, directory),
         "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
@@ -44,6 +50,35 @@ def model_card(store: Store, manifest: Manifest, directory: Path) -> str:
         "## What made it\n\n" + _table(("package", "version"), sorted(manifest.versions.items())),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _of_the_base(store: DirectoryStore, root: Ancestor) -> str:
+    """Lines of the head that tell of the imported model at the beginning, as far as is known: its
+    place on the hub, and the license that its own card names."""
+    base = root
+    while model := next((p for p in base.parents if p.role == "model"), None):
+        base = model
+    if base.manifest is None or base.manifest.producer is not None:
+        return ""
+    known = {}
+    if base.manifest.origin.startswith(HUB):
+        known["base_model"] = base.manifest.origin.removeprefix(HUB).rpartition("@")[0]
+    head = _head(store.directory(f"{ARTIFACTS}/{base.manifest.key}") / CARD)
+    known |= {name: head[name] for name in LICENSE if isinstance(head.get(name), str)}
+    return yaml.safe_dump(known, sort_keys=False) if known else ""
+
+
+def _head(card: Path) -> dict[str, Any]:
+    """What stands between the first two lines of dashes; nothing where there is no such thing."""
+    text = card.read_text(encoding="utf-8", errors="replace") if card.exists() else ""
+    before, _, rest = text.partition("---\n")
+    if before or "\n---" not in rest:
+        return {}
+    try:
+        head = yaml.safe_load(rest.partition("\n---")[0])
+    except yaml.YAMLError:
+        return {}
+    return head if isinstance(head, dict) else {}
 
 
 def _title(manifest: Manifest) -> str:
@@ -73,7 +108,7 @@ def _what_it_is(manifest: Manifest, directory: Path) -> str:
     return f"{how} {'; '.join(said)}."
 
 
-def _measured(store: Store, root: Ancestor) -> str:
+def _measured(store: DirectoryStore, root: Ancestor) -> str:
     """What each model of the lineage was measured at: by its own stage, and by evaluations."""
     evaluations = [m for _, m in store.all() if m.kind == "evaluation"]
     rows: list[tuple[str, str, str]] = []

@@ -3,11 +3,14 @@
 Every rank runs the same loop over the same batches; what a rank has to itself is a share of the
 work. So whatever could differ (a signal that came, a clock, a file that is not there yet) is
 settled between them here: `together` for what each does for itself, `led` for what one does for
-all. Either gives all ranks the same result, or ends all of them in the same way, so that nobody is
-left waiting in a collective that the others will never enter.
+all. Either gives all ranks the same result, or ends all of them, so that nobody is left waiting in
+a collective that the others will never enter. Whoever has long work to do there looks with `check`
+whether the others have ended meanwhile. Settling never nests: who ends before the inner one settles
+the outer one, and the others wait in the inner.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any, TypeVar
@@ -34,6 +37,8 @@ class Peers:
     world: int = 1
     local_world: int = 1
     """Ranks on this machine."""
+    _settles: bool = False
+    """Whether work goes on whose end is to be settled."""
 
     @property
     def leads(self) -> bool:
@@ -44,7 +49,8 @@ class Peers:
         """What each rank's work gave, by rank. All ranks must call.
 
         Where one of them raises Stopped or StageFailure, all raise it (a failure before a stop);
-        where one dies of anything else, the others raise a temporary failure.
+        where one dies of anything else, the others raise a temporary failure. A rank that fails
+        itself raises its own failure, whatever the others do.
         """
         return self._settled(work, self.gather)
 
@@ -65,29 +71,58 @@ class Peers:
         while item := self.led(lambda: list(islice(source, 1))):
             yield item[0]
 
+    def check(self) -> None:
+        """Raise Stopped where another rank has ended badly, or was asked to stop, in what all do:
+        its end will be everybody's. For long work within `together`; needs no other rank to
+        call."""
+
+    def call_off(self) -> None:
+        """Have `check` raise on every rank, from now on: no such end is gone on from."""
+
     def queue(self, name: str) -> Callable[[], int]:
         """Gives the next number from 0, and each number to one rank alone. Needs no other rank to
         call; a name stands for one queue."""
         return count().__next__
 
     def _heard(self) -> Any:
+        self._require_outermost()
         return _value_of(self.from_leader(None))[0]
 
     def _settled(self, work: Callable[[], _T], exchange: Callable[[End], list[End]]) -> list[_T]:
+        self._require_outermost()
+        self._settles = True
         try:
             end = End(work())
         except Stopped:
             end = End(stopped=True)
-        except StageFailure as e:
-            end = End(failure=(e.code, e.reason, e.message))
+            self.call_off()
         except BaseException as e:
-            lost = f"rank {self.rank} ended with {type(e).__name__}: {e}; its own log says more"
-            exchange(End(failure=(ExitCode.TEMPORARY, "LostPeer", lost)))
+            # Who is gone cannot be told, nor who does not listen: what ended this rank counts.
+            with suppress(RuntimeError):
+                self.call_off()
+                exchange(End(failure=self._told_of(e)))
             raise
+        finally:
+            self._settles = False
         return _value_of(exchange(end))
 
+    def _require_outermost(self) -> None:
+        if self._settles:
+            raise RuntimeError(
+                "this settles something between ranks within what they settle already: where one "
+                "fails before it, the others would wait here for ever"
+            )
+
+    def _told_of(self, error: BaseException) -> tuple[ExitCode, str, str]:
+        """What the other ranks end with."""
+        if isinstance(error, StageFailure):
+            return error.code, error.reason, error.message
+        said = f"rank {self.rank} ended with {type(error).__name__}: {error}"
+        return ExitCode.TEMPORARY, "LostPeer", f"{said}; its own log says more"
+
     def gather(self, end: End) -> list[End]:
-        """Everybody's end, by rank. All ranks must call."""
+        """Everybody's end, by rank. All ranks must call. Raises RuntimeError where another one is
+        gone, or where this rank has failed and the others do not come to hear it."""
         return [end]
 
     def from_leader(self, end: End | None) -> list[End]:

@@ -86,6 +86,12 @@ class StageContext:
         """Raise Stopped on every rank if one of them was asked to stop. All ranks must call."""
         self.peers.together(self.stop.check)
 
+    def check_alone(self) -> None:
+        """Raise Stopped if this rank was asked to stop, or if another one has ended or was. For
+        long work within `peers.together` or `peers.led`; needs no other rank to call."""
+        self.stop.check()
+        self.peers.check()
+
     def input_dir(self, ref: ArtifactRef) -> Path:
         """Directory of an input artifact."""
         return self.store / ref.uri

@@ -43,19 +43,27 @@ class StateWriting:
         *,
         rank: int,
         world: int,
+        began: float | None = None,
     ) -> None:
-        """Begins at once. `write` fills the directory with this rank's files and names them;
-        `commit` is called by the leader, with the files of all."""
-        self._directory, self._write, self._commit = directory, write, commit
+        """Begins at once. `write` fills the directory with this rank's files and names them; what
+        it holds is let go when it has. `commit` is called by the leader, with the files of all.
+        began: on the monotonic clock, where saving began before now: with copying."""
+        self._directory, self._commit = directory, commit
+        self._to_write = [write]
         self._rank, self._world = rank, world
-        self._began = time.monotonic()
+        self._began = time.monotonic() if began is None else began
         self.seconds: float | None = None
-        """How long it took; None while it goes on."""
+        """How long it took from the beginning; None while it goes on."""
         self._own_part_is_done = Event()
         self._given_up = Event()
         self._error: BaseException | None = None
         self._thread = Thread(target=self._run, name="state", daemon=True)
         self._thread.start()
+
+    @property
+    def seconds_so_far(self) -> float:
+        """How long it took, or has taken until now."""
+        return time.monotonic() - self._began if self.seconds is None else self.seconds
 
     def check(self) -> None:
         """Raise what went wrong so far."""
@@ -97,7 +105,7 @@ class StateWriting:
 
     def _own_files(self) -> list[FileEntry]:
         with told_when_full(self._directory):
-            paths = self._write(self._directory)
+            paths = self._to_write.pop()(self._directory)
         for path in paths:
             flush(path)
         return hash_files({path.name: path for path in paths})

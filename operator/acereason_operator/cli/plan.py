@@ -31,10 +31,12 @@ from acereason_operator.local.run import next_start
 from acereason_operator.local.run_directory import UnreadableStatus
 from acereason_operator.planner.actions import CreateJob
 from acereason_operator.planner.context import Context
+from acereason_operator.planner.idle_gpus import idle_gpus
 from acereason_operator.planner.observed import Observed
 from acereason_operator.planner.plan import plan
 from acereason_operator.planner.recipe import recipe_of
 from acereason_operator.planner.stages import DONE
+from acereason_operator.planner.trained_on_later import trained_on_later
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         print(f"{asked.store} cannot be used: {error}", file=sys.stderr)
         return 1
+    for note in [*trained_on_later(asked.run.spec), *idle_gpus(asked.run.spec)]:
+        print(f"note: {note}", file=sys.stderr)
     forecasts = forecast(asked.run, status, asked.context)
     if args.output == "json":
         print(json.dumps([asdict(f) for f in forecasts], indent=2))

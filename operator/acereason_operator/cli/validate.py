@@ -1,4 +1,5 @@
-"""`acereason validate FILE...`: every problem of every file, before anything is started."""
+"""`acereason validate FILE...`: every problem of every file, before anything is started; and what
+is none, and yet worth knowing."""
 
 import argparse
 import json
@@ -10,6 +11,8 @@ from acereason_trainer.config.problems import Problem
 
 from acereason_operator.api.load import read_documents, read_run
 from acereason_operator.api.local_paths import missing_paths
+from acereason_operator.planner.idle_gpus import idle_gpus
+from acereason_operator.planner.trained_on_later import trained_on_later
 
 OK = 0
 BAD_FILE = 2
@@ -37,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
         for problem in problems:
             print(problem, file=sys.stderr)
         if not problems:
+            for note in notes_of(args.files):
+                print(note, file=sys.stderr)
             print(", ".join(f"{file} is valid" for file in args.files))
     return BAD_FILE if problems else OK
 
@@ -44,6 +49,17 @@ def run(args: argparse.Namespace) -> int:
 def validate_files(paths: Sequence[Path], *, local: bool = False) -> list[Problem]:
     """Every problem of the files, in their order; with `local`, also paths that do not exist."""
     return [problem for path in paths for problem in _problems_of(path, local=local)]
+
+
+def notes_of(paths: Sequence[Path]) -> list[str]:
+    """What is no problem of a file, and yet worth knowing before it runs."""
+    runs = [(path, read_run(d).run) for path in paths for d in read_documents(path)]
+    return [
+        f"{path}: note: {note}"
+        for path, run in runs
+        if run
+        for note in [*trained_on_later(run.spec), *idle_gpus(run.spec)]
+    ]
 
 
 def _problems_of(path: Path, *, local: bool) -> list[Problem]:

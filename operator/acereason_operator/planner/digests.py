@@ -9,12 +9,16 @@ import json
 from hashlib import sha256
 from typing import Any
 
-from acereason_trainer.config.stage_file import SEMANTICS, settings_for_key
+from acereason_trainer.config.stage_file import (
+    SEMANTICS,
+    SEMANTICS_OF_PARTS,
+    settings_for_key,
+)
 
 from acereason_operator.api.run import AceReasonRunSpec, Stage, Storage
 from acereason_operator.planner.named_inputs import NamedInputs
 
-FORM = 2
+FORM = 3
 """Raised with every change of what these digests are made from, a new default of a field too."""
 
 
@@ -60,8 +64,9 @@ def digest_of(data: Any) -> str:
 
 
 def _form(stage: Stage) -> str:
-    """`1.4:`. What the trainer makes of the same settings belongs to it (`SEMANTICS`)."""
-    return f"{FORM}.{SEMANTICS[stage.kind]}:"
+    """`1.4:`. What the trainer makes of the same settings belongs to it: of all parts, whether the
+    stage has them or not, since an edit of its settings must leave the form as it is."""
+    return f"{FORM}.{SEMANTICS[stage.kind] + sum(SEMANTICS_OF_PARTS.values())}:"
 
 
 def _volume(storage: Storage) -> str | None:

@@ -4,10 +4,10 @@ from datetime import datetime, timedelta
 
 from acereason_operator.planner.observed import JobView, PodView
 
-UNSEEN = timedelta(seconds=30)
+UNSEEN = timedelta(seconds=20)
 """Before a pod that goes on after its grace period is lost, where its node may not be read: a
 kubelet that is busy, or a clock that differs from the server's, must not look like one that is
-gone."""
+gone. A wrong guess costs one attempt and no result: two at once write into folders of their own."""
 
 
 def is_over(job: JobView, now: datetime) -> bool:

@@ -4,6 +4,7 @@ One start for all cases: importing torch and DeepSpeed twice takes longer than a
 first rank writes what came out to DIR/found.json; states and exports lie beside it.
 """
 
+import gc
 import json
 import math
 import os
@@ -22,9 +23,11 @@ from acereason_trainer.policy import head
 from acereason_trainer.policy.amx import make_bfloat16_safe
 from acereason_trainer.policy.loading import load_model
 from acereason_trainer.policy.protocol import Policy, Update
-from acereason_trainer.policy.zero_policy import ZeroPolicy, engine_settings, spread
+from acereason_trainer.policy.zero_engine import engine_settings, spread
+from acereason_trainer.policy.zero_policy import ZeroPolicy
 from acereason_trainer.process_group import meet
 from acereason_trainer.stage import StageFailure, Stopped
+from torch import Tensor
 
 from tests.trainer.policy.batches import FEW, OPTIMIZER, STEPS, a_batch, batches
 
@@ -97,15 +100,32 @@ def few_steps(desk: Desk, stages: Iterable[int], **options: Any) -> dict[str, An
 
 
 def between_drawings(desk: Desk, stage: int) -> dict[str, Any]:
-    """Updates of the first steps with a sampler's turn before each; what it was told last."""
-    policy, updates = desk.policy(stage), []
+    """Updates of the first steps with a sampler's turn before each; what it was told last, and how
+    much of what the ranks hold was freed for it, as a share of their state."""
+    policy, updates, freed = desk.policy(stage), [], 0
     for batch in batches()[:FEW]:
+        held = [o for o in gc.get_objects() if issubclass(type(o), Tensor)]
+        before = bytes_of(held)
         policy.make_room()
+        freed = before - bytes_of(held)
         weights = {name: weight.sum().item() for name, weight in policy.weights()}
         scores = [s.tolist() for s in policy.logprobs(a_batch().sequences)]
         policy.take_room()
         updates.append(asdict(policy.step(batch)))
-    return {"updates": updates, "scores": scores, "weights": weights}
+    pairs = desk.peers.together(lambda: (freed, policy.state_bytes))
+    all_freed, of_states = map(sum, zip(*pairs, strict=True))
+    return {
+        "updates": updates,
+        "scores": scores,
+        "weights": weights,
+        "freed": all_freed / of_states,
+    }
+
+
+def bytes_of(tensors: Iterable[Tensor]) -> int:
+    """What they hold, and what several hold once."""
+    memory = {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
+    return sum(memory.values())
 
 
 def in_chunks(desk: Desk) -> dict[str, Any]:
@@ -161,14 +181,14 @@ def of_stage(desk: Desk, stage: int) -> dict[str, Any]:
         "straight": updates,
         "resumed": after,
         "one process, then two": one_then_two,
-        "without signal": asdict(without_signal(desk, stage)),
+        "without signal": asdict(without_signal(desk.policy(stage))),
         "not a number": not_a_number(desk, stage),
     }
 
 
-def without_signal(desk: Desk, stage: int) -> Update:
-    return desk.policy(stage).step(replace(a_batch(), sequences=[], prompt_lengths=[],
-                                           token_weights=[]))  # fmt: skip
+def without_signal(policy: Policy) -> Update:
+    """A step on a batch of no sequences."""
+    return policy.step(replace(a_batch(), sequences=[], prompt_lengths=[], token_weights=[]))
 
 
 def not_a_number(desk: Desk, stage: int) -> dict[str, Any]:

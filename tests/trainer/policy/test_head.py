@@ -43,6 +43,46 @@ def test_chunks_change_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
 
 
+def gradient_of_the_matrix(output: nn.Linear, hidden: Tensor, targets: Tensor) -> Tensor:
+    found, _ = Head(output)(hidden, targets, TEMPERATURE)
+    return torch.autograd.grad(found.sum(), [output.weight])[0]
+
+
+@pytest.mark.parametrize("tokens_of_a_chunk", [256, 16])
+def test_chunks_round_the_gradient_of_a_bfloat16_matrix_no_further(
+    monkeypatch: pytest.MonkeyPatch, tokens_of_a_chunk: int
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    output = nn.Linear(48, 503, bias=False).bfloat16()
+    with torch.no_grad():
+        output.weight.uniform_(-0.1, 0.1, generator=generator)
+    hidden = (1 + torch.randn(4096, 48, generator=generator)).bfloat16()
+    targets = torch.randint(0, 8, (4096,), generator=generator)
+    exact = output.weight.detach().double().requires_grad_()
+    log_p = torch.log_softmax(hidden.double() @ exact.t() / TEMPERATURE, dim=-1)
+    (right,) = torch.autograd.grad(log_p.gather(1, targets[:, None]).sum(), [exact])
+
+    def error() -> float:
+        found = gradient_of_the_matrix(output, hidden, targets)
+        return float((found.double() - right).norm() / right.norm())
+
+    whole = error()
+    monkeypatch.setattr(head, "LOGITS_AT_ONCE", tokens_of_a_chunk * 503)
+    assert error() < 1.2 * whole, "a sum in bfloat16 is twice as far off, or seven times"
+
+
+def test_chunks_sum_a_float32_gradient_as_autograd_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    output, hidden = nn.Linear(48, 1003, bias=False), torch.randn(61, 48)
+    targets = torch.randint(0, 1003, (61,))
+    monkeypatch.setattr(head, "LOGITS_AT_ONCE", 7 * 1003)
+    in_chunks = gradient_of_the_matrix(output, hidden, targets)
+    by_hand = torch.zeros_like(output.weight)
+    for start in reversed(range(0, 61, 7)):
+        part = slice(start, start + 7)
+        by_hand += gradient_of_the_matrix(output, hidden[part], targets[part])
+    assert torch.equal(in_chunks, by_hand)
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_tokens_times_the_vocabulary() -> None:
     """Costs about 20 s on a busy machine: half a billion logits, forward, again and backward."""

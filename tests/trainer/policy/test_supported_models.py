@@ -7,7 +7,8 @@ import pytest
 import torch
 from acereason_trainer.config.common import ModelLoading
 from acereason_trainer.config.exit_codes import ExitCode
-from acereason_trainer.policy.loading import check_context, load_model
+from acereason_trainer.policy.loading import check_context, load_config, load_model
+from acereason_trainer.rollout.making import overrides
 from acereason_trainer.stage import StageFailure
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -122,6 +123,19 @@ def test_a_longer_context_is_in_the_trainer_and_in_what_it_saves(tmp_path: Path)
     for one in (model, saved):
         assert torch.allclose(one.base_model.rotary_emb.inv_freq, frequencies)
         assert one.config.max_position_embeddings == 4096
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "opt"])
+def test_a_model_without_rotary_positions_is_refused_where_a_setting_needs_them(
+    tmp_path: Path, kind: str
+) -> None:
+    AutoConfig.for_model(kind).save_pretrained(tmp_path)
+    with pytest.raises(StageFailure, match=f"the {kind} model .* loading.ropeTheta needs") as e:
+        load_config(tmp_path, ModelLoading(rope_theta=1e6))
+    assert (e.value.code, e.value.reason) == (ExitCode.BAD_CONFIGURATION, "UnsupportedModel")
+    with pytest.raises(StageFailure, match=f"the {kind} model .* sampler: vllm needs") as e:
+        overrides(load_config(tmp_path, LOADING), longest=64)
+    assert e.value.code == ExitCode.BAD_CONFIGURATION
 
 
 def test_a_context_of_the_users_own_is_a_limit() -> None:

@@ -146,7 +146,10 @@ def test_steps_too_small_for_bfloat16_add_up(tiny_model: Path):
     before = weights(policy)
     for _ in range(200):
         policy.step(a_batch())
-    assert not torch.equal(before, weights(policy))
+    # Half a step of bfloat16 is 20 to 60 times as large there as one of these; next to 0 it is not.
+    coarse = (before.abs() > 0.01) & (before.abs() < 0.03)
+    moved = (before != weights(policy))[coarse]
+    assert moved.float().mean() > 0.3
 
 
 def test_a_gradient_that_is_no_number_changes_nothing(tiny_model: Path):

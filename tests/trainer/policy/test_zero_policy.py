@@ -5,7 +5,7 @@ One pair of processes does all of it (ranks_at_work.py), once; each test looks a
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ def work(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     trained(policy, 0, HALF)
     policy.save_state(directory / "of-one")
     run_ranks("tests.trainer.policy.ranks_at_work", [str(directory)])
+    run_ranks("tests.trainer.policy.one_rank_at_work", [str(directory)], world=1)
     return directory
 
 
@@ -112,6 +113,14 @@ def test_a_sampler_between_steps_gets_the_weights_and_changes_nothing(
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_beside_a_sampler_weights_in_float32_and_moments_are_gone(
+    found: dict[str, Any], stage: int
+) -> None:
+    """With ZeRO-3 in float32 the gradients instead of the weights, which are the model's own."""
+    assert found["sampled"][f"stage {stage}"]["freed"] > 0.95
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_resumed_pair_goes_on_bit_for_bit(work: Path, found: dict[str, Any], stage: int) -> None:
     case = found[f"stage {stage}"]
     assert case["resumed"] == case["straight"][HALF:]
@@ -147,6 +156,17 @@ def test_a_batch_without_signal_is_a_step_with_no_gradient(
 ) -> None:
     update = found[f"stage {stage}"]["without signal"]
     assert (update["loss"], update["grad_norm"], update["tokens"]) == (0.0, 0.0, 0)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_one_rank_that_has_nothing_to_learn_goes_on(
+    work: Path, tiny_model: Path, stage: int
+) -> None:
+    case = json.loads((work / "of-one-rank.json").read_text())[f"stage {stage}"]
+    nothing, alone = case["without signal"], one_process(tiny_model)
+    assert (nothing["loss"], nothing["grad_norm"], nothing["tokens"]) == (0.0, 0.0, 0)
+    alone.step(replace(a_batch(), sequences=[], prompt_lengths=[], token_weights=[]))
+    assert case["then"] == pytest.approx(asdict(alone.step(a_batch())), rel=1e-4)
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -56,6 +56,8 @@ def groups(*rewards: Sequence[float]) -> Rollouts:
 class Draws:
     """A sampler of one-token responses; it remembers what it was asked for."""
 
+    draws = True
+
     def __init__(self, version: int = 0) -> None:
         self.version = version
         self.asked: list[list[SampleRequest]] = []

@@ -2,12 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
-from acereason_trainer.artifacts.errors import Corrupt
 from acereason_trainer.artifacts.hashing import hash_tree
 from acereason_trainer.artifacts.states import OpenState
 from acereason_trainer.artifacts.store import DirectoryStore
@@ -15,9 +15,11 @@ from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.rl import MathRL
 from acereason_trainer.dataset import Row, problem_id
 from acereason_trainer.policy.making import make_policy
-from acereason_trainer.rl.checkpoint_choice import BestWeights
+from acereason_trainer.rl.checkpoint_choice import BestWeights, choice_record
 from acereason_trainer.rl.curriculum import Curriculum, Measured
 from acereason_trainer.rl.prompts import Prompt, split
+from acereason_trainer.stage import StageContext
+from acereason_trainer.telemetry.recorder import read_metrics
 from made_up_rollouts import a_recorder
 from pydantic import ValidationError
 
@@ -92,6 +94,10 @@ def test_the_published_weights_are_those_of_the_best_validation(
     manifest = manifest_of(stage)
     assert manifest.step == said["step"] == best["step"]
     assert manifest.metrics["validation_accuracy"] == best["accuracy"]
+    curve = read_metrics(published(stage)[1] / "metrics.jsonl")
+    earned = [row["reward"] or 0.0 for row in curve[: best["step"]]]
+    assert manifest.metrics["reward"] == pytest.approx(fmean(earned)), "of the steps up to it"
+    assert len({row["reward"] for row in curve}) > 1, "or else any steps would do"
     assert 0 < best["step"] < 5, "or else the first or the last weights would do"
     until = {"checkpoint": "last", "validation": None, "stop": {"steps": best["step"]}}
     shorter = a_math_stage(tmp_path / "shorter", tiny_model, reward=WANTED, **until)
@@ -146,22 +152,76 @@ def test_whoever_goes_on_finds_the_best_weights_of_an_attempt_before(
     assert list(best_of_any_attempt) == []
 
 
-def test_best_weights_that_are_damaged_or_gone_are_named(tmp_path: Path, tiny_model: Path) -> None:
+DAMAGE: dict[str, Callable[[Path], None]] = {
+    "gone": shutil.rmtree,
+    "one byte": lambda best: flipped(best / "model.safetensors"),
+}
+
+
+def flipped(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_best_weights_that_are_damaged_or_gone_give_way_to_the_next_best(
+    tmp_path: Path,
+    tiny_model: Path,
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[Path], None],
+) -> None:
+    """The best are those of step 4, then those of step 2, then the present ones: those of step 3
+    were worse and never written, those before step 2 are dropped."""
     context, stage = begun(a_math_stage(tmp_path, tiny_model)), MathRL.parse(SETTINGS)
-    state, policy = validated(0), make_policy(context, stage, None)
+    policy = make_policy(context, stage, None)
+    with a_recorder(context.work_dir) as recorder:
+        best, state = BestWeights(context, recorder), Curriculum()
+        for step, accuracy in enumerate((0.1, 0.2, 0.4, 0.3, 0.5, 0.1)):
+            seen = [*state.validations, Measured(step=step, accuracy=accuracy, stderr=0.1)]
+            state = state.model_copy(update={"step": step, "validations": seen})
+            state = best.kept(state, stage, policy)
+            if step == 2:
+                a_state_of(context, state)
+        for step, taken, lost in ((4, 2, [4]), (2, 5, [0, 1, 2, 3, 4])):
+            place = context.work_dir / "best" / f"{step:08d}"
+            whole, published = best.published(state, stage)
+            assert (whole.lost, published.step) == (state.lost, step)
+            damage(place)
+            after, published = best.published(state, stage)
+            assert f"best/{step:08d} is corrupt" in capsys.readouterr().err
+            assert (sorted(after.lost), published.step) == (lost, taken)
+            record = json.loads(choice_record(stage, after, published, [])["choice.json"])
+            assert (record["lost"], record["step"]) == (lost, taken)
+            state = after
+        assert published.place is None
+        assert published.measured == state.validations[-1]
+
+
+def a_state_of(context: StageContext, state: Curriculum) -> None:
+    """A saved state from which an attempt could go on, which needs the best weights of then."""
+    opened = OpenState(context.work_dir, KEY, state.step + 1, salt=0)
+    (opened.directory / "loop.json").write_text(json.dumps(state.dump()))
+    opened.commit(hash_tree(opened.directory))
+
+
+def test_a_validation_that_is_better_than_all_that_is_left_is_kept(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    context, stage = begun(a_math_stage(tmp_path, tiny_model)), MathRL.parse(SETTINGS)
+    policy = make_policy(context, stage, None)
     with a_recorder(context.work_dir) as recorder:
         best = BestWeights(context, recorder)
+        state = best.kept(validated(0), stage, policy)
+        shutil.rmtree(context.work_dir / "best" / "00000000")
+        seen = [*state.validations, Measured(step=2, accuracy=0.4, stderr=0.1)]
+        state = state.model_copy(update={"step": 2, "validations": seen})
         state = best.kept(state, stage, policy)
-        assert state.best_weights is not None
-        kept = context.store / state.best_weights
-        best.export(state)(context.work_dir / "export")
-        assert (context.work_dir / "export" / "model.safetensors").exists()
-        (kept / "config.json").write_text("{}")
-        with pytest.raises(Corrupt, match=r"config\.json"):
-            best.export(state)(context.work_dir / "again")
-        shutil.rmtree(kept)
-        with pytest.raises(Corrupt, match="00000000"):
-            best.kept(state.model_copy(update={"step": 1}), stage, policy)
+        assert (state.lost, Path(state.best_weights or "").name) == ([0], "00000002")
+        _, published = best.published(state.model_copy(update={"step": 3}), stage)
+        best.export(published.place or "")(context.work_dir / "export")
+    assert (context.work_dir / "export" / "model.safetensors").exists()
+    assert not (context.work_dir / "export" / "manifest.json").exists()
 
 
 def test_best_weights_that_no_state_goes_on_from_are_dropped(
@@ -174,9 +234,7 @@ def test_best_weights_that_no_state_goes_on_from_are_dropped(
         for step in (0, 2, 4):
             states.append(best.kept(validated(step), stage, policy))
             if step == 2:
-                opened = OpenState(context.work_dir, KEY, 3, salt=0)
-                (opened.directory / "loop.json").write_text(json.dumps(states[-1].dump()))
-                opened.commit(hash_tree(opened.directory))
+                a_state_of(context, states[-1])
     left = sorted(p.name for p in (context.work_dir / "best").iterdir())
     assert left == ["00000002", "00000004"], "the state of step 3 goes on from those of step 2"
 

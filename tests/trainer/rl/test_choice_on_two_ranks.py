@@ -38,4 +38,5 @@ def test_two_ranks_publish_the_step_that_one_process_publishes(
     for name in ("loss", "grad_norm", "entropy_exact", "refills", "alarm_truncation"):
         assert curve(together, name) == pytest.approx(curve(alone, name), rel=1e-4, abs=1e-7), name
     assert max(curve(together, "mismatch_share")) == 0
-    assert all(0 <= (share or 0) < 1 for share in curve(together, "idle_share"))
+    for share in curve(together, "idle_share"):
+        assert share is not None and share < 1, "phases in which the ranks are busy were counted"

@@ -1,11 +1,12 @@
 """Which prompts come next, and when a stage ends."""
 
 from collections import Counter
+from statistics import fmean, stdev
 
 import pytest
 from acereason_trainer.config.rl import MathRL
 from acereason_trainer.dataset import Row
-from acereason_trainer.rl.curriculum import Curriculum, Measured, is_flat, planned_steps
+from acereason_trainer.rl.curriculum import Curriculum, Measured, is_flat, is_gain, planned_steps
 from acereason_trainer.rl.prompts import Prompt
 from acereason_trainer.rl.rollouts import requests_for
 from hypothesis import given
@@ -122,6 +123,23 @@ def m(accuracy: float) -> Measured:
 )
 def test_a_plateau_is_patience_without_gain(accuracies: list[float], flat: bool, why: str):
     assert is_flat([m(a) for a in accuracies], patience=2) is flat, why
+
+
+def measured(scores: list[float]) -> Measured:
+    spread = stdev(scores) / len(scores) ** 0.5
+    by_problem = {f"p{i}": score for i, score in enumerate(scores)}
+    return Measured(step=0, accuracy=fmean(scores), stderr=spread, scores=by_problem)
+
+
+def test_a_gain_is_seen_problem_by_problem():
+    """Hard and easy problems: the accuracy's own standard error is 9 points, the gain's is 2."""
+    first = measured([0.0, 0.25, 0.75, 1.0] * 5)
+    one_more = measured([0.25, 0.25, 0.75, 1.0] * 5)
+    elsewhere = measured([0.25, 0.0, 1.0, 0.75] * 5)
+    assert is_gain(one_more, first) and one_more.accuracy < first.accuracy + first.stderr
+    assert not is_gain(elsewhere, first), "as many gains as losses"
+    assert not is_flat([first, one_more], patience=1)
+    assert is_flat([first, elsewhere], patience=1)
 
 
 def test_the_state_survives_json():

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 from acereason_trainer.config.rl import MathRL
+from acereason_trainer.policy.flops import Machinery
 from acereason_trainer.rl.batches import advantages_of, assemble
 from acereason_trainer.rl.curriculum import Curriculum
 from acereason_trainer.rl.drawing import Drawing
 from acereason_trainer.rl.measure import solved
 from acereason_trainer.rl.rollouts import Means, Rollouts
-from acereason_trainer.rl.work import Machinery
 from made_up_rollouts import Checks, Draws, Rewards, a_recorder, groups, prompts
 
 

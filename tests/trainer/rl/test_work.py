@@ -1,11 +1,17 @@
 """What is counted as a step's work: every response, each group's prompt once, what is trained."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from acereason_trainer.config.rl import MathRL
-from acereason_trainer.policy.flops import Arithmetic
+from acereason_trainer.peers import End, Peers
+from acereason_trainer.policy.flops import Arithmetic, Machinery
 from acereason_trainer.rl.batches import advantages_of, assemble
-from acereason_trainer.rl.work import Machinery, work_of
-from made_up_rollouts import groups
+from acereason_trainer.rl.rollouts import Means, collect
+from acereason_trainer.rl.work import work_of
+from acereason_trainer.rollout.protocol import SamplingParams
+from made_up_rollouts import Checks, Draws, a_recorder, groups, prompts
 
 STAGE = MathRL.parse({"groupSize": {"fixed": 2}})
 STEP = groups([1, 0], [0, 0])
@@ -24,3 +30,29 @@ def test_all_that_was_drawn_and_what_of_it_is_trained_is_work() -> None:
 def test_without_an_account_there_is_no_arithmetic() -> None:
     batch = assemble(STEP, advantages_of(STEP, STAGE), STAGE, 1.0)
     assert work_of(STEP, batch, Machinery(1, None, None)).flops is None
+
+
+class BesideOneThatReturnsAtOnce(Peers):
+    """The first of two ranks."""
+
+    world = 2
+
+    def __init__(self, *, the_other_draws: bool) -> None:
+        self._draws = the_other_draws
+
+    def gather(self, end: End) -> list[End]:
+        nothing = {"rollouts": [], "times": [], "seconds": 0.0, "draws": self._draws}
+        return [end, replace(end, value=replace(end.value, **nothing))]
+
+
+@pytest.mark.parametrize(("the_other_draws", "share"), [(False, 1.0), (True, 0.5)])
+def test_a_device_whose_rank_lends_it_to_anothers_engine_is_as_busy_as_that(
+    tmp_path: Path, the_other_draws: bool, share: float
+) -> None:
+    peers = BesideOneThatReturnsAtOnce(the_other_draws=the_other_draws)
+    with a_recorder(tmp_path) as recorder:
+        by = Means(Draws(), Checks(lambda *_: 1), recorder, lambda: None, peers=peers)
+        params = SamplingParams(1.0, 1.0, 8)
+        drawn = collect(prompts(2), 2, params, name=("step", 1), expected={}, by=by)
+    assert drawn.drawing_seconds == pytest.approx(share * drawn.generate_seconds)
+    assert drawn.generate_seconds > 0

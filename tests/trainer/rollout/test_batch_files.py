@@ -11,7 +11,7 @@ import pytest
 from acereason_trainer.evaluation.journal import Answer, AnswerJournal
 from acereason_trainer.rewards.protocol import Verdict
 from acereason_trainer.rollout.batch_files import read_batch, write_batch
-from acereason_trainer.rollout.journal import Journal
+from acereason_trainer.rollout.journal import Journal, attempt_journal
 from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
 
 PARAMS = SamplingParams(1.0, 1.0, 8)
@@ -46,7 +46,7 @@ def test_a_damaged_batch_of_rollouts_counts_as_not_there(
     first.keep(3, PARAMS, DRAWN)
     (file,) = (tmp_path / "1").iterdir()
     damage(file)
-    second = Journal(tmp_path / "2", earlier=tmp_path / "1")
+    second = Journal(tmp_path / "2", earlier=[tmp_path / "1"])
     assert second.find(3, PARAMS, REQUESTS) is None
     (warning,) = [r.getMessage() for r in caplog.records]
     assert f"{file} is damaged" in warning
@@ -70,7 +70,7 @@ def test_a_damaged_batch_of_answers_is_looked_for_in_other_attempts(
 
 def test_a_damaged_file_of_ones_own_is_replaced(tmp_path: Path) -> None:
     Journal(tmp_path / "1").keep(3, PARAMS, DRAWN)
-    own = Journal(tmp_path / "2", earlier=tmp_path / "1")
+    own = Journal(tmp_path / "2", earlier=[tmp_path / "1"])
     own.keep(3, PARAMS, DRAWN)
     (file,) = (tmp_path / "2").iterdir()
     file.write_bytes(b"")
@@ -80,8 +80,18 @@ def test_a_damaged_file_of_ones_own_is_replaced(tmp_path: Path) -> None:
 
 def test_what_an_earlier_attempt_drew_becomes_ones_own(tmp_path: Path) -> None:
     Journal(tmp_path / "1").keep(3, PARAMS, DRAWN)
-    assert Journal(tmp_path / "2", earlier=tmp_path / "1").find(3, PARAMS, REQUESTS) == DRAWN
-    assert Journal(tmp_path / "3", earlier=tmp_path / "2").find(3, PARAMS, REQUESTS) == DRAWN
+    assert Journal(tmp_path / "2", earlier=[tmp_path / "1"]).find(3, PARAMS, REQUESTS) == DRAWN
+    assert Journal(tmp_path / "3", earlier=[tmp_path / "2"]).find(3, PARAMS, REQUESTS) == DRAWN
+
+
+def test_batches_of_all_attempts_are_found_also_of_one_that_left_no_state(tmp_path: Path) -> None:
+    Journal(tmp_path / "1" / "journal").keep(3, PARAMS, DRAWN)
+    Journal(tmp_path / "2" / "journal").keep(4, PARAMS, DRAWN)
+    third = attempt_journal(tmp_path / "3")
+    assert third.find(3, PARAMS, REQUESTS) == DRAWN
+    assert third.find(4, PARAMS, REQUESTS) == DRAWN
+    assert third.find(5, PARAMS, REQUESTS) is None
+    assert len(third.batches()) == 2, "they are its own now, to be forgotten"
 
 
 def _write_for_ever(path: Path, ready: "multiprocessing.Queue[int]") -> None:

@@ -125,7 +125,7 @@ def test_a_journalled_batch_is_not_drawn_again(tiny_model: Path, model: Any, tmp
     first = a_sampler(tiny_model, model, batch=4, journal=Journal(tmp_path / "1"))
     drawn = first.generate(some_requests(tiny_model), params, ignore)
     resumed = a_sampler(
-        tiny_model, None, batch=4, journal=Journal(tmp_path / "2", earlier=tmp_path / "1")
+        tiny_model, None, batch=4, journal=Journal(tmp_path / "2", earlier=[tmp_path / "1"])
     )
     seen: list[Completion] = []
     assert resumed.generate(some_requests(tiny_model), params, seen.extend) == drawn

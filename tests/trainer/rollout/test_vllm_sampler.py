@@ -15,28 +15,16 @@ from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
 from acereason_trainer.rollout.seeds import draw_seed
 from acereason_trainer.rollout.vllm_sampler import VLLMSampler
-from acereason_trainer.stage import StageFailure, StopFlag, Stopped
+from acereason_trainer.stage import StageFailure, StopFlag
 
 from tests.trainer.policy.batches import STEPS, a_batch
 from tests.trainer.rollout.vllm_models import LONGEST, a_model, a_vllm_sampler
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 """20 to 60 s for each of two engines, which all tests share; the tests themselves take seconds."""
 PROMPTS = ["2 + 2 =", "A much longer question, with words?", "x"]
 OTHER_CONTEXT = {"ropeTheta": 300.0, "maxPositionEmbeddings": 2 * LONGEST}
 """A rotary base so small that a model with another one says something else within a few tokens."""
-
-
-class StopsWhenTold(StopFlag):
-    """A SIGTERM that comes at a chosen look."""
-
-    looks_left: int | None = None
-
-    def check(self) -> None:
-        if self.looks_left is not None:
-            self.looks_left -= 1
-            if self.looks_left < 0:
-                raise Stopped
 
 
 @dataclass
@@ -46,7 +34,6 @@ class Desk:
     directory: Path
     loading: ModelLoading
     sampler: VLLMSampler
-    stop: StopsWhenTold
     policy: TorchPolicy
     version: int = field(default=0)
 
@@ -55,6 +42,7 @@ class Desk:
         self.sampler.push(policy or self.policy, self.version)
 
     def step(self, seed: int) -> None:
+        self.policy.take_room()  # the engine stays awake, as it never does in a stage
         self.policy.step(a_batch(seed=seed))
 
     def draw(self, temperature: float = 1.0, *, samples: int = 6, name: str = "") -> Any:
@@ -94,14 +82,13 @@ def desk(
     directory = a_model(tmp_path_factory.mktemp("model"), tiny_model, tied=tied)
     told = {"dtype": "float32", **({} if tied else OTHER_CONTEXT)}
     longest = LONGEST if tied else 2 * LONGEST
-    stop = StopsWhenTold()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         sampler = a_vllm_sampler(
-            tmp_path_factory.mktemp("store"), directory, stop, longest=longest, loading=told
+            tmp_path_factory.mktemp("store"), directory, StopFlag(), longest=longest, loading=told
         )
     loading = ModelLoading.parse(told)
-    yield Desk(directory, loading, sampler, stop, a_policy(directory, loading))
+    yield Desk(directory, loading, sampler, a_policy(directory, loading))
     sampler.close()
 
 
@@ -165,13 +152,11 @@ def test_more_responses_than_are_decoded_at_once_all_come(desk: Desk) -> None:
     assert len(desk.draw(samples=20, name="many")) == 60  # 16 at once
 
 
-def test_a_stop_ends_the_drawing_and_leaves_the_engine_free(desk: Desk) -> None:
+def test_prompts_that_are_longer_together_than_what_is_read_at_once_are_drawn(desk: Desk) -> None:
     desk.push()
-    desk.stop.looks_left = 3
-    with pytest.raises(Stopped):
-        desk.draw(samples=100, name="stopped")
-    desk.stop.looks_left = None
-    assert len(desk.draw(samples=2, name="after a stop")) == 6
+    rest = (5,) * (LONGEST - 10)  # 16 times as much is more than the 2,048 tokens of a step
+    requests = [SampleRequest(f"long {n}", (3 + n, *rest), 0, n) for n in range(16)]
+    assert len(desk.generate(requests, SamplingParams(1.0, 1.0, 4))) == 16
 
 
 def test_an_engine_with_other_weights_than_the_trainers_is_noticed(desk: Desk) -> None:

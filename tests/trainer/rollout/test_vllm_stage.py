@@ -1,6 +1,7 @@
 """RL stages whose responses vLLM draws."""
 
 import contextlib
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -21,7 +22,6 @@ from tests.trainer.test_several_ranks import a_prepared_stage, launched
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(900),  # a busy machine takes minutes to start an engine
     pytest.mark.usefixtures("importable_rewards"),
 ]
 """20 to 60 s for each start of an engine: 3 in the first test, 2 at once in the second."""
@@ -38,6 +38,13 @@ class InMidGeneration(StopFlag):
         super().__init__()
         self._work_dir = store / f"work/run/stage/{attempt}"
         self._what = what
+        self.engines_beside_the_state: list[int] | None = None
+
+    @property
+    def seconds_since(self) -> float:
+        """Asked for when the state of a stop is about to be written."""
+        self.engines_beside_the_state = engines()
+        return 0.0
 
     def check(self) -> None:
         if wrote(self._work_dir):
@@ -70,6 +77,15 @@ def work_dir(stage: dict[str, Any]) -> Path:
     return Path(stage["store"]) / StageFile.parse(stage).work_dir
 
 
+def mark_the_first_response(work_dir: Path) -> None:
+    """As no engine would draw it again from the same seed."""
+    file = next((work_dir / "journal").glob("responses-0-*.jsonl"))
+    first, *others = file.read_text().splitlines(keepends=True)
+    name, (tokens, logprobs, finish, _) = json.loads(first)
+    marked = json.dumps([name, [tokens, logprobs, finish, "marked"]]) + "\n"
+    file.write_text("".join([marked, *others]))
+
+
 def test_a_stage_goes_on_after_a_stop_and_after_the_death_of_its_engine(
     tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,15 +93,18 @@ def test_a_stage_goes_on_after_a_stop_and_after_the_death_of_its_engine(
     model = a_model(tmp_path / "model", tiny_model, tied=True)
     store = tmp_path / "store"
     stage = a_vllm_stage(store, model)
-    assert attempt(stage, InMidGeneration(store, 1, stop)) == ExitCode.STOPPED
+    stopped = InMidGeneration(store, 1, stop)
+    assert attempt(stage, stopped) == ExitCode.STOPPED
+    assert stopped.engines_beside_the_state == []  # on a GPU there is no room for both
+    mark_the_first_response(work_dir(stage))
     drawn = wrote(work_dir(stage))
-    assert 0 < len(drawn) < RESPONSES
+    assert 0 < len(drawn) <= RESPONSES
 
     stage = next_attempt(stage, store)
     assert attempt(stage, InMidGeneration(store, 2, kill_the_engine)) == ExitCode.TEMPORARY
     assert failure(stage)["reason"] == "SamplerDied"
-    assert "the process of the vLLM engine is gone" in failure(stage)["message"]
-    assert wrote(work_dir(stage))[: len(drawn)] == drawn
+    assert "the process of the vLLM engine of rank 0 is gone" in failure(stage)["message"]
+    assert dict(drawn).items() <= dict(wrote(work_dir(stage))).items()
 
     stage = next_attempt(stage, store)
     assert attempt(stage) == ExitCode.DONE

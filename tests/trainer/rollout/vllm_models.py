@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from acereason_trainer.config.rl import RL
 from acereason_trainer.policy.loading import load_config, load_tokenizer
+from acereason_trainer.processes import children
 from acereason_trainer.rollout.journal import Journal
 from acereason_trainer.rollout.making import make_sampler
 from acereason_trainer.rollout.vllm_sampler import VLLMSampler
@@ -83,3 +84,8 @@ def wrote(work_dir: Path, rank: int = 0) -> list[Any]:
     """What a rank has written into an attempt's journal, in order."""
     files = sorted((work_dir / "journal").glob(f"responses-{rank}-*.jsonl"))
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def engines() -> list[int]:
+    """Processes of engines that this one has started."""
+    return [c for c in children() if b"vllm_engine" in Path(f"/proc/{c}/cmdline").read_bytes()]

@@ -129,6 +129,8 @@ class StateManifest(Sealed):
 
     salt: int = Field(default=0, ge=0)
     """Salt of the attempt that wrote it."""
+    form: int | None = Field(default=None, ge=1)
+    """Form of its files (states.FORM); unset: from before forms had numbers."""
 
 
 AnyManifest = TypeVar("AnyManifest", bound=Sealed)

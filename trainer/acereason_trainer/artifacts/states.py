@@ -3,7 +3,8 @@
     work/<run>/<stage>/<attempt>/states/<step, 8 digits>/   files, then manifest.json
 
 An attempt writes into its own directory only; the next one looks through all of them, and drops
-those of earlier attempts that its own make needless. A state that does not hash to its manifest, or
+those of earlier attempts that its own make needless, and what they were writing when they were
+killed. A state that does not hash to its manifest, or
 has a form that is not read any more, is passed over for an older one, with a sentence, and stays
 where it is: within a stage the newest good state is right, whoever wrote it.
 """
@@ -31,6 +32,9 @@ from acereason_trainer.config.stage_file import ResumeState
 STATES = "states"
 FILES_OF_OLD_FORMS = frozenset({"policy.pt"})
 """A state with one of these was written by a version whose form is not read any more."""
+FORM = 1
+"""Of the files of a state, what a loop keeps among them. Raised when a version before could not go
+on from what is written now; what was written before must be read on, or be told of as above."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +65,7 @@ class OpenState:
             files=sorted(files, key=lambda file: file.path),
             step=self._step,
             salt=self._salt,
+            form=FORM,
             created_at=now(),
         ).sealed()
         target = self._states / f"{self._step:08d}"
@@ -101,6 +106,17 @@ def own_states(work_dir: Path) -> list[Path]:
     return sorted(names, reverse=True)
 
 
+def put_aside_beyond(work_dir: Path, step: int) -> None:
+    """Take states of an attempt with more steps than this out of the way: it has gone on from an
+    earlier one, as they are damaged or of a form that is not read, and none of them must count as
+    its newest. The next start removes them (`drop_unfinished`)."""
+    for state in own_states(work_dir):
+        if int(state.name) > step:
+            aside = state.with_name(f".old-{state.name}-{secrets.token_hex(8)}")
+            _log.warning("%s was passed over and is now %s", state, aside.name)
+            state.rename(aside)
+
+
 def make_room(work_dir: Path, needed: int, newest: Path, and_up_to: int | None = None) -> None:
     """Remove states that `newest` makes needless, oldest first, until `needed` bytes are free.
 
@@ -122,13 +138,28 @@ def make_room(work_dir: Path, needed: int, newest: Path, and_up_to: int | None =
             _remove(path)
 
 
+def drop_unfinished(work_dir: Path) -> None:
+    """Remove what earlier starts of this attempt and earlier attempts were writing or removing when
+    they were killed: up to the size of a state each, and nobody goes on from it."""
+    for states in work_dir.parent.glob(f"*/{STATES}"):
+        attempt = states.parent.name
+        if not attempt.isdigit() or int(attempt) > int(work_dir.name):
+            continue
+        for left in sorted([*states.glob(".tmp-*"), *states.glob(".old-*")]):
+            _log.warning("%s was never finished and is removed", left)
+            _remove(left)
+
+
 def _remove(state: Path) -> None:
-    leaving = state.with_name(f".old-{state.name}-{secrets.token_hex(8)}")
+    """What does not go costs room and no more; the next start of an attempt tries again."""
+    leaving = state.with_name(f".old-{secrets.token_hex(8)}")
     try:
         state.rename(leaving)  # a half-removed state must not look like a damaged one
+        shutil.rmtree(leaving)
     except FileNotFoundError:  # a collection was first
         return
-    shutil.rmtree(leaving)
+    except OSError as e:
+        _log.warning("%s stays: %s", state, e)
 
 
 def _replaced_by(newest: Path, up_to_attempt: int) -> list[Path]:
@@ -170,6 +201,15 @@ def newest_state(
                 "%s was written by a version whose states are not read any more; an older one is "
                 "looked for, or else the stage begins anew",
                 found.directory,
+            )
+            continue
+        if (form := found.manifest.form or 0) > FORM:
+            _log.warning(
+                "%s was written by a newer version (states of form %d; this one reads up to %d); "
+                "an older one is looked for, or else the stage begins anew",
+                found.directory,
+                form,
+                FORM,
             )
             continue
         try:

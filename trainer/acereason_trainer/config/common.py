@@ -43,6 +43,14 @@ class MixPart(Model):
     its first stage and down after)."""
 
 
+DRAWN_BY_TRANSFORMERS = dict.fromkeys(
+    ("sampler", "vllm"),
+    "only mathRL and codeRL can draw with vLLM; a model that is measured draws with transformers, "
+    "in one process: remove it",
+)
+"""For models without these fields (`Model.not_here`)."""
+
+
 class Sampling(Model):
     """How answers are drawn from a model when it is measured."""
 

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from acereason_trainer.config.common import (
+    DRAWN_BY_TRANSFORMERS,
     Column,
     MixPart,
     ModelLoading,
@@ -90,6 +91,8 @@ class Decontamination(Model):
 
 class PassRate(Model):
     """Keep the prompts that a model neither always nor never solves."""
+
+    not_here = DRAWN_BY_TRANSFORMERS
 
     samples: int = Field(default=16, ge=1, le=1024)
     """Attempts per prompt (1.0: 16 before the 24K stage)."""

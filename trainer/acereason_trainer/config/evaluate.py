@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from acereason_trainer.config.common import (
+    DRAWN_BY_TRANSFORMERS,
     ModelLoading,
     Prompting,
     Sampling,
@@ -30,6 +31,8 @@ class EvaluationSet(Model):
 
 class Evaluate(Model):
     """Measures one checkpoint on held-out problems (1.0 section 4.1)."""
+
+    not_here = DRAWN_BY_TRANSFORMERS
 
     sets: list[EvaluationSet] = Field(min_length=1, max_length=64)
     """Benchmarks."""

@@ -5,7 +5,8 @@ never becomes a silent default. A field's docstring is its description in the JS
 and the reference page.
 """
 
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -41,6 +42,8 @@ class Model(BaseModel):
         use_attribute_docstrings=True,
         ser_json_inf_nan="constants",
     )
+    not_here: ClassVar[Mapping[str, str]] = {}
+    """Fields that a person may look for in this model, by their outside names, and what to say."""
 
     @classmethod
     def parse(cls, data: Any) -> Self:

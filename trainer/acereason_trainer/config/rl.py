@@ -87,8 +87,9 @@ class Plateau(Model):
     """Stop when validation accuracy no longer rises: needs `inputs.validation`."""
 
     patience: int = Field(default=3, ge=1)
-    """Validations in a row without a gain of more than one standard error over the best. One flat
-    validation is chance often, three in a row seldom; the papers stop by eye."""
+    """Validations in a row without a gain over the best of more than one standard error of that
+    gain, problem by problem. One flat validation is chance often, three in a row seldom; the papers
+    stop by eye."""
     max_steps: int = Field(ge=1)
     """Stop here at the latest."""
 
@@ -152,8 +153,8 @@ class Validation(Model):
     """Responses per problem: 4 take most of the sampling noise out of a problem's score; more
     problems say more than more samples."""
     max_problems: int = Field(default=200, ge=1)
-    """Problems used, chosen by the seed. With 200 the standard error is at most 3.5 points, which
-    is what a plateau is held against."""
+    """Problems used, chosen by the seed. With 200 the standard error of the accuracy is at most 3.5
+    points; that of a gain, on the same problems, is smaller."""
     temperature: float = Field(default=0.6, ge=0, le=2)
     """Divides the logits; 0 is greedy. 0.6 is what both papers evaluate at."""
     held_out_share: float | None = Field(
@@ -291,8 +292,8 @@ class RL(Model):
     sequences_per_batch: int = Field(default=64, ge=1)
     """Sequences decoded together by the transformers sampler: 64 of 8K tokens take about 30 GB of
     cache for Qwen2.5-7B. In the key: the batch's shape decides the last bits."""
-    tokens_per_micro_batch: int = Field(default=65536, ge=16, json_schema_extra=NOT_IN_KEY)
-    """Tokens of one forward and backward pass: two responses of 32K. Memory, not results up to
+    tokens_per_micro_batch: int = Field(default=32768, ge=16, json_schema_extra=NOT_IN_KEY)
+    """Tokens of one forward and backward pass: one response of 32K. Memory, not results up to
     rounding."""
     zero: Zero | None = Field(default=None, json_schema_extra=NOT_IN_KEY)
     """How several ranks hold the model. Unset: one rank trains with plain torch, several with

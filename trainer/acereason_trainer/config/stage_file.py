@@ -33,6 +33,10 @@ OUTPUT_KIND: dict[str, ArtifactKind] = {
 SEMANTICS: dict[str, int] = {"curate": 5, "sft": 1, "mathRL": 6, "codeRL": 5, "evaluate": 6}
 """Raised for a stage kind only when the same settings and inputs would give other results."""
 
+SEMANTICS_OF_PARTS: dict[str, int] = {"bfloat16": 1, "plateau": 1}
+"""Raised in the place of a kind's number where only stages that have this part would give other
+results: training in bfloat16, and stopping by a plateau. The others keep their finished work."""
+
 # What a stage's own code says of itself ends in the run's status, and JSON has no NaN and an API
 # server no larger integers: a record with one is refused here, or else every write of that status.
 Count = Annotated[int, Field(ge=0, le=2**53)]
@@ -244,6 +248,18 @@ class Progress(Model):
     """Few last metrics, rounded."""
     updated_at: str = ""
     """RFC 3339 time of writing."""
+
+
+def semantics_of(stage: StageSettings) -> int:
+    """The number of what this code makes of a stage's settings. For the same settings a version
+    that gives other results has a higher one, since none of the numbers it is the sum of is ever
+    lowered."""
+    settings, parts = stage.settings, []
+    if isinstance(settings, (SFT, MathRL, CodeRL)) and settings.loading.dtype == "bfloat16":
+        parts.append("bfloat16")
+    if isinstance(settings, (MathRL, CodeRL)) and settings.stop.plateau is not None:
+        parts.append("plateau")
+    return SEMANTICS[stage.kind] + sum(SEMANTICS_OF_PARTS[part] for part in parts)
 
 
 def settings_for_key(settings: Model) -> dict[str, Any]:

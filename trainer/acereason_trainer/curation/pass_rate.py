@@ -41,7 +41,7 @@ def with_pass_rates(
     require_distinct_ids(map(_what_is_attempted, rows))
     measured = load_measured_model(context.model_dir, settings.loading)
     size = settings.prompts_per_batch * settings.samples
-    sampler = sampler_of(measured, size, context.stop.check)
+    sampler = sampler_of(measured, size, context.check_alone)
     params = SamplingParams(
         settings.sampling.temperature, settings.sampling.top_p, settings.max_response_tokens
     )

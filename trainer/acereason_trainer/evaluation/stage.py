@@ -60,7 +60,7 @@ def run(context: StageContext) -> None:
     sets = [(s, rows_of(s, context.data_dir, context.file.seed)) for s in settings.sets]
     say("; ".join(f"{s.name}: {len(rows):,} problems, {s.samples} samples" for s, rows in sets))
     measured = load_measured_model(context.model_dir, settings.loading)
-    sampler = sampler_of(measured, settings.sequences_per_batch, context.stop.check)
+    sampler = sampler_of(measured, settings.sequences_per_batch, context.check_alone)
     with (
         closing(Rewarders(rewarders_of(settings), settings.verifier)) as rewarders,
         Recorder(

@@ -10,7 +10,6 @@ import json
 import os
 import resource
 import signal
-import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from acereason_trainer.artifacts.errors import told_when_full
+from acereason_trainer.launch.free_port import free_port
 from acereason_trainer.launch.record import tail_of
 from acereason_trainer.launch.verdict import COLLECTIVES, RankEnd
 from acereason_trainer.processes import die_with_parent
@@ -71,7 +71,7 @@ def placement(environment: Mapping[str, str], nodes: int, ranks_per_node: int) -
     BadEnvironment.
     """
     if nodes == 1:
-        return Placement(0, 1, ranks_per_node, "127.0.0.1", _free_port())
+        return Placement(0, 1, ranks_per_node, "127.0.0.1", free_port())
     names = ("JOB_COMPLETION_INDEX", "MASTER_ADDR", "MASTER_PORT")
     missing = [name for name in names if not environment.get(name)]
     if missing:
@@ -217,9 +217,3 @@ def _about_a_collective(log: Path, before: int) -> str:
     lines = tail_of(log, size).splitlines() if size else []
     found = [line for line in lines if any(words in line for words in COLLECTIVES)]
     return found[0].strip()[:_LAST_LINE] if found else ""
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

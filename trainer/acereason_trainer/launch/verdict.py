@@ -18,6 +18,8 @@ COLLECTIVES = {
 }
 """What torch writes before it aborts a process whose NCCL collective cannot end, and what that
 means: it is never this rank's fault."""
+SAMPLER_DIED = "SamplerDied"
+"""A rank's word for an engine that is gone. It does not see what the kernel counts."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def _of_rank(end: RankEnd, seen: Circumstances) -> Verdict:
     if end.code == 0:
         return Verdict(ExitCode.DONE, "Done", "", end.rank)
     if end.message:
-        return Verdict(end.code, end.reason or "Failed", end.message, end.rank)
+        return _of_word(end, seen)
     if end.code == ExitCode.STOPPED:
         return Verdict(end.code, "Stopped", "stopped on request", end.rank)
     out_of_memory = any(word in end.last_line for word in _MEMORY_WORDS)
@@ -131,6 +133,18 @@ def _of_rank(end: RankEnd, seen: Circumstances) -> Verdict:
         f"rank {end.rank} ended with {end.code}{last_words}",
         end.rank,
     )
+
+
+def _of_word(end: RankEnd, seen: Circumstances) -> Verdict:
+    if end.reason == SAMPLER_DIED and seen.memory_kills:
+        return Verdict(
+            128 + signal.SIGKILL,
+            "OutOfMemory",
+            f"{end.message}; the kernel has killed for memory meanwhile: raise "
+            "resources.limits.memory, or lower vllm.cacheGib where engines run on CPUs",
+            end.rank,
+        )
+    return Verdict(end.code, end.reason or "Failed", end.message, end.rank)
 
 
 def _of_signal(end: RankEnd, number: int, seen: Circumstances) -> Verdict:

@@ -31,6 +31,18 @@ EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
 @dataclass(frozen=True)
+class Machinery:
+    """What a stage's steps run on."""
+
+    devices: int
+    """Ranks."""
+    arithmetic: "Arithmetic | None"
+    """Of the model; None: not known."""
+    peak_flops: float | None
+    """Operations per second of one device; None: not known."""
+
+
+@dataclass(frozen=True)
 class Arithmetic:
     """Floating-point operations of one dense decoder."""
 
@@ -54,11 +66,14 @@ class Arithmetic:
 
 def arithmetic_of(directory: Path) -> Arithmetic | None:
     """Of a model in Hugging Face form; None for a mixture of experts, which this account is not
-    for. Reads the headers of its weights alone."""
+    for, and for random weights that are still to be made. Reads the headers of its weights
+    alone."""
     config = AutoConfig.from_pretrained(directory).get_text_config()
     if any((getattr(config, name, None) or 0) > 1 for name in EXPERTS):
         return None
     shapes = {n: s for file in directory.glob("*.safetensors") for n, s in _shapes(file).items()}
+    if not shapes:
+        return None
     looked_up = "lm_head.weight" in shapes  # a tied table is the head's matrix too
     matrices = (
         shape

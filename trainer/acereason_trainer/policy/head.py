@@ -2,8 +2,9 @@
 
 Logits of 32K tokens over a vocabulary of 152K are 20 GB for each float32 copy. Here they exist in
 chunks, forward and again in the backward pass, so memory grows neither with the vocabulary times
-the tokens nor with the number of chunks. The arithmetic is autograd's own, step by step: chunks
-change nothing but memory.
+the tokens nor with the number of chunks. The arithmetic is autograd's own, step by step; what
+several chunks add to the gradient of the output matrix is summed in float32, so that bfloat16 is
+rounded to as often as without chunks: once for a product, and once for the sum.
 """
 
 from typing import Any
@@ -71,7 +72,8 @@ class _TokenLogprobs(torch.autograd.Function):
         of_weight: Tensor | None = None
         of_bias: Tensor | None = None
         # From the last chunk to the first, as autograd would: the sums are then the same bits.
-        for part in reversed(_parts(len(hidden), ctx.size)):
+        parts = _parts(len(hidden), ctx.size)
+        for part in reversed(parts):
             log_p = kept
             if log_p is None:
                 log_p = _log_p(hidden[part], weight, bias, ctx.temperature)
@@ -79,14 +81,23 @@ class _TokenLogprobs(torch.autograd.Function):
             d = torch.ops.aten._log_softmax_backward_data(d, log_p, -1, torch.float32)
             d = d.div_(ctx.temperature).to(weight.dtype)
             of_hidden[part] = d.mm(weight)
-            of_weight = _sum(of_weight, d.t().mm(hidden[part]))
+            del log_p
+            of_weight = _sum(of_weight, d.t().mm(hidden[part]), alone=len(parts) == 1)
             if bias is not None:
-                of_bias = _sum(of_bias, d.sum(0))
-        return of_hidden, of_weight, of_bias, None, None
+                of_bias = _sum(of_bias, d.sum(0), alone=len(parts) == 1)
+        return of_hidden, _in(weight.dtype, of_weight), _in(weight.dtype, of_bias), None, None
 
 
-def _sum(before: Tensor | None, more: Tensor) -> Tensor:
-    return more if before is None else before.add_(more)
+def _sum(before: Tensor | None, more: Tensor, *, alone: bool) -> Tensor:
+    """In float32, unless nothing is added: in bfloat16 each chunk's part would be rounded away
+    against the sum of those before it."""
+    if before is None:
+        return more if alone else more.float()
+    return before.add_(more)
+
+
+def _in(dtype: torch.dtype, gradient: Tensor | None) -> Tensor | None:
+    return None if gradient is None else gradient.to(dtype)
 
 
 def _parts(n: int, size: int) -> list[slice]:

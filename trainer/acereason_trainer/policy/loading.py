@@ -64,10 +64,27 @@ def load_config(directory: Path, loading: ModelLoading) -> Any:
     """The configuration of a Hugging Face directory, with the stage's own context."""
     config = AutoConfig.from_pretrained(directory)
     if loading.rope_theta is not None:
-        config.rope_parameters = {**config.rope_parameters, "rope_theta": loading.rope_theta}
+        rope = rope_parameters(config, "loading.ropeTheta")
+        config.rope_parameters = {**rope, "rope_theta": loading.rope_theta}
     if loading.max_position_embeddings is not None:
         config.max_position_embeddings = loading.max_position_embeddings
     return config
+
+
+def rope_parameters(config: Any, setting: str) -> dict[str, Any]:
+    """How a model turns positions into rotations. Raises StageFailure where it does not (GPT-2,
+    OPT), for the setting that needs it."""
+    text = config.get_text_config()
+    found: dict[str, Any] | None = getattr(text, "rope_parameters", None)
+    if found is None:
+        raise StageFailure(
+            ExitCode.BAD_CONFIGURATION,
+            "UnsupportedModel",
+            f"the {text.model_type} model has no rotary positions (rope_parameters of its "
+            f"configuration), which {setting} needs; leave that away, or choose a model that has "
+            "them, such as Qwen2, Qwen3 or Llama",
+        )
+    return dict(found)
 
 
 def load_model(directory: Path, loading: ModelLoading, where: torch.device | None = None) -> Any:

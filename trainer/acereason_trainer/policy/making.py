@@ -8,32 +8,58 @@ from acereason_trainer.config.common import Layout, Zero
 from acereason_trainer.config.rl import RL
 from acereason_trainer.config.sft import SFT
 from acereason_trainer.policy import micro_batches
-from acereason_trainer.policy.loading import device
+from acereason_trainer.policy.loading import DTYPES, device, load_config
+from acereason_trainer.policy.memory_check import shape_of, what_does_not_fit
 from acereason_trainer.policy.protocol import Policy
 from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.stage import StageContext
+from acereason_trainer.telemetry.log_line import say
 
 
 def make_policy(context: StageContext, settings: SFT | RL, total_steps: int | None) -> Policy:
     """The stage's start checkpoint, ready to be trained: by plain torch where there is one rank
     that asks for nothing else, by DeepSpeed otherwise."""
     several = context.peers.world > 1
-    recompute = settings.activation_checkpointing
+    zero = settings.zero or (Zero() if several else None)
+    recompute = (
+        several
+        if settings.activation_checkpointing is None
+        else bool(settings.activation_checkpointing)
+    )
+    if context.peers.leads and torch.cuda.is_available():
+        _say_what_does_not_fit(context, settings, zero, recompute=recompute)
     told: dict[str, Any] = {
         "loading": settings.loading,
         "optimizer": settings.optimizer,
         "total_steps": total_steps,
         "tokens_per_micro_batch": settings.tokens_per_micro_batch,
         "layout": layout_on(device(), settings.layout),
-        "activation_checkpointing": several if recompute is None else recompute,
+        "activation_checkpointing": recompute,
         "check_stop": context.check_stop,
     }
-    if settings.zero is None and not several:
+    if zero is None:
         return TorchPolicy(context.model_dir, **told)
     from acereason_trainer.policy.zero_policy import ZeroPolicy  # DeepSpeed takes seconds
 
-    zero = settings.zero or Zero()
     return ZeroPolicy(context.model_dir, **told, settings=zero, peers=context.peers)
+
+
+def _say_what_does_not_fit(
+    context: StageContext, settings: SFT | RL, zero: Zero | None, *, recompute: bool
+) -> None:
+    config = load_config(context.model_dir, settings.loading).get_text_config()
+    shape = shape_of(config)
+    sentence = shape and what_does_not_fit(
+        shape,
+        gpu=torch.cuda.get_device_properties(device()).total_memory,
+        tokens=settings.tokens_per_micro_batch,
+        ranks=context.peers.world,
+        zero=zero,
+        number=DTYPES[settings.loading.dtype].itemsize,
+        recompute=recompute,
+    )
+    if sentence:
+        say(sentence)
 
 
 def layout_on(where: torch.device, asked_for: Layout) -> micro_batches.Layout:

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 from acereason_trainer.config.common import Zero
-from acereason_trainer.policy.memory_plan import QWEN_7B, QWEN_14B, Memory, plan
+from acereason_trainer.config.rl import RL
+from acereason_trainer.policy.memory_plan import QWEN_7B, QWEN_14B, Memory, Shape, plan
 
 PAGE = Path("docs/memory.md")
-TOKENS = 32_768
+TOKENS: int = RL.model_fields["tokens_per_micro_batch"].default
 RANKS = 8
+RESPONSES, RESPONSE = 128 * 16, 16_384
+"""Of the papers' largest step, and half of the tokens that a response may have at 32K."""
 MODELS = {"Qwen2.5-7B": QWEN_7B, "Qwen2.5-14B": QWEN_14B}
 WAYS = {
     "ZeRO-2": Zero(stage=2),
@@ -18,11 +21,14 @@ WAYS = {
 HEAD = f"""# Memory of a training stage
 
 What a step takes on each GPU, and what the host must have beside it, for the papers' models:
-micro-batches of {TOKENS:,} tokens (`tokensPerMicroBatch`) in bfloat16 on one node of {RANKS} GPUs,
-activation checkpointing as several ranks have it by default. Numbers are GB (10^9 bytes) from
-`policy/memory_plan.py`, which tests hold against measured peaks at sizes that fit this repository's
-machines; on GPUs they are not measured yet. Leave a tenth of a GPU for CUDA itself and for what its
-allocator cannot use, so an 80 GB GPU holds about 72. This page is generated (`make generate`).
+micro-batches of {TOKENS:,} tokens (the default) in bfloat16 on one node of {RANKS} GPUs,
+activation checkpointing as several ranks have it by default. A step of RL draws, with vLLM,
+{RESPONSES:,} responses (128 prompts, 16 of each) of {RESPONSE:,} tokens on average.
+
+Numbers are GB (10^9 bytes) from `policy/memory_plan.py`, which tests hold against measured peaks at
+sizes that fit this repository's machines; on GPUs they are not measured yet. Leave a tenth of a GPU
+for CUDA itself and for what its allocator cannot use, so an 80 GB GPU holds about 72. This page is
+generated (`make generate`).
 """
 
 TAIL = """
@@ -34,11 +40,14 @@ TAIL = """
   without, twenty to thirty times as much.
 - **The output matrix or a layer**: the larger of one layer's backward pass and that of the output
   matrix. Logits are made at most 67 million at once (441 tokens of Qwen's vocabulary), so that part
-  does not grow with the micro-batch.
+  does not grow with the micro-batch; its gradient is summed in float32 and then rounded.
 - Attention keeps no mask in `layout: packed`, which GPUs have by default. In `padded`, a row that
   holds several documents has a mask of one byte for each pair of its tokens: 1.1 GB at 32K.
 
-With twice the tokens in a micro-batch, the last two double and nothing else does.
+With twice the tokens in a micro-batch, the last two double and nothing else does: at 65,536 tokens
+Qwen2.5-14B no longer fits eight GPUs of 80 GB. A response longer than `tokensPerMicroBatch` is a
+micro-batch of its own. A stage whose step does not fit its GPUs by this plan says so in its log
+before it loads the model, and what would.
 
 ## The host
 
@@ -46,10 +55,30 @@ With twice the tokens in a micro-batch, the last two double and nothing else doe
   drop. A model whose files have another number format than `loading.dtype` is converted first, and
   each rank then holds a whole copy until it has taken its share.
 - **The copy of the state that is being written**: weights and moments in float32, over all ranks of
-  a node. It exists while a state is written beside training. Where less than that, and a quarter
-  more, is available, training waits for the disk instead and the log says so.
-- The transformers sampler draws with a whole model in each rank's GPU, ZeRO-3 or not: add 2 bytes
-  per parameter and its cache. The vllm sampler has memory of its own while training gives up its.
+  a node. Each rank lets its part go when it has written it. Where less than the copy and what waits
+  while vllm draws, and a quarter more, is available, training waits for the disk instead and the
+  log says so.
+- **What waits while vllm draws**: float32 weights and moments, with ZeRO-3 the gradients too; with
+  any stage of ZeRO, and with one rank. On the GPU stay the weights that the model computes with,
+  and the engine has the rest.
+- **Weights on their way to engines**: each rank that has an engine shares a bucket of 1 GB with it,
+  which stays filled.
+- **Rollouts**: every rank has those of the whole step, as Python's numbers: about 100 bytes for
+  each token of a response. Twice the responses, or responses of twice the length, take twice as
+  much. After a resume every rank also holds, for that one step, what the earlier attempt had drawn.
+- **Processes**: a rank and its engine each have Python, torch and the libraries of the GPU before
+  they hold anything of a model. SFT has no engines and no rollouts, and the transformers sampler
+  no engines.
+- **Workers that check answers** are not counted here: `verifier.workers` processes, each up to its
+  own limit.
+- **Training on a CPU** takes up to twice what the tensors of a step do: with activation
+  checkpointing a step of 171 MiB of tensors (planned: 192) grew the process by 388, of which it
+  kept 372 after the step, all of it free. The C library's allocator holds that for the next step.
+- The transformers sampler draws with a whole model on each rank's GPU. With ZeRO-3 that is a model
+  of its own beside the rank's share, from the first drawing to the end of the stage: add 2 bytes
+  per parameter to each GPU (15 GB for Qwen2.5-7B, 30 GB for Qwen2.5-14B) and its cache. ZeRO-1 and
+  2 draw with the weights that they have. The vllm sampler has memory of its own while training
+  gives up its.
 """
 
 
@@ -57,10 +86,14 @@ def page() -> str:
     """The page."""
     parts = [HEAD]
     for name, shape in MODELS.items():
-        plans = {way: plan(shape, tokens=TOKENS, ranks=RANKS, zero=z) for way, z in WAYS.items()}
+        plans = {way: _plan(shape, zero) for way, zero in WAYS.items()}
         parts.append(f"\n## {name}: {shape.parameters / 1e9:.1f} billion parameters\n\n")
         parts.append(_table(plans))
     return "".join(parts) + TAIL
+
+
+def _plan(shape: Shape, zero: Zero) -> Memory:
+    return plan(shape, tokens=TOKENS, ranks=RANKS, zero=zero, drawn=RESPONSES * RESPONSE)
 
 
 def _table(plans: dict[str, Memory]) -> str:

@@ -16,6 +16,16 @@ GATHERED = 1_000_000_000
 """Parameters that ZeRO-3 has whole at once, at most."""
 LOGITS_AT_ONCE = 2**26
 """As in head.py, which needs torch."""
+PUSHED_AT_ONCE = 10**9
+"""As in rollout/weight_buckets.py, which needs torch, too."""
+ROLLOUT = 100
+"""Bytes of a response's token: an int, a float and their places in two tuples (80), its text (4),
+and what a step makes of it (12)."""
+JOURNALLED = 80
+"""Bytes of one that an earlier attempt drew: the same, in lists."""
+PROCESS = 2_000_000_000
+"""Of a rank or an engine, before it holds anything: Python, torch and what they have loaded. On a
+CPU 0.8 and 1.0 GB; what CUDA adds is an estimate."""
 
 
 @dataclass(frozen=True)
@@ -75,26 +85,42 @@ def plan(
     zero: Zero | None = None,
     number: int = 2,
     recompute: bool = True,
+    drawn: int = 0,
 ) -> Memory:
     """Memory of a step.
 
     tokens: of one micro-batch. number: bytes of the model's number format (4: float32, without a
-    copy for the optimizer). zero: None for one process with plain torch.
+    copy for the optimizer but in ZeRO-1 and 2). zero: None for one process with plain torch. drawn:
+    tokens of all responses of an RL step whose engines are vLLM's, one for each rank; 0 of others.
     """
     p = shape.parameters
-    state = 2 * MASTER * p + (0 if number == MASTER else MASTER * p)
+    own_weights = number == MASTER and (zero is None or zero.stage == 3)
+    state = 2 * MASTER * p + (0 if own_weights else MASTER * p)
     gpu = {
         **(_alone(p, state, number) if zero is None else _spread(p, state, number, ranks, zero)),
         **activations(shape, tokens=tokens, number=number, recompute=recompute),
     }
     nodes = max(1, ranks // ranks_per_node)
     offloaded = zero is not None and zero.offload_optimizer
+    gradients = MASTER * p if zero is not None and zero.stage == 3 else 0
     host = {
         "model's files, as the kernel's cache of them": number * p,
         "optimizer, offloaded": (state + MASTER * p) // nodes if offloaded else 0,
         "copy of the state that is being written": 3 * MASTER * p // nodes,
+        "what waits while vllm draws": 0 if offloaded else (state + gradients) // nodes,
+        **(_drawing(number * p, drawn, min(ranks, ranks_per_node)) if drawn else {}),
     }
     return Memory(_taken(gpu), _taken(host))
+
+
+def _drawing(weights: int, tokens: int, ranks: int) -> dict[str, int]:
+    """Beside all else, on a node of so many ranks, each of which has an engine and all rollouts."""
+    return {
+        "weights on their way to engines": min(PUSHED_AT_ONCE, weights) * ranks,
+        "rollouts, on every rank": ROLLOUT * tokens * ranks,
+        "those of an earlier attempt, after a resume": JOURNALLED * tokens * ranks,
+        "processes of ranks and engines": 2 * PROCESS * ranks,
+    }
 
 
 def _alone(p: int, state: int, number: int) -> dict[str, int]:
@@ -125,9 +151,11 @@ def activations(shape: Shape, *, tokens: int, number: int, recompute: bool) -> d
     kept = shape.kept_of_a_layer(number)
     inner = number * (3 * shape.intermediate + 2 * shape.hidden)
     logits = min(LOGITS_AT_ONCE, tokens * shape.vocabulary)
-    matrix = number * shape.vocabulary * shape.hidden
-    several = tokens * shape.vocabulary > LOGITS_AT_ONCE
-    head = (3 * MASTER + number) * logits + (2 if several else 1) * matrix
+    matrix = shape.vocabulary * shape.hidden
+    in_chunk = (3 * MASTER + number) * logits
+    head = in_chunk + number * matrix
+    if tokens * shape.vocabulary > LOGITS_AT_ONCE:  # the gradients of chunks, summed in float32
+        head = max(in_chunk + MASTER * matrix, number * logits + (MASTER + number) * matrix)
     layer = tokens * (inner + (kept if recompute else 0))
     return {
         "kept of the tokens": tokens

@@ -100,6 +100,11 @@ class Policy(Weights, Protocol):
         ...
 
     @property
+    def room_bytes(self) -> int:
+        """Bytes that `make_room` moves from this rank's GPU to the host; 0 before the first."""
+        ...
+
+    @property
     def state_bytes(self) -> int:
         """Bytes of this rank's share of the state."""
         ...

@@ -8,12 +8,40 @@ from torch import Tensor
 from acereason_trainer.policy.state_files import FIRST, SECOND
 
 
-def move(tensors: Iterable[Tensor], device: torch.device) -> None:
-    """Move tensors in place, so that whoever holds them has them still."""
-    for tensor in tensors:
-        tensor.data = tensor.data.to(device)
-    if device.type == "cpu" and torch.cuda.is_available():
-        torch.cuda.empty_cache()  # what was freed goes to the sampler, which is another process
+class Room:
+    """What was moved to the host, and how it comes back bit for bit.
+
+    A tensor's memory is emptied under it, not put in its place: so the views that an engine keeps
+    of it lose theirs too, and have it again afterwards. Until then nobody may read them.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+        self.bytes = 0
+        """What the last `make` moved from a GPU."""
+
+    def make(self, tensors: Iterable[Tensor]) -> None:
+        """Copy tensors to the host and free their memory. Each must be all of its memory."""
+        if self._waiting:
+            return
+        self.bytes = 0
+        for tensor in tensors:
+            memory = tensor.untyped_storage()
+            if memory.nbytes() != tensor.nbytes:
+                raise ValueError(f"{tensor.nbytes} bytes are a part of {memory.nbytes()}")
+            self._waiting.append((tensor, tensor.detach().to("cpu", copy=True)))
+            memory.resize_(0)
+            self.bytes += tensor.nbytes if tensor.is_cuda else 0
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # what was freed goes to the sampler, which is another process
+
+    @torch.no_grad()
+    def take(self) -> None:
+        """Move them back, where they were moved."""
+        while self._waiting:
+            tensor, kept = self._waiting.pop()
+            tensor.untyped_storage().resize_(kept.nbytes)
+            tensor.copy_(kept)
 
 
 def moments_of(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:

@@ -16,7 +16,7 @@ from acereason_trainer.policy.forward import Scoring
 from acereason_trainer.policy.loss import loss_of, totals_of
 from acereason_trainer.policy.micro_batches import Layout, micro_batches, one_sequence
 from acereason_trainer.policy.protocol import Batch, Update
-from acereason_trainer.policy.room import moments_of, move
+from acereason_trainer.policy.room import Room, moments_of
 from acereason_trainer.policy.schedule import learning_rate
 from acereason_trainer.policy.state_files import (
     FIRST,
@@ -62,6 +62,7 @@ class TorchPolicy:
         self._budget = tokens_per_micro_batch
         self._check_stop = check_stop
         self._steps = 0
+        self._room = Room()
         trained = {n: p for n, p in self._model.named_parameters() if p.requires_grad}
         self._names, self._parameters = list(trained), list(trained.values())
         self._masters = (
@@ -92,6 +93,7 @@ class TorchPolicy:
         are none leave the weights as they were. Raises Stopped between micro-batches where a stop
         was asked for; the policy is then at the step before.
         """
+        self.take_room()
         totals = torch.zeros(4, dtype=torch.float64)
         tokens = 0
         for part in micro_batches(batch, self._budget, self.device, layout=self._layout):
@@ -163,11 +165,16 @@ class TorchPolicy:
 
     def make_room(self) -> None:
         """Move moments and float32 master weights to the host."""
-        move(self._of_a_step(), torch.device("cpu"))
+        self._room.make(self._of_a_step())
 
     def take_room(self) -> None:
         """Move them back."""
-        move(self._of_a_step(), self.device)
+        self._room.take()
+
+    @property
+    def room_bytes(self) -> int:
+        """Bytes that `make_room` moves from this rank's GPU to the host; 0 before the first."""
+        return self._room.bytes
 
     def _of_a_step(self) -> Iterator[Tensor]:
         if self._masters is not self._parameters:
@@ -203,6 +210,7 @@ class TorchPolicy:
 
     def load_state(self, directory: Path) -> None:
         """Go on exactly where `save_state` was called."""
+        self.take_room()
         self._steps = read_steps(directory)
         parts = read_parts(directory, self._names)
         for master, parameter, (_, saved) in zip(
@@ -213,8 +221,8 @@ class TorchPolicy:
                 parameter.copy_(saved[WEIGHT])
             self._optimizer.state[master] = {
                 "step": torch.tensor(float(self._steps)),
-                FIRST: saved[FIRST].to(self.device),
-                SECOND: saved[SECOND].to(self.device),
+                FIRST: saved[FIRST].to(self.device, copy=True),  # not a map of the file
+                SECOND: saved[SECOND].to(self.device, copy=True),
             }
 
     def export(self, directory: Path) -> None:

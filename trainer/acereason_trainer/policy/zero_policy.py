@@ -8,8 +8,6 @@ in the same order.
 """
 
 import math
-import os
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from deepspeed.utils import (
     safe_set_local_fp32_param,
     safe_set_local_optimizer_state,
 )
-from torch import Tensor, distributed
+from torch import Tensor
 
 from acereason_trainer.config.common import ModelLoading, Zero
 from acereason_trainer.config.sft import Optimizer
@@ -43,7 +41,7 @@ from acereason_trainer.policy.micro_batches import (
     weightless,
 )
 from acereason_trainer.policy.protocol import Batch, Update
-from acereason_trainer.policy.room import moments_of, move
+from acereason_trainer.policy.room import Room, moments_of
 from acereason_trainer.policy.schedule import learning_rate
 from acereason_trainer.policy.state_files import (
     FIRST,
@@ -59,9 +57,10 @@ from acereason_trainer.policy.state_files import (
     write_steps,
 )
 from acereason_trainer.policy.torch_policy import decayed_and_not
+from acereason_trainer.policy.zero_engine import engine_settings, prepare_process, spread
 
-_GRADIENTS = (OffloadStateTypeEnum.lp_grads, OffloadStateTypeEnum.contiguous_grad_buffer)
-"""What DeepSpeed can move of ZeRO-3's gradients."""
+_BUCKETS = (OffloadStateTypeEnum.contiguous_grad_buffer,)
+"""Where ZeRO-3 gathers gradients to reduce them: made anew when they are needed."""
 _PREFIX = "model."
 """Where a parameter of the language model is within Scoring."""
 
@@ -98,11 +97,12 @@ class ZeroPolicy:
         self._peers = peers
         self._check_stop = check_stop
         self._steps = 0
+        self._room = Room()
         self._whole: Any = None
         self._whole_is_of = -1
         self._layout = layout
         self._host_steps = settings.offload_optimizer
-        _prepare_process()
+        prepare_process()
         told = engine_settings(settings, loading, optimizer.grad_clip, self._device)
         model = loader.load_model(directory, loading, torch.device("cpu"))
         adamw = torch.optim.AdamW(
@@ -155,6 +155,7 @@ class ZeroPolicy:
         Raises Stopped between micro-batches, on all ranks; the policy can then still be saved, at
         the step before, and no more.
         """
+        self.take_room()
         own = torch.zeros(5, dtype=torch.float64)
         parts = micro_batches(
             batch,
@@ -164,7 +165,7 @@ class ZeroPolicy:
             world=self._peers.world,
             layout=self._layout,
         )
-        for part, is_last in _and_last(parts):
+        for part, is_last in _and_last(parts, without_any=weightless(self._device)):
             self._check_stop()
             own += self._accumulate(part, batch.temperature, is_last=is_last)
         rate = learning_rate(self._optimizer_settings, self._steps, self._total)
@@ -239,26 +240,36 @@ class ZeroPolicy:
         return [self._engine(*part.inputs, 1.0)[0].cpu() for part in parts]
 
     def make_room(self) -> None:
-        """Move this rank's share of moments, float32 weights and gradients to the host.
-
-        ZeRO-1 and 2 keep theirs: DeepSpeed holds views of them that would be left behind.
-        """
+        """Move this rank's share of moments, float32 weights and gradients to the host."""
         if self._stage == 3:
-            self._engine.offload_states(include=_GRADIENTS, pin_memory=False)
-            move(self._of_a_step(), torch.device("cpu"))
+            self._engine.offload_states(include=_BUCKETS, pin_memory=False)
+        self._room.make(self._of_a_step())
 
     def take_room(self) -> None:
         """Move it back."""
         if self._stage == 3:
             self._engine.reload_states()
-            move(self._of_a_step(), self._device)
+        self._room.take()
+
+    @property
+    def room_bytes(self) -> int:
+        """Bytes that `make_room` moves from this rank's GPU to the host; 0 before the first."""
+        return self._room.bytes
 
     def _of_a_step(self) -> Iterator[Tensor]:
-        """What is moved by hand: DeepSpeed moves this of its own AdamW only."""
+        """What DeepSpeed holds of a step. ZeRO-1 and 2 have no gradients between two steps.
+
+        Moved its own way, views of it would be left behind (ZeRO-1 and 2), or all but DeepSpeed's
+        own AdamW be refused (ZeRO-3).
+        """
         if self._host_steps:
             return
-        if self._loading.dtype != "float32":  # else they are the model's own weights
-            yield from self._optimizer.fp32_partitioned_groups_flat
+        if self._stage < 3:
+            yield from self._optimizer.single_partition_of_fp32_groups
+        else:
+            yield self._optimizer.grad_partitions_flat_buffer
+            if self._loading.dtype != "float32":  # else they are the model's own weights
+                yield from self._optimizer.fp32_partitioned_groups_flat
         yield from moments_of(self._adamw)
 
     @property
@@ -298,6 +309,7 @@ class ZeroPolicy:
 
     def load_state(self, directory: Path) -> None:
         """Go on exactly where `save_state` was called, by whatever number of ranks."""
+        self.take_room()
         self._steps = read_steps(directory)
         for name, parts in read_parts(directory, list(self._parameters)):
             self._set(name, WEIGHT, parts[WEIGHT])
@@ -339,56 +351,15 @@ class ZeroPolicy:
                 yield name, p.detach()
 
 
-def engine_settings(
-    settings: Zero, loading: ModelLoading, grad_clip: float, device: torch.device
-) -> dict[str, Any]:
-    """What DeepSpeed is told."""
-    stage: dict[str, Any] = {"stage": settings.stage}
-    if settings.offload_optimizer:
-        stage["offload_optimizer"] = {"device": "cpu", "pin_memory": device.type == "cuda"}
-    return {
-        "zero_optimization": stage,
-        "bf16": {"enabled": loader.DTYPES[loading.dtype] is torch.bfloat16},
-        "data_types": {"grad_accum_dtype": "fp32"},
-        "communication_data_type": "fp32",
-        "gradient_clipping": grad_clip,
-        # The boundaries of a step are set by hand, since steps differ in micro-batches. With 1,
-        # ZeRO-2 would take the gradient's norm with offload of the last micro-batch alone.
-        "gradient_accumulation_steps": 2,
-        "train_micro_batch_size_per_gpu": 1,
-        "zero_force_ds_cpu_optimizer": False,  # its own AdamW is compiled where it runs
-    }
+def _and_last(
+    parts: Iterator[MicroBatch], *, without_any: MicroBatch
+) -> Iterator[tuple[MicroBatch, bool]]:
+    """Each micro-batch and whether it is the last one.
 
-
-def spread(module: torch.nn.Module, settings: dict[str, Any], device: torch.device) -> None:
-    """Leave each rank its share of every parameter, one after the other.
-
-    What was loaded is a map of the model's files, of which all ranks of a machine have one copy; so
-    neither a GPU nor the host ever holds a model for each rank. Buffers stay whole.
+    One rank has none of a batch without signal, and the engine takes no step without a gradient:
+    `without_any` then stands in.
     """
-    zero.Init(module=module, config_dict_or_path=settings)
-    for buffer in module.buffers():
-        buffer.data = buffer.data.to(device)
-
-
-def _prepare_process() -> None:
-    """What DeepSpeed asks of a process; alone, a group of one."""
-    # One per collective, about names that it calls: a log would hold little else.
-    warnings.filterwarnings("ignore", ".* is deprecated. Please use", FutureWarning)
-    deepspeed.utils.logger.setLevel("WARNING")
-    # It would compile collectives over shared memory at the start, wherever there is a compiler.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    for name, alone in (("RANK", "0"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "1")):
-        os.environ.setdefault(name, alone)
-    if not distributed.is_initialized():
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
-    deepspeed.init_distributed(verbose=False)
-
-
-def _and_last(parts: Iterator[MicroBatch]) -> Iterator[tuple[MicroBatch, bool]]:
-    """Each micro-batch and whether it is the last one."""
-    held = next(parts)
+    held = next(parts, without_any)
     for following in parts:
         yield held, False
         held = following

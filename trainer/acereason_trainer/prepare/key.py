@@ -10,9 +10,9 @@ import hashlib
 from acereason_trainer.artifacts.manifest import canonical_json
 from acereason_trainer.config.sources import ArtifactRef
 from acereason_trainer.config.stage_file import (
-    SEMANTICS,
     PreparedInputs,
     StageFile,
+    semantics_of,
     settings_for_key,
 )
 
@@ -22,7 +22,7 @@ def stage_key(file: StageFile, inputs: PreparedInputs) -> str:
     kind = file.settings.kind
     content = {
         "kind": kind,
-        "semantics": SEMANTICS[kind],
+        "semantics": semantics_of(file.settings),
         "settings": settings_for_key(file.settings.settings),
         "seed": file.seed,
         "inputs": {

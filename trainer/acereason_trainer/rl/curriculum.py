@@ -4,7 +4,9 @@ All of it is this one record, saved with every state. The order of an epoch is d
 (stage key, salt, epoch, prompt), so it needs no generator to be saved.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
 
 from pydantic import Field
 
@@ -23,6 +25,8 @@ class Measured(Model):
     """Mean over problems of the share of right responses."""
     stderr: float
     """Its standard error."""
+    scores: dict[str, float] = Field(default_factory=dict)
+    """Share of right responses by problem, where a plateau is looked for."""
 
 
 class Probe(Model):
@@ -45,6 +49,17 @@ class Vitals(Model):
     """At the sampling temperature, in nats."""
     truncated_share: float
     """Of the step's responses."""
+    tokens: float = 1.0
+    """Trained on: the weight of the mismatch in a mean over steps."""
+
+
+class Rest(Model):
+    """What stays when solved prompts leave at the end of an epoch."""
+
+    since: int
+    """After this step."""
+    reward: float | None
+    """What those who stay had earned in that epoch; None: it drew nobody else."""
 
 
 class Curriculum(Model):
@@ -66,6 +81,8 @@ class Curriculum(Model):
     """Prompts drawn in this epoch: whether all their rollouts were right."""
     dropped: list[str] = Field(default_factory=list)
     """Prompts that left the stage after an earlier epoch."""
+    rest: Rest | None = None
+    """Since when the stage draws from the prompts of now, where it drew from more before."""
     lengths: dict[str, float] = Field(default_factory=dict)
     """Mean response tokens of each prompt when it was drawn last."""
     rewards: list[float] = Field(default_factory=list)
@@ -77,11 +94,17 @@ class Curriculum(Model):
     best_weights: str | None = None
     """Directory of the weights of the best validation, relative to the store, where they are
     kept."""
+    earlier_weights: list[str] = Field(default_factory=list)
+    """Those of validations that were the best before; most are dropped by now."""
+    lost: list[int] = Field(default_factory=list)
+    """Steps of validations whose weights nobody has any more, although none at hand were better."""
 
     @property
     def best(self) -> Measured | None:
-        """The validation with the highest accuracy, of equals the first; None before the first."""
-        return max(self.validations, key=lambda v: v.accuracy, default=None)
+        """The validation with the highest accuracy, of equals the first; None before the first.
+        Those that are lost count for nothing."""
+        there = (v for v in self.validations if v.step not in self.lost)
+        return max(there, key=lambda v: v.accuracy, default=None)
 
     def temperature_now(self, stage: RL) -> float:
         """The sampling temperature of the next step."""
@@ -149,6 +172,8 @@ class Curriculum(Model):
         both = {p: ok and self.solved.get(p, True) for p, ok in solved.items()}
         epoch = {**self.solved, **both}
         leaving = [p for p, ok in epoch.items() if ok] if stage.drop_solved == "perEpoch" else []
+        rewards = [*self.rewards, reward]
+        drawn = [epoch[p.id] for p in self.active(prompts) if p.id in epoch]
         return self.model_copy(
             update={
                 "step": self.step + 1,
@@ -157,11 +182,22 @@ class Curriculum(Model):
                 "refilled": 0 if ended else refilled,
                 "solved": {} if ended else epoch,
                 "dropped": [*self.dropped, *leaving] if ended else self.dropped,
+                "rest": rest_of(rewards, self.batch + 1, drawn) if ended and leaving else self.rest,
                 "lengths": {**self.lengths, **lengths},
-                "rewards": [*self.rewards, reward],
+                "rewards": rewards,
                 "vitals": [*self.vitals, vitals][-window:] if window else [],
             }
         )
+
+    def comparable_rewards(self, window: int) -> list[float]:
+        """Mean reward of steps that drew from the same prompts as the last one, oldest first.
+
+        Before them stands, for two windows, what these prompts earned before others left.
+        """
+        if self.rest is None:
+            return self.rewards
+        before = [] if self.rest.reward is None else [self.rest.reward] * (2 * window)
+        return [*before, *self.rewards[self.rest.since :]]
 
     def finished(self, prompts: Sequence[Prompt], stage: RL) -> bool:
         """Whether the stage's stop rule holds, or nothing is left to learn from."""
@@ -178,16 +214,39 @@ class Curriculum(Model):
         )
 
 
+def rest_of(rewards: Sequence[float], steps: int, solved: Sequence[bool]) -> Rest:
+    """What stays of an epoch of so many steps, the last ones, whose solved prompts leave.
+
+    Each of them had earned 1: of a mean m, with a share s of them, the others earned
+    (m - s) / (1 - s).
+    """
+    mean, share = fmean(rewards[-steps:]), fmean(solved)
+    reward = (mean - share) / (1 - share) if share < 1 else None
+    return Rest(since=len(rewards), reward=reward)
+
+
 def is_flat(validations: Sequence[Measured], patience: int) -> bool:
-    """Whether the last `patience` validations brought no gain of more than one standard error."""
+    """Whether the last `patience` validations brought no gain."""
     best: Measured | None = None
     without_gain = 0
     for v in validations:
-        if best is None or v.accuracy > best.accuracy + v.stderr:
+        if best is None or is_gain(v, best):
             best, without_gain = v, 0
         else:
             without_gain += 1
     return without_gain >= patience
+
+
+def is_gain(now: Measured, best: Measured) -> bool:
+    """Whether accuracy rose by more than one standard error of the rise.
+
+    Both measured the same problems, so each is held against itself: problems differ in how hard
+    they are by far more than a model gains from one validation to the next.
+    """
+    rises = [score - best.scores[p] for p, score in now.scores.items() if p in best.scores]
+    if len(rises) < 2:  # one problem, or a state from before scores were kept
+        return now.accuracy > best.accuracy + now.stderr
+    return fmean(rises) > stdev(rises) / math.sqrt(len(rises))
 
 
 def planned_steps(prompts: int, stage: RL) -> int | None:

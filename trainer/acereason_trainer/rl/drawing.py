@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from acereason_trainer.config.rl import RL
+from acereason_trainer.policy.flops import Machinery
 from acereason_trainer.policy.protocol import Batch, Policy
 from acereason_trainer.rl.batches import advantages_of
 from acereason_trainer.rl.curriculum import Curriculum, Measured
@@ -16,7 +17,7 @@ from acereason_trainer.rl.invariants import require_version
 from acereason_trainer.rl.prompts import Problems, Prompt, first_by_name
 from acereason_trainer.rl.rollouts import Means, Rollouts, collect
 from acereason_trainer.rl.temperature import choose_temperature, is_vetoed, probe
-from acereason_trainer.rl.work import Machinery, work_of
+from acereason_trainer.rl.work import work_of
 from acereason_trainer.rollout.protocol import SamplingParams
 from acereason_trainer.telemetry.log_line import say
 from acereason_trainer.telemetry.recorder import Recorder
@@ -127,10 +128,16 @@ class Drawing:
             expected=state.lengths,
             by=replace(self.by, drawing_phase="validate", checking_phase="validate"),
         )
-        checked = [[r.reward for r in group if r.counted] for group in rollouts.groups]
-        shares = [fmean(rewards) for rewards in checked if rewards]
-        stderr = stdev(shares) / len(shares) ** 0.5 if len(shares) > 1 else 0.0
-        measured = Measured(step=state.step, accuracy=fmean(shares), stderr=stderr)
+        groups = zip(problems.held_out, rollouts.groups, strict=True)
+        checked = {p.id: [r.reward for r in group if r.counted] for p, group in groups}
+        scores = {problem: fmean(rewards) for problem, rewards in checked.items() if rewards}
+        shares = list(scores.values())
+        measured = Measured(
+            step=state.step,
+            accuracy=fmean(shares),
+            stderr=stdev(shares) / len(shares) ** 0.5 if len(shares) > 1 else 0.0,
+            scores=scores if self.stage.stop.plateau else {},
+        )
         return state.model_copy(update={"validations": [*state.validations, measured]})
 
     def _params(self, temperature: float) -> SamplingParams:

@@ -5,6 +5,7 @@ numbers that are none, and a sampler that is not the model that is trained. What
 in the log, in the step's metrics and, where it ends the attempt, in its result.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -18,10 +19,15 @@ from acereason_trainer.rl.curriculum import Curriculum
 from acereason_trainer.stage import StageFailure
 from acereason_trainer.telemetry.log_line import say
 
-FAR_FROM_ROUNDING = {"float32": 1e-3, "bfloat16": 0.05}
-"""Mismatch KL of one step, in nats, that no rounding of this format explains. Engines with the same
-weights differ by 1e-6 and by 1e-3 to 1e-2; one with the weights of another step, another
-temperature or a stale head differs by more than this."""
+ROUNDING_KL = {"float32": 1e-3, "bfloat16": 0.006}
+"""Mismatch KL of one step, in nats, up to which rounding of this format may be the reason. Engines
+with the same weights differ by less than 1e-6, and by 1e-4 to 2e-3; a temperature of 0.85 that one
+side leaves out makes 0.01 to 0.03 (docs/health.md)."""
+ROUNDING_SHARE = 0.01
+"""Share of tokens that rounding of bfloat16 may move by more than a quarter. A mean of the KL alone
+can hang on one token that the sampler held for very unlikely; a share cannot."""
+SURE = 3.0
+"""Standard errors by which the share must be above that: how far few tokens may mislead."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Alarm:
     message: str
     """What was seen, and what to do."""
     stops: bool = True
+    code: ExitCode = ExitCode.HEALTH_STOP
+    """How the attempt ends by it."""
 
 
 def alarms_of(state: Curriculum, update: Update, stage: RL) -> list[Alarm]:
@@ -45,7 +53,7 @@ def alarms_of(state: Curriculum, update: Update, stage: RL) -> list[Alarm]:
     else:
         found += _other_model(update, step, stage)
     if stage.health is not None:
-        found += _collapse(state.rewards, stage.health)
+        found += _collapse(state, stage.health)
         found += _out_of_bounds(state, stage.health)
     return sorted(found, key=lambda alarm: not alarm.stops)
 
@@ -67,32 +75,52 @@ def end_if_unhealthy(alarms: Sequence[Alarm]) -> None:
     """Say what was found; raise a health stop where something of it is to end the attempt."""
     for alarm in alarms:
         if alarm.stops:
-            raise StageFailure(ExitCode.HEALTH_STOP, alarm.reason, alarm.message)
+            raise StageFailure(alarm.code, alarm.reason, alarm.message)
         say(f"{alarm.reason}: {alarm.message}; goes on, as health.goOn says")
 
 
 def _other_model(update: Update, step: int, stage: RL) -> list[Alarm]:
     """The invariant of strictly on-policy training, on p_trainer / p_sampler as measured: 1 up to
-    rounding. Whoever weighs tokens by that ratio has given it up."""
-    limit = FAR_FROM_ROUNDING[stage.loading.dtype]
-    if stage.loss.importance_cap is not None or update.mismatch_kl <= limit:
+    rounding. Whoever weighs tokens by that ratio has given it up. What is so from the first step on
+    is a set-up that another attempt would not mend."""
+    dtype = stage.loading.dtype
+    if stage.loss.importance_cap is not None or not is_other_model(update, dtype):
         return []
     return [
         Alarm(
             "mismatch",
             "SamplerMismatch",
             f"step {step} was trained on responses that the sampler drew from another model: "
-            f"mismatch KL {update.mismatch_kl:.3g} nats, and rounding of {stage.loading.dtype} "
-            f"explains {limit:g}; {update.mismatch_share:.1%} of the tokens differ by more than a "
-            "quarter. Try sampler: transformers, or loading.dtype: float32; loss.importanceCap "
-            "trains with such an engine all the same",
+            f"mismatch KL {update.mismatch_kl:.3g} nats, and rounding of {dtype} explains "
+            f"{ROUNDING_KL[dtype]:g}; {update.mismatch_share:.1%} of {update.tokens:,} tokens "
+            "differ by more than a quarter. Try sampler: transformers, or loading.dtype: float32; "
+            "loss.importanceCap trains with such an engine all the same",
+            code=ExitCode.BAD_CONFIGURATION if step == 1 else ExitCode.HEALTH_STOP,
         )
     ]
 
 
-def _collapse(rewards: Sequence[float], settings: HealthStop) -> list[Alarm]:
-    """The mean reward of the last window fell too far below the best one."""
-    window = settings.window
+def is_other_model(update: Update, dtype: str) -> bool:
+    """Whether trainer and sampler differ by more than rounding of this format explains: in the mean
+    over tokens, and, surely enough for so few of them, in the share that is far off."""
+    if update.mismatch_kl <= ROUNDING_KL[dtype]:
+        return False
+    if dtype == "float32":  # its rounding moves no token far, so the mean hangs on none
+        return True
+    return at_least(update.mismatch_share, update.tokens) > ROUNDING_SHARE
+
+
+def at_least(share: float, tokens: int) -> float:
+    """Lower bound of a share that was measured on so many tokens (Wilson's, which holds for few
+    tokens and for small shares too)."""
+    z = SURE**2 / max(tokens, 1)
+    spread = math.sqrt(z * (share * (1 - share) + z / 4))
+    return (share + z / 2 - spread) / (1 + z)
+
+
+def _collapse(state: Curriculum, settings: HealthStop) -> list[Alarm]:
+    """The mean reward of the last window fell too far below the best one, on the same prompts."""
+    window, rewards = settings.window, state.comparable_rewards(settings.window)
     if len(rewards) < 2 * window:
         return []
     best = max(fmean(rewards[i : i + window]) for i in range(len(rewards) - 2 * window + 1))
@@ -104,7 +132,7 @@ def _collapse(rewards: Sequence[float], settings: HealthStop) -> list[Alarm]:
             "reward",
             "RewardCollapse",
             f"mean reward of the last {window} steps fell to {now:.3f} from {best:.3f} at step "
-            f"{len(rewards)}; if it happens again, lower optimizer.learningRate",
+            f"{state.step}; if it happens again, lower optimizer.learningRate",
             stops="reward" not in settings.go_on,
         )
     ]
@@ -116,7 +144,7 @@ def _out_of_bounds(state: Curriculum, settings: HealthStop) -> list[Alarm]:
     if len(window) < settings.window:
         return []
     over = f"of the last {settings.window} steps, at step {state.step}"
-    mismatch = fmean(v.mismatch_kl for v in window)
+    mismatch = fmean([v.mismatch_kl for v in window], weights=[max(v.tokens, 1) for v in window])
     entropy = fmean(v.entropy for v in window)
     truncated = fmean(v.truncated_share for v in window)
     found = []

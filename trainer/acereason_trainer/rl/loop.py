@@ -4,27 +4,23 @@ Strictly on-policy by construction: the batch is drawn from the weights that it 
 So there is no old-logprob pass, no ratio, no clip, no reference model, no KL and no entropy bonus.
 """
 
+from collections.abc import Sequence
 from contextlib import closing
 from statistics import fmean
 
-from acereason_trainer.checkpoints import Checkpoints, earlier_journal
+from acereason_trainer.checkpoints import Checkpoints
 from acereason_trainer.config.common import Verifier
 from acereason_trainer.config.rl import RL
 from acereason_trainer.dataset import Domain
 from acereason_trainer.peers import Peers
-from acereason_trainer.policy.flops import arithmetic_of, peak_flops
+from acereason_trainer.policy.flops import Machinery, arithmetic_of, peak_flops
 from acereason_trainer.policy.loading import check_context, load_config, load_tokenizer
 from acereason_trainer.policy.making import make_policy
 from acereason_trainer.policy.protocol import Policy
 from acereason_trainer.publishing import publish_model
 from acereason_trainer.rewards import make_rewarder
 from acereason_trainer.rl.batches import advantages_of, assemble, masked
-from acereason_trainer.rl.checkpoint_choice import (
-    BestWeights,
-    choice_record,
-    published_step,
-    published_validation,
-)
+from acereason_trainer.rl.checkpoint_choice import BestWeights, choice_record
 from acereason_trainer.rl.curriculum import Curriculum, planned_steps
 from acereason_trainer.rl.drawing import Drawing, probe_metrics, validation_metrics
 from acereason_trainer.rl.health import alarms_of, as_metrics, end_if_unhealthy
@@ -32,8 +28,7 @@ from acereason_trainer.rl.invariants import check_rollouts
 from acereason_trainer.rl.measure import mean_lengths, mean_reward, measure, solved, vitals
 from acereason_trainer.rl.prompts import Problems, problems_of
 from acereason_trainer.rl.rollouts import Means
-from acereason_trainer.rl.work import Machinery
-from acereason_trainer.rollout.journal import Journal
+from acereason_trainer.rollout.journal import attempt_journal
 from acereason_trainer.rollout.making import make_sampler
 from acereason_trainer.stage import StageContext
 from acereason_trainer.telemetry.recorder import Recorder
@@ -51,12 +46,11 @@ def run(context: StageContext) -> None:
     config = load_config(context.model_dir, stage.loading)
     longest = problems.longest + stage.max_response_tokens
     check_context(config, longest, stage.loading)
-    journal = Journal(context.work_dir / "journal", earlier_journal(context))
+    journal = attempt_journal(context.work_dir)
     sampler = make_sampler(context, stage, config, tokenizer, longest, journal)
     policy = make_policy(context, stage, total)
     window = stage.health.window if stage.health else None
     with (
-        closing(sampler),
         closing(
             make_rewarder(
                 domain,
@@ -76,12 +70,13 @@ def run(context: StageContext) -> None:
         Checkpoints(
             context, stage.saving, policy, recorder, journal, keep_before=window
         ) as checkpoints,
+        closing(sampler),  # innermost: there is no room for the state of a stop beside an engine
     ):
         means = Means(
             sampler,
             rewarder,
             recorder,
-            context.stop.check,
+            context.check_alone,
             peers=context.peers,
         )
         machinery = Machinery(
@@ -92,19 +87,20 @@ def run(context: StageContext) -> None:
         best = BestWeights(context, recorder)
         drawing = Drawing(stage, means, name, machinery)
         state = train(stage, problems, policy, drawing, checkpoints, best)
+        state, published = best.published(state, stage)
         publish_model(
             context,
             policy,
             recorder,
-            step=published_step(stage, state),
+            step=published.step,
             metrics={
                 "dropped_prompts": float(problems.too_long),
-                "reward": fmean(state.rewards[-10:] or [0.0]),
+                **reward_metric(state.rewards[: published.step]),
                 **probe_metrics(state),
-                **validation_metrics(published_validation(stage, state)),
+                **validation_metrics(published.measured),
             },
-            export=best.export(state) if stage.checkpoint == "best" else None,
-            records=choice_record(stage, state, problems.held_out),
+            export=best.export(published.place) if published.place else None,
+            records=choice_record(stage, state, published, problems.held_out),
         )
         best.forget()
 
@@ -150,6 +146,11 @@ def train(
         end_if_unhealthy(alarms)
         state = after
         checkpoints.completed(state.step, state.dump())
+
+
+def reward_metric(rewards: Sequence[float]) -> dict[str, float]:
+    """Mean reward of the last steps that led to the published weights, where there were any."""
+    return {"reward": fmean(rewards[-10:])} if rewards else {}
 
 
 def verifier_of(stage: RL, peers: Peers) -> Verifier:

@@ -62,6 +62,7 @@ def vitals(metrics: Mapping[str, float]) -> Vitals:
         mismatch_kl=metrics["mismatch_kl"],
         entropy=metrics["entropy"],
         truncated_share=metrics["truncated_share"],
+        tokens=metrics["trained_tokens"],
     )
 
 

@@ -71,7 +71,7 @@ class Rollouts:
     tail_seconds: float
     """From 90 % of the responses drawn to the last one."""
     drawing_seconds: float = 0.0
-    """The mean over the ranks: whoever is done earlier waits."""
+    """The mean over the ranks that draw: whoever is done earlier waits."""
     refills: Sequence[int] = ()
     """Groups that each refill of the step added, where there were any."""
 
@@ -134,7 +134,7 @@ def collect(
         [rollouts[i : i + samples] for i in range(0, len(rollouts), samples)],
         generate_seconds=max(share.seconds for share in shares),
         tail_seconds=times[-1] - times[int(0.9 * (len(times) - 1))],
-        drawing_seconds=fmean(share.seconds for share in shares),
+        drawing_seconds=fmean(share.seconds for share in shares if share.draws),
     )
 
 
@@ -147,6 +147,8 @@ class _Share:
     """Seconds until each response was drawn."""
     seconds: float
     """Until all were."""
+    draws: bool
+    """Whether the rank has what draws. Else its device was busy for one that does."""
 
 
 def _drawn(
@@ -172,7 +174,7 @@ def _drawn(
         rollouts = [
             Rollout(c, verdict_of(grades[_asked(c.request)], by.check_stop)) for c in completions
         ]
-    return _Share(rollouts, times, seconds)
+    return _Share(rollouts, times, seconds, by.sampler.draws)
 
 
 def require_verdicts(rollouts: Sequence[Rollout]) -> None:

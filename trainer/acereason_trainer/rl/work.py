@@ -1,23 +1,9 @@
 """What a step's devices did: tokens and arithmetic, for its tokens per second and its MFU."""
 
-from dataclasses import dataclass
-
-from acereason_trainer.policy.flops import Arithmetic
+from acereason_trainer.policy.flops import Machinery
 from acereason_trainer.policy.protocol import Batch
 from acereason_trainer.rl.rollouts import Rollouts
 from acereason_trainer.telemetry.speed import Work
-
-
-@dataclass(frozen=True)
-class Machinery:
-    """What a stage's steps run on."""
-
-    devices: int
-    """Ranks."""
-    arithmetic: Arithmetic | None
-    """Of the model; None: not known."""
-    peak_flops: float | None
-    """Operations per second of one device; None: not known."""
 
 
 def work_of(rollouts: Rollouts, batch: Batch, machinery: Machinery) -> Work:

@@ -1,10 +1,13 @@
 """The trainer's end of an engine's process: starts it, asks it, and notices when it is gone.
 
 Everything that is waited for has a limit, and an engine that is silent for longer is killed: its
-death, however it comes, is one failure that says so and lets the attempt be tried again.
+death, however it comes, is one failure that says so and lets the attempt be tried again. A stop
+comes first: it is heard wherever an engine is waited for, and no death beside it is a failure. An
+engine whose answer is then not waited for is good for nothing but to be closed.
 """
 
 import contextlib
+import math
 import os
 import subprocess
 import sys
@@ -25,10 +28,16 @@ from acereason_trainer.rollout.engine_messages import (
 )
 from acereason_trainer.stage import StageFailure
 
+ENGINE = "acereason_trainer.rollout.vllm_engine"
+"""Module that is the engine's process."""
 LOOK = 0.5
 """Seconds between two looks at whether a stop was asked for."""
 END_SECONDS = 10.0
-"""Within which an engine that is told to end must have ended."""
+"""Within which an engine that is told to end must have ended: a stop leaves 30 for this and a
+state."""
+TOO_FULL = "on startup is less than"
+"""In all that vLLM says of a device whose free memory is less than `memoryShare` of it. Its other
+sentences about memory are about that share itself, which is the same at every start."""
 OF_A_RANK = (
     *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "NODE_RANK"),
     *("MASTER_ADDR", "MASTER_PORT"),
@@ -51,47 +60,65 @@ class EngineClient:
         self,
         settings: EngineSettings,
         *,
+        rank: int,
         gpus: Sequence[str],
         patience: float,
         check_stop: Callable[[], None],
     ) -> None:
         """Start it; returns when it is ready, and asleep.
 
-        gpus: those it may use, as CUDA_VISIBLE_DEVICES names them. patience: seconds for a start,
-        for a call, and without a sign of life. check_stop: called while it starts. Raises
-        StageFailure, or what check_stop raises.
+        rank: that it belongs to, for sentences about it. gpus: those it may use, as
+        CUDA_VISIBLE_DEVICES names them. patience: seconds for a start, for a call, and without a
+        sign of life. check_stop: called while the engine is waited for. Raises StageFailure, or
+        what check_stop raises, as all that waits here does.
         """
+        self._name = f"the vLLM engine of rank {rank}"
         self._patience = patience
+        self._check_stop = check_stop
+        self._done: list[Drawn] = []
         self._engine, theirs = Pipe()
-        command = [sys.executable, "-m", "acereason_trainer.rollout.vllm_engine"]
         self._process = subprocess.Popen(
-            [*command, str(theirs.fileno()), str(os.getpid())],
+            [sys.executable, "-m", ENGINE, str(theirs.fileno()), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             env=environment(os.environ, gpus),
         )
         theirs.close()
         try:
-            self._ask(Call("start", (settings,), answered=True), check_stop)
+            self._ask(Call("start", (settings,), answered=True), patience)
         except BaseException:
             self.close()
             raise
 
-    def call(self, method: str, *arguments: Any) -> Any:
-        """What a method of the engine's process gives."""
-        return self._ask(Call(method, arguments, answered=True), lambda: None)
+    def call(self, method: str, *arguments: Any, at_most: float = math.inf) -> Any:
+        """What a method of the engine's process gives. at_most: seconds, where that is less than
+        its patience."""
+        return self._ask(Call(method, arguments, answered=True), min(self._patience, at_most))
 
     def add(self, asked: Sequence[Asked]) -> None:
         """Have it draw these; `drawn` gives them as they finish."""
         if asked:
             self._send(Call("add", (asked,), answered=False))
 
-    def drawn(self, check_stop: Callable[[], None]) -> tuple[Drawn, ...]:
-        """The next responses that are done; waits for some. Raises what check_stop raises."""
-        while True:
-            message = self._receive(check_stop)
-            if isinstance(message, Finished) and message.drawn:
-                return message.drawn
+    def drawn(self) -> tuple[Drawn, ...]:
+        """The next responses that are done; waits for some."""
+        while not self._done:
+            message = self._receive(self._patience)
+            if isinstance(message, Finished):
+                self._done += message.drawn
+        return self._taken()
+
+    def done(self) -> tuple[Drawn, ...]:
+        """What has come and was not taken yet, also of an engine that is gone; waits for none."""
+        with contextlib.suppress(EOFError, OSError):
+            while self._engine.poll():
+                if isinstance(message := self._engine.recv(), Finished):
+                    self._done += message.drawn
+        return self._taken()
+
+    def _taken(self) -> tuple[Drawn, ...]:
+        done, self._done = tuple(self._done), []
+        return done
 
     def close(self) -> None:
         """End it, kindly and then not."""
@@ -102,10 +129,10 @@ class EngineClient:
             self._process.kill()
             self._process.wait()
 
-    def _ask(self, call: Call, check_stop: Callable[[], None]) -> Any:
+    def _ask(self, call: Call, limit: float) -> Any:
         self._send(call)
-        while not isinstance(message := self._receive(check_stop), Answer):
-            pass  # a response that finished before the engine read the call
+        while not isinstance(message := self._receive(limit), Answer):
+            self._done += message.drawn  # it finished before the engine read the call
         return message.value
 
     def _send(self, call: Call) -> None:
@@ -114,25 +141,26 @@ class EngineClient:
         except OSError as e:
             raise self._dead() from e
 
-    def _receive(self, check_stop: Callable[[], None]) -> Answer | Finished:
-        until = time.monotonic() + self._patience
-        check_stop()
+    def _receive(self, limit: float) -> Answer | Finished:
+        until = time.monotonic() + limit
+        self._check_stop()
         while not self._readable():
-            check_stop()
+            self._check_stop()
             if time.monotonic() > until:
                 self._process.kill()
                 raise StageFailure(
                     ExitCode.TEMPORARY,
                     "SamplerSilent",
-                    f"the vLLM engine gave no sign of life for {self._patience:g} s "
-                    "(vllm.patienceSeconds) and was ended",
+                    f"{self._name} gave no sign of life for {limit:g} s and was ended; "
+                    "vllm.patienceSeconds may be too short",
                 )
         try:
             message = self._engine.recv()
         except (EOFError, OSError) as e:
             raise self._dead() from e
         if isinstance(message, Failed):
-            raise _failure(message)
+            self._check_stop()
+            raise failure_of(self._name, message)
         assert isinstance(message, Answer | Finished)
         return message
 
@@ -147,20 +175,39 @@ class EngineClient:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = "none, and was killed"
+        self._check_stop()
         return StageFailure(
             ExitCode.TEMPORARY,
             "SamplerDied",
-            f"the process of the vLLM engine is gone (exit code {code}); the log says why, if it "
+            f"the process of {self._name} is gone (exit code {code}); the log says why, if it "
             "could",
         )
 
 
-def _failure(told: Failed) -> StageFailure:
-    if told.settings:
+class EngineError(StageFailure):
+    """An engine that ran has ended with an error of its own, and has said so."""
+
+    def __init__(self, engine: str, error: str) -> None:
+        super().__init__(ExitCode.TEMPORARY, "SamplerDied", f"{engine} ended: {error}")
+        self.error = error
+        """In vLLM's words."""
+
+
+def failure_of(engine: str, told: Failed) -> StageFailure:
+    """How a stage ends whose engine has ended with these words."""
+    if told.refused and TOO_FULL in told.error:
+        return StageFailure(
+            ExitCode.TEMPORARY,
+            "NoRoomForSampler",
+            f"{engine} finds too little free memory: {told.error}; it is tried again, as an "
+            "earlier attempt's may come free late; if nobody else holds it, lower "
+            "vllm.memoryShare",
+        )
+    if told.refused:
         return StageFailure(
             ExitCode.BAD_CONFIGURATION, "SamplerRefused", f"vLLM refuses to start: {told.error}"
         )
-    return StageFailure(ExitCode.TEMPORARY, "SamplerDied", f"the vLLM engine ended: {told.error}")
+    return EngineError(engine, told.error)
 
 
 def environment(ours: Mapping[str, str], gpus: Sequence[str]) -> dict[str, str]:

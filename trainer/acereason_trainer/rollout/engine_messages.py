@@ -76,5 +76,5 @@ class Failed:
 
     error: str
     """One line."""
-    settings: bool
-    """Whether its settings are what is wrong."""
+    refused: bool
+    """Whether vLLM has looked at its settings, and at the device, and does not start with them."""

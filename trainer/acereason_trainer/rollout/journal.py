@@ -1,7 +1,11 @@
 """Finished batches of rollouts on disk, so that a stopped step does not draw them again.
 
-A batch's name (batch_files.py) stands for all that it depends on, and its shape is fixed by the
-same. So a batch found here is the one that would be drawn, to the last bit.
+A batch's name (batch_files.py) stands for all that it depends on, the weights by their step, and
+its shape is fixed by the same. So a batch found here is the one that would be drawn: to the last
+bit where the attempt that drew it had as many ranks. With another number weights come to the same
+step in another order of adding, and differ by rounding, as trainer and sampler do anyway. Those of
+all attempts of the stage are looked through: whoever goes on takes the same rollouts again, so that
+its weights stay as near to those that drew them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,25 +19,26 @@ from acereason_trainer.rollout.protocol import Completion, SampleRequest, Sampli
 
 @dataclass(frozen=True)
 class Journal:
-    """Batches of this attempt, and those of the attempt that it goes on from."""
+    """Batches of this attempt, and those of earlier attempts of the same stage."""
 
     directory: Path
     """This attempt's own; made when the first batch is written."""
-    earlier: Path | None = None
-    """An earlier attempt's, only read: what is found there becomes this attempt's own, for the
-    next one to find."""
+    earlier: Sequence[Path] = ()
+    """Other attempts', only read: what is found there becomes this attempt's own, and goes when a
+    newer state has made it useless."""
 
     def find(
         self, version: int, params: SamplingParams, requests: Sequence[SampleRequest]
     ) -> list[Completion] | None:
         """The batch as it was drawn before, or None."""
         name = batch_name(version, params, requests)
-        found = read_batch(self.directory / name, requests, completion_of)
-        if found is None and self.earlier is not None:
-            found = read_batch(self.earlier / name, requests, completion_of)
+        for directory in (self.directory, *self.earlier):
+            found = read_batch(directory / name, requests, completion_of)
             if found is not None:
-                self.keep(version, params, found)
-        return found
+                if directory != self.directory:
+                    self.keep(version, params, found)
+                return found
+        return None
 
     def keep(self, version: int, params: SamplingParams, completions: Sequence[Completion]) -> None:
         """Write a finished batch; a crash leaves it whole or not at all."""
@@ -49,6 +54,13 @@ class Journal:
         """Remove some: a newer state has made them useless."""
         for path in batches:
             path.unlink(missing_ok=True)
+
+
+def attempt_journal(work_dir: Path) -> Journal:
+    """The journal of an attempt; its siblings are the stage's other attempts, whether they have
+    left a state or not."""
+    own = work_dir / "journal"
+    return Journal(own, sorted(d for d in work_dir.parent.glob("*/journal") if d != own))
 
 
 def row_of(c: Completion) -> list[Any]:

@@ -8,7 +8,7 @@ from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.rl import RL
 from acereason_trainer.config.vllm import VLLM
 from acereason_trainer.peers import Peers
-from acereason_trainer.policy.loading import end_tokens
+from acereason_trainer.policy.loading import end_tokens, rope_parameters
 from acereason_trainer.rollout.engine_client import EngineClient
 from acereason_trainer.rollout.engine_messages import EngineSettings
 from acereason_trainer.rollout.journal import Journal
@@ -32,33 +32,26 @@ def make_sampler(
         return TransformersSampler(
             tokenizer,
             sequences_per_batch=stage.sequences_per_batch,
-            check_stop=context.stop.check,
+            check_stop=context.check_alone,
             journal=journal,
             peers=context.peers,
         )
     vllm, peers = stage.vllm or VLLM(), context.peers
     _require_vllm()
     require_fit(vllm, config.get_text_config(), peers)
-    engine = None
-    if peers.rank % vllm.tensor_parallel == 0:
-        engine = EngineClient(
-            EngineSettings(
-                model=str(context.model_dir),
-                overrides=overrides(config, longest),
-                dtype=stage.loading.dtype,
-                tokens=longest,
-                stop_tokens=tuple(sorted(end_tokens(context.model_dir, config, tokenizer))),
-                sequences=vllm.max_sequences,
-                tensor_parallel=vllm.tensor_parallel,
-                memory_share=vllm.memory_share,
-                cache_bytes=cache_bytes(vllm),
-            ),
-            gpus=gpus(vllm.tensor_parallel, peers),
-            patience=vllm.patience_seconds,
-            check_stop=context.stop.check,
-        )
+    settings = EngineSettings(
+        model=str(context.model_dir),
+        overrides=overrides(config, longest),
+        dtype=stage.loading.dtype,
+        tokens=longest,
+        stop_tokens=tuple(sorted(end_tokens(context.model_dir, config, tokenizer))),
+        sequences=vllm.max_sequences,
+        tensor_parallel=vllm.tensor_parallel,
+        memory_share=vllm.memory_share,
+        cache_bytes=cache_bytes(vllm),
+    )
     return VLLMSampler(
-        engine,
+        start_engine(settings, vllm.patience_seconds, context),
         tokenizer,
         engines=peers.world // vllm.tensor_parallel,
         number=peers.rank // vllm.tensor_parallel,
@@ -66,10 +59,40 @@ def make_sampler(
         longest=longest,
         dtype=stage.loading.dtype,
         vocabulary=config.get_text_config().vocab_size,
-        check_stop=context.stop.check,
         journal=ResponseJournal(journal, peers.rank),
         peers=peers,
     )
+
+
+def start_engine(
+    settings: EngineSettings, patience: float, context: StageContext
+) -> EngineClient | None:
+    """This rank's engine, when those of all ranks have started; None: its GPU is another one's.
+
+    Where one fails, no rank waits for its own any longer, and all end with what that one says.
+    """
+    peers, size = context.peers, settings.tensor_parallel
+    started: list[EngineClient] = []
+
+    def start() -> None:
+        if peers.rank % size == 0:
+            started.append(
+                EngineClient(
+                    settings,
+                    rank=peers.rank,
+                    gpus=gpus(size, peers),
+                    patience=patience,
+                    check_stop=context.check_alone,
+                )
+            )
+
+    try:
+        peers.together(start)
+    except BaseException:
+        for engine in started:
+            engine.close()
+        raise
+    return started[0] if started else None
 
 
 def require_fit(vllm: VLLM, config: Any, peers: Peers) -> None:
@@ -100,10 +123,10 @@ def _counted(number: int, what: str) -> str:
 
 def overrides(config: Any, longest: int) -> dict[str, Any]:
     """What the stage has changed of the model's configuration, and vLLM must know: it makes its
-    table of rotations as long as max_position_embeddings says."""
+    table of rotations as long as max_position_embeddings says. Raises StageFailure."""
     text = config.get_text_config()
     return {
-        "rope_parameters": dict(text.rope_parameters),
+        "rope_parameters": rope_parameters(config, "sampler: vllm"),
         "max_position_embeddings": max(text.max_position_embeddings, longest),
     }
 

@@ -54,8 +54,8 @@ OnBatch = Callable[[Sequence[Completion]], None]
 class Sampler(Protocol):
     """Draws responses from the policy that was pushed last.
 
-    With several ranks all of them call each of these, in the same order and with the same
-    arguments: how requests are shared is the sampler's own.
+    With several ranks all of them call each of these but `close`, in the same order and with the
+    same arguments: how requests are shared is the sampler's own.
     """
 
     @property
@@ -63,22 +63,30 @@ class Sampler(Protocol):
         """Version of the weights in use."""
         ...
 
+    @property
+    def draws(self) -> bool:
+        """Whether this rank draws; where it does not, its device works for one that does."""
+        ...
+
     def push(self, policy: Policy, version: int) -> None:
         """Use the policy's weights from now on."""
         ...
 
     def rest(self) -> None:
-        """Draw no more until the next push: the GPU is the trainer's."""
+        """Draw no more until the next push: the GPU is the trainer's. Changes nothing where that is
+        so already."""
         ...
 
     def close(self) -> None:
-        """End whatever was started."""
+        """End whatever was started, within seconds and whatever has become of it: the GPU is then
+        the trainer's. Needs no other rank to call."""
         ...
 
     def generate(
         self, requests: Sequence[SampleRequest], params: SamplingParams, on_batch: OnBatch
     ) -> list[Completion]:
-        """Draw this rank's share of the requests; between them the ranks draw all.
+        """Draw this rank's share of the requests; between them the ranks draw all. It settles
+        nothing between them: that is for who calls it, with all else that may fail meanwhile.
 
         Requests come longest first. `on_batch` is called with completions as they finish, so that
         they are checked while others are still drawn. Raises stage.Stopped when a stop was asked

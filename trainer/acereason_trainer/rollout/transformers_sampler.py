@@ -51,6 +51,11 @@ class TransformersSampler:
         """Version of the weights in use."""
         return self._version
 
+    @property
+    def draws(self) -> bool:
+        """Every rank does."""
+        return True
+
     def push(self, policy: Weights, version: int) -> None:
         """Use the policy's weights: they are in this process already."""
         self._model = policy.model

@@ -11,8 +11,8 @@ import math
 import os
 import signal
 import sys
-import time
 from collections.abc import Sequence
+from multiprocessing import active_children
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -24,20 +24,11 @@ from vllm.sampling_params import RequestOutputKind
 
 from acereason_trainer.policy.amx import make_bfloat16_safe
 from acereason_trainer.processes import die_with_parent
-from acereason_trainer.rollout.engine_messages import (
-    Answer,
-    Asked,
-    Call,
-    Drawn,
-    EngineSettings,
-    Failed,
-    Finished,
-)
+from acereason_trainer.rollout.engine_messages import Asked, Drawn, EngineSettings, Failed
+from acereason_trainer.rollout.engine_serving import serve
 from acereason_trainer.rollout.vllm_weights import BACKEND, WorkerExtension
 from acereason_trainer.rollout.weight_buckets import Piece
 
-SIGN_OF_LIFE = 1.0
-"""Seconds between two while nothing ends."""
 MOST_OF_AN_ERROR = 500
 """Characters of it that are told; the log has all."""
 FORGETS_WEIGHTS = 2
@@ -53,14 +44,14 @@ class Engine:
 
     def start(self, settings: EngineSettings) -> None:
         """Make the engine with weights of no meaning, and put it to sleep. Raises ValueError where
-        vLLM finds the settings wrong."""
+        vLLM finds the settings wrong, or the device too full."""
         if current_platform.is_unspecified() and not DRIVER.exists():
             raise ValueError(
                 "no GPU is given to this process, and this build of vLLM runs on nothing else; ask "
                 "for nvidia.com/gpu in the stage's resources, or use sampler: transformers"
             )
         self._stop_tokens = list(settings.stop_tokens)
-        self._sleeps = current_platform.is_cuda_alike()
+        on_gpu = current_platform.is_cuda_alike()
         self._vllm: Any = LLMEngine.from_engine_args(
             EngineArgs(
                 model=settings.model,
@@ -76,8 +67,12 @@ class Engine:
                 distributed_executor_backend="mp" if settings.tensor_parallel > 1 else "uni",
                 gpu_memory_utilization=settings.memory_share,
                 kv_cache_memory_bytes=settings.cache_bytes,
-                enforce_eager=not self._sleeps,
-                enable_sleep_mode=self._sleeps,
+                enforce_eager=not on_gpu,
+                # On a CPU a response has the stream of its own seed only while prompts are read
+                # whole: vLLM sets a GPU's generator back after each part, and a CPU's has no place
+                # to be set back to ("CPU Generator does not use offset").
+                enable_chunked_prefill=None if on_gpu else False,
+                enable_sleep_mode=on_gpu,
                 enable_prefix_caching=True,
                 # With temperature, and without what top-p would have made of it at top-p 1.
                 logprobs_mode="processed_logprobs",
@@ -93,10 +88,13 @@ class Engine:
         told = {"path": path, "size": size}
         self._vllm.collective_rpc("init_weight_transfer_engine", args=(told,))
 
+    def cache_tokens(self) -> int:
+        """Tokens that the cache has room for."""
+        return int(self._vllm.vllm_config.cache_config.kv_cache_size_tokens)
+
     def begin_push(self) -> None:
         """Make room for weights."""
-        if self._sleeps:
-            self._vllm.wake_up(["weights"])
+        self._vllm.wake_up(["weights"])
         self._vllm.collective_rpc("start_weight_update")
 
     def take_bucket(self, pieces: Sequence[Piece]) -> None:
@@ -106,15 +104,13 @@ class Engine:
     def end_push(self) -> None:
         """The weights are complete: nothing that was computed from others stays."""
         self._vllm.collective_rpc("finish_weight_update")
-        if self._sleeps:
-            self._vllm.wake_up(["kv_cache"])
+        self._vllm.wake_up(["kv_cache"])
         if not self._vllm.reset_prefix_cache():
             raise RuntimeError("the prefix cache could not be emptied after a push")
 
     def sleep(self) -> None:
-        """Give the GPU's memory back. On a CPU vLLM cannot."""
-        if self._sleeps:
-            self._vllm.sleep(FORGETS_WEIGHTS)
+        """Give the GPU's memory back. On a CPU vLLM draws no more, but keeps its memory."""
+        self._vllm.sleep(FORGETS_WEIGHTS)
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
         """log p of each token after the first, at temperature 1."""
@@ -152,14 +148,15 @@ class Engine:
             prompt = {"prompt_token_ids": list(one.prompt)}
             self._vllm.add_request(str(one.number), prompt, params)
 
-    def abort(self, numbers: Sequence[int]) -> None:
-        """Draw these no further."""
-        self._vllm.abort_request([str(number) for number in numbers])
+    @property
+    def has_started(self) -> bool:
+        """Whether `start` has come to its end."""
+        return hasattr(self, "_vllm")
 
     @property
     def draws(self) -> bool:
         """Whether there is something to draw."""
-        return hasattr(self, "_vllm") and self._vllm.has_unfinished_requests()
+        return self.has_started and self._vllm.has_unfinished_requests()
 
     def step(self) -> tuple[Drawn, ...]:
         """One token for every response that is being drawn; those that are done."""
@@ -180,37 +177,23 @@ def _drawn(output: Any) -> Drawn:
     )
 
 
-def serve(trainer: Connection, engine: Engine) -> None:
-    """Do what the trainer asks until it hangs up."""
-    said = time.monotonic()
-    while True:
-        while trainer.poll() or not engine.draws:
-            try:
-                call: Call = trainer.recv()
-            except EOFError:
-                return
-            value = getattr(engine, call.method)(*call.arguments)
-            if call.answered:
-                trainer.send(Answer(value))
-        drawn = engine.step()
-        now = time.monotonic()
-        if drawn or now - said > SIGN_OF_LIFE:
-            trainer.send(Finished(drawn))
-            said = now
-
-
 def main() -> None:
     """Serve the trainer at the other end of a socket."""
     trainer = Connection(int(sys.argv[1]))
     die_with_parent(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # at a terminal it is meant for the trainer
     make_bfloat16_safe()
+    engine = Engine()
     try:
-        serve(trainer, Engine())
+        serve(trainer, engine)
     except Exception as e:
         error = " ".join(f"{type(e).__name__}: {e}".split())
-        trainer.send(Failed(error[:MOST_OF_AN_ERROR], settings=isinstance(e, ValueError)))
+        refused = isinstance(e, ValueError) and not engine.has_started
+        trainer.send(Failed(error[:MOST_OF_AN_ERROR], refused=refused))
         raise
+    for worker in active_children():  # of several GPUs: what they hold is free when they are gone
+        worker.kill()
+        worker.join()
     os._exit(0)  # the engine has nothing to keep, and its own end takes seconds
 
 

@@ -3,25 +3,29 @@
 Trainer and engines take turns with the GPUs. A push moves what only training needs to the host,
 wakes the engines, hands them the weights in buckets and holds their logprobs of a fixed probe
 against the trainer's; `rest` gives everything back. Requests come longest first: each engine is
-dealt its part of them in turn, as many as it decodes at once, and what is left is one queue from
-which all engines take as their responses end. A response draws from its own seed; its last bits
-depend on what is decoded beside it.
+dealt its part of them in turn, as many as it has room for at once, and what is left is one queue
+from which all engines take as their responses end. A response draws from its own seed; its last
+bits depend on what is decoded beside it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from statistics import fmean
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.peers import Peers
+from acereason_trainer.policy.identity import Identity
 from acereason_trainer.policy.protocol import Policy
-from acereason_trainer.rollout.engine_client import EngineClient
+from acereason_trainer.rollout.engine_client import EngineClient, EngineError
 from acereason_trainer.rollout.engine_messages import Asked, Drawn
 from acereason_trainer.rollout.protocol import Completion, OnBatch, SampleRequest, SamplingParams
 from acereason_trainer.rollout.response_journal import ResponseJournal
 from acereason_trainer.rollout.seeds import draw_seed
-from acereason_trainer.rollout.weight_buckets import SharedMemory, in_buckets
+from acereason_trainer.rollout.weight_buckets import BUCKET, SharedMemory, in_buckets
 from acereason_trainer.stage import StageFailure, Stopped
 
 PROBE_SEQUENCES = 4
@@ -31,6 +35,16 @@ embedding has its chance to be the wrong one."""
 AGREE = {"float32": 1e-3, "bfloat16": 0.1}
 """Mean of |log p of the engine - log p of the trainer| over the probe from which on they do not
 agree, in nats. Other kernels come to 1e-6 and 2e-2; one stale matrix to 1 and more."""
+CROWD = 1.5
+"""How many times the responses that would fill its cache at their full length an engine has under
+way. They are half as long, on average; too many, and those that lose their place wait at this
+engine while another one has nothing left to do."""
+IN_A_COLLECTIVE = 300.0
+"""Seconds at most for a bucket. Ranks without an engine wait for it where the next weight is
+gathered; NCCL's limit is 10 minutes, and nobody would then say what it was that they waited for."""
+OF_A_DEVICE = ("CUDA", "NCCL", "Executor failed")
+"""In what vLLM says of a GPU that is full or broken and of a worker that is gone, not of weights
+that it does not know."""
 
 
 class VLLMSampler:
@@ -47,7 +61,6 @@ class VLLMSampler:
         longest: int,
         dtype: str,
         vocabulary: int,
-        check_stop: Callable[[], None],
         journal: ResponseJournal,
         peers: Peers,
     ) -> None:
@@ -59,51 +72,82 @@ class VLLMSampler:
         self._number = number
         self._sequences = sequences
         self._dtype = dtype
-        self._check_stop = check_stop
         self._journal = journal
         self._peers = peers
         self._policy: Policy | None = None
         self._version = -1
+        self._awake = False
         self._drawings = 0
+        self._cache_tokens = 0
+        self._at_once = 1
+        self._tokens_each = float(longest)
         self._probe = probe(vocabulary, min(PROBE_TOKENS, longest - 1))
-        self._memory = SharedMemory.made() if engine is not None else None
+        self._memory = SharedMemory.made(BUCKET) if engine is not None else None
         self.probe_difference = 0.0
         """Mean difference of the probe's logprobs after the last push, in nats."""
-        if engine is not None and self._memory is not None:
-            engine.call("attach", self._memory.path, self._memory.size)
+        peers.together(self._attach)
 
     @property
     def version(self) -> int:
         """Version of the weights in use."""
         return self._version
 
+    @property
+    def draws(self) -> bool:
+        """Whether this rank has an engine."""
+        return self._engine is not None
+
+    def _attach(self) -> None:
+        if self._engine is not None and self._memory is not None:
+            self._engine.call("attach", self._memory.path, self._memory.size)
+            self._cache_tokens = self._engine.call("cache_tokens")
+
     def push(self, policy: Policy, version: int) -> None:
         """Make room, wake the engines, hand them the weights and look at whether they have them.
 
-        Raises StageFailure where an engine does not: for good at the first push, since vLLM then
-        does not know this model as the trainer does.
+        Raises StageFailure where an engine does not: for good before the first step, since vLLM
+        then does not know this model as the trainer does. Later it did.
         """
-        first, self._policy = self._policy is None, policy
+        self._policy = policy
+        self._awake = True
         self._peers.together(policy.make_room)  # an engine may use the GPUs of several ranks
+        self._at_once = self._peers.led(self._room)
         self._peers.together(lambda: self._with_engine("begin_push"))
-        self._send_weights(policy)
-        self._with_engine("end_push")
+        identity = Identity()
+        weights = identity.of_passing(policy.weights())  # gathering them is slow: once for both
+        self._peers.together(lambda: self._send_weights(weights, version))
+        self._peers.together(lambda: self._end_push(version))
+        found = self._peers.led(lambda: self._journal.earlier(identity.name))
+        self._journal.drawn_from(identity.name, found)
         ours = policy.logprobs(self._probe)
-        theirs = self._with_engine("score", self._probe)
-        if theirs is not None:
-            pairs = zip(ours, theirs, strict=True)
-            apart = np.concatenate([np.abs(o.numpy() - np.array(t)) for o, t in pairs])
-            self.probe_difference = float(apart.mean())
-            _require_agreement(self.probe_difference, self._dtype, version, first=first)
+        self._peers.together(lambda: self._compare(ours, version))
         self._version = version
 
-    def _send_weights(self, policy: Policy) -> None:
-        if self._engine is None or self._memory is None:
-            for _ in policy.weights():  # gathering them takes all ranks
+    def _send_weights(self, weights: Iterator[tuple[str, Tensor]], version: int) -> None:
+        """Gathering them takes all ranks: also one without an engine, and one whose engine
+        fails."""
+        try:
+            if self._engine is None or self._memory is None:
+                return
+            with _taking_on_weights(version):
+                for pieces in in_buckets(weights, self._memory):
+                    self._engine.call("take_bucket", pieces, at_most=IN_A_COLLECTIVE)
+        finally:
+            for _ in weights:
                 pass
+
+    def _end_push(self, version: int) -> None:
+        with _taking_on_weights(version):
+            self._with_engine("end_push")
+
+    def _compare(self, ours: Sequence[Tensor], version: int) -> None:
+        theirs = self._with_engine("score", self._probe)
+        if theirs is None:
             return
-        for pieces in in_buckets(policy.weights(), self._memory):
-            self._engine.call("take_bucket", pieces)
+        pairs = zip(ours, theirs, strict=True)
+        apart = np.concatenate([np.abs(o.numpy() - np.array(t)) for o, t in pairs])
+        self.probe_difference = float(apart.mean())
+        _require_agreement(self.probe_difference, self._dtype, version)
 
     def generate(
         self, requests: Sequence[SampleRequest], params: SamplingParams, on_batch: OnBatch
@@ -112,7 +156,7 @@ class VLLMSampler:
 
         What an earlier attempt has drawn of them is the first rank's part.
         """
-        kept = self._peers.led(lambda: self._journal.find(self._version, params, requests))
+        kept = self._journal.find(self._version, params, requests)
         known = {_asked(c.request) for c in kept}
         left = [r for r in requests if _asked(r) not in known]
         self._drawings += 1
@@ -123,7 +167,15 @@ class VLLMSampler:
             on_batch(completions)
         if self._engine is None:
             return completions
-        return completions + self._draw(self._engine, left, take, params, on_batch)
+        drawn = self._draw(self._engine, left, take, params, on_batch)
+        if drawn:
+            self._tokens_each = fmean(len(c.request.prompt) + len(c.tokens) for c in drawn)
+        return completions + drawn
+
+    def _room(self) -> int:
+        """Responses that an engine has under way at once: as long as those that this one drew
+        last."""
+        return room(self._cache_tokens, self._tokens_each, self._sequences)
 
     def _draw(
         self,
@@ -133,17 +185,19 @@ class VLLMSampler:
         params: SamplingParams,
         on_batch: OnBatch,
     ) -> list[Completion]:
-        """Draw what is dealt to this engine, and then what it takes from the queue."""
-        at_once = min(self._sequences, -(-len(requests) // self._engines))
+        """Draw what is dealt to this engine, as many as it has room for, and then what it takes
+        from the queue."""
+        at_once = min(self._at_once, -(-len(requests) // self._engines))
         dealt = at_once * self._engines
         under_way = set(range(len(requests))[self._number : dealt : self._engines])
         engine.add([_one(number, requests[number], params) for number in sorted(under_way)])
         completions: list[Completion] = []
         while under_way:
             try:
-                drawn = engine.drawn(self._check_stop)
+                drawn = engine.drawn()
             except Stopped:
-                engine.call("abort", sorted(under_way))
+                finished = self._completions(requests, engine.done())
+                self._journal.keep(self._version, params, finished)
                 raise
             under_way -= {d.number for d in drawn}
             more = [n for n in (dealt + take() for _ in drawn) if n < len(requests)]
@@ -158,6 +212,8 @@ class VLLMSampler:
     def _completions(
         self, requests: Sequence[SampleRequest], drawn: Sequence[Drawn]
     ) -> list[Completion]:
+        if not drawn:
+            return []  # a tokenizer takes an empty list for one empty text
         ids = [list(d.tokens) for d in drawn]
         texts = self._tokenizer.batch_decode(ids, skip_special_tokens=True)
         return [
@@ -167,6 +223,9 @@ class VLLMSampler:
 
     def rest(self) -> None:
         """Give the GPUs back to the trainer, until the next push."""
+        if not self._awake:
+            return
+        self._awake = False
         self._peers.together(lambda: self._with_engine("sleep"))
         if self._policy is not None:
             self._policy.take_room()
@@ -180,6 +239,14 @@ class VLLMSampler:
         return None if self._engine is None else self._engine.call(method, *arguments)
 
 
+def room(cache_tokens: int, tokens_each: float, sequences: int) -> int:
+    """How many responses an engine has under way at once.
+
+    tokens_each: a prompt and its response, on average. sequences: that it decodes at most.
+    """
+    return max(1, min(sequences, int(CROWD * cache_tokens / tokens_each)))
+
+
 def probe(vocabulary: int, tokens: int) -> list[list[int]]:
     """The sequences on which trainer and engines must agree: the same in every attempt."""
     stream = np.random.Generator(np.random.Philox(key=draw_seed("probe of a push")))
@@ -187,12 +254,29 @@ def probe(vocabulary: int, tokens: int) -> list[list[int]]:
     return drawn
 
 
-def _require_agreement(difference: float, dtype: str, version: int, *, first: bool) -> None:
+@contextmanager
+def _taking_on_weights(version: int) -> Iterator[None]:
+    """Whether the stage can ever go on from an engine's error is judged here: an engine that has
+    taken on this model's weights before knows them."""
+    try:
+        yield
+    except EngineError as e:
+        if version > 0 or any(words in e.error for words in OF_A_DEVICE):
+            raise
+        raise StageFailure(
+            ExitCode.BAD_CONFIGURATION,
+            "SamplerRefused",
+            f"vLLM does not take on this model's weights: {e.error}; use sampler: transformers "
+            "for this model",
+        ) from e
+
+
+def _require_agreement(difference: float, dtype: str, version: int) -> None:
     if difference <= AGREE[dtype]:  # not of NaN
         return
-    advice = "use sampler: transformers for this model" if first else "it is tried again"
+    advice = "it is tried again" if version > 0 else "use sampler: transformers for this model"
     raise StageFailure(
-        ExitCode.BAD_CONFIGURATION if first else ExitCode.TEMPORARY,
+        ExitCode.TEMPORARY if version > 0 else ExitCode.BAD_CONFIGURATION,
         "SamplerDisagrees",
         f"after the push of step {version} vLLM's logprobs are {difference:.2g} nats from the "
         f"trainer's on average, more than {AGREE[dtype]:g}: what it draws would not be from the "

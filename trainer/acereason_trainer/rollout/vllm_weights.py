@@ -27,6 +27,8 @@ BACKEND = "acereason_shared_memory"
 # It would warn at every push of modules that a checkpoint has nothing for (a tied output matrix,
 # rotations); what is missing in earnest shows in the probe.
 logging.getLogger("vllm.model_executor.model_loader.reload.layerwise").setLevel(logging.ERROR)
+# And on a CPU, each time, of a sleep that gives no memory back.
+logging.getLogger("vllm.v1.worker.cpu_worker").setLevel(logging.ERROR)
 
 
 @dataclass

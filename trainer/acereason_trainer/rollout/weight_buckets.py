@@ -50,7 +50,7 @@ class SharedMemory:
         """[size] uint8."""
 
     @classmethod
-    def made(cls, size: int = BUCKET) -> Self:
+    def made(cls, size: int) -> Self:
         """New memory, of this process."""
         descriptor = os.memfd_create("weights")
         os.truncate(descriptor, size)

@@ -1,7 +1,7 @@
 """SFT as in AceReason 1.1 section 3: next-token loss on the answers alone, packed rows, cosine."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 import torch
@@ -9,15 +9,17 @@ import torch
 from acereason_trainer.checkpoints import Checkpoints
 from acereason_trainer.config.sft import SFT
 from acereason_trainer.dataset import read_rows, resampled
+from acereason_trainer.policy.flops import Machinery, arithmetic_of, peak_flops
 from acereason_trainer.policy.health import check_update
 from acereason_trainer.policy.loading import context_of, load_config, load_tokenizer
 from acereason_trainer.policy.making import make_policy
 from acereason_trainer.policy.protocol import Batch, Policy
 from acereason_trainer.publishing import publish_model
 from acereason_trainer.sft.documents import Documents, Watch
-from acereason_trainer.stage import StageContext, StopFlag
+from acereason_trainer.stage import StageContext
 from acereason_trainer.telemetry.log_line import say
 from acereason_trainer.telemetry.recorder import Recorder
+from acereason_trainer.telemetry.speed import Work
 
 SECONDS_BETWEEN_HEARTBEATS = 1.0
 
@@ -40,8 +42,13 @@ def run(context: StageContext) -> None:
         steps = Steps(context, settings, recorder)
         recorder.expect(steps.total)
         policy = make_policy(context, settings, steps.total)
+        machinery = Machinery(
+            peers.world,
+            arithmetic_of(context.model_dir),
+            peak_flops(settings.loading, settings.telemetry),
+        )
         with Checkpoints(context, settings.saving, policy, recorder) as checkpoints:
-            train(settings, steps, policy, checkpoints, recorder)
+            train(settings, steps, policy, checkpoints, recorder, machinery)
         publish_model(
             context,
             policy,
@@ -91,18 +98,18 @@ def load_documents(context: StageContext, settings: SFT, recorder: Recorder) -> 
         settings,
         load_tokenizer(context.model_dir),
         (key, salt) if salt else (key,),
-        watch=_watch(context.stop, recorder),
+        watch=_watch(context.check_alone, recorder),
         context=context_of(load_config(context.model_dir, settings.loading), settings.loading),
     )
 
 
-def _watch(stop: StopFlag, recorder: Recorder) -> Watch:
+def _watch(check_stop: Callable[[], None], recorder: Recorder) -> Watch:
     """A look at the stop; and, as the phase of progress.json, what the launcher's watchdog sees."""
     due = 0.0
 
     def look(where: str) -> None:
         nonlocal due
-        stop.check()
+        check_stop()
         if time.monotonic() >= due:
             recorder.heartbeat(where)
             due = time.monotonic() + SECONDS_BETWEEN_HEARTBEATS
@@ -116,10 +123,11 @@ def train(
     policy: Policy,
     checkpoints: Checkpoints,
     recorder: Recorder,
+    machinery: Machinery,
 ) -> None:
     """One optimizer step for each set of packed rows."""
     done = checkpoints.resume().step
-    for step, batch in enumerate(steps.after(done), done + 1):
+    for step, batch in enumerate(timed(steps.after(done), recorder), done + 1):
         checkpoints.check_stop()
         began = time.monotonic()
         with recorder.phase("train"):
@@ -139,8 +147,33 @@ def train(
                 "padding_share": 1 - tokens / room,
                 "tokens_per_second": tokens / seconds,
             },
+            work_of(batch, machinery),
         )
         checkpoints.completed(step)
+
+
+def timed(batches: Iterable[Batch], recorder: Recorder) -> Iterator[Batch]:
+    """The batches, with the seconds in which training waits for them counted as a phase."""
+    source = iter(batches)
+    while True:
+        with recorder.phase("data"):
+            batch = next(source, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def work_of(batch: Batch, machinery: Machinery) -> Work:
+    """What a step's devices do."""
+    lengths = [len(s) for s in batch.sequences]
+    arithmetic = machinery.arithmetic
+    return Work(
+        tokens=sum(lengths),
+        drawing_seconds=0.0,
+        devices=machinery.devices,
+        flops=arithmetic.training(lengths) if arithmetic else None,
+        peak_flops=machinery.peak_flops,
+    )
 
 
 def as_batch(documents: Documents, rows: list[list[int]]) -> Batch:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry, Gauge, make_wsgi_app, start_http_server
 
 from acereason_trainer.config.common import Telemetry
+from acereason_trainer.telemetry.earlier_ends import earlier_ends
 from acereason_trainer.telemetry.metrics import METRICS
 
 _log = logging.getLogger(__name__)
@@ -37,7 +38,8 @@ def exporters(
     wanted: list[Exporter] = []
     if settings.metrics_port:
         try:
-            wanted.append(HTTPPort(settings.metrics_port, key, work_dir / "progress.json"))
+            progress, ends = work_dir / "progress.json", earlier_ends(work_dir)
+            wanted.append(HTTPPort(settings.metrics_port, key, progress, ends))
         except OSError as e:
             _log.warning(
                 "telemetry.metricsPort %d cannot be opened (%s); the stage runs without gauges; "
@@ -54,8 +56,11 @@ class HTTPPort:
     """What a running stage serves: `/metrics`, with one gauge per metric, made when it is first
     recorded, and `/progress`, its progress.json as it is now."""
 
-    def __init__(self, port: int, key: str, progress: Path) -> None:
-        """Serve from here on. Raises OSError where the port cannot be opened."""
+    def __init__(self, port: int, key: str, progress: Path, ends: Mapping[str, int]) -> None:
+        """Serve from here on. Raises OSError where the port cannot be opened.
+
+        ends: how many earlier attempts of the stage ended for which reason.
+        """
         self._registry = CollectorRegistry()
         self._gauges: dict[str, Gauge] = {}
         self._step = Gauge("acereason_stage_step", "Completed steps.", registry=self._registry)
@@ -63,6 +68,14 @@ class HTTPPort:
         Gauge(
             "acereason_stage_info", "Stage key of this attempt.", ["key"], registry=self._registry
         ).labels(key).set(1)
+        earlier = Gauge(
+            "acereason_stage_earlier_ends",
+            "Earlier attempts of this stage by the reason for which they ended.",
+            ["reason"],
+            registry=self._registry,
+        )
+        for reason, attempts in ends.items():
+            earlier.labels(reason).set(attempts)
         self._server, self._thread = start_http_server(port, registry=self._registry)
         self._server.set_app(_with_progress(make_wsgi_app(self._registry), progress))
 

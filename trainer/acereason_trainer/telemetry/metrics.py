@@ -21,6 +21,7 @@ class Metric:
 
 
 PHASES: dict[str, str] = {
+    "data": "Waiting for the next batch of an SFT stage: reading, packing, telling the other ranks",
     "generate": "Drawing responses",
     "reward_wait": "Waiting for verdicts after the last response was drawn",
     "train": "Forward, backward and optimizer step",
@@ -120,19 +121,19 @@ _TABLE = (
     Metric(
         "device_tokens_per_second",
         "tokens/s",
-        "Tokens of an RL step, prompts and responses, by its seconds, for each device.",
+        "Tokens of a step, prompts and responses, by its seconds, for each device.",
     ),
     Metric(
         "idle_share",
         "fraction",
-        "Share of an RL step in which devices neither draw nor train: they wait for verdicts, for "
-        "slower ranks, for states to be written.",
+        "Share of a step in which devices neither draw nor train: they wait for data, for "
+        "verdicts, for slower ranks, for states to be written.",
     ),
     Metric(
         "mfu",
         "fraction",
-        "Arithmetic of an RL step, drawing and training, as a share of what the devices could do "
-        "in its seconds.",
+        "Arithmetic of a step, drawing and training, as a share of what the devices could do in "
+        "its seconds.",
     ),
     Metric(
         "tail_seconds", "s", "Seconds between 90 % and 100 % of the step's responses being done."

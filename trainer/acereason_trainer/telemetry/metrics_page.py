@@ -15,8 +15,10 @@ and in the artifact, a TensorBoard scalar where the stage asks for them, and a g
 `settings.metricsPort` of the chart), which holds the last step's value and is there from the first
 step that has it. The chart's PodMonitor adds the labels `run`, `stage` and `attempt` to the pod's.
 
-Beside them rank 0 serves `acereason_stage_step` (completed steps), `acereason_stage_steps` (in all)
-and `acereason_stage_info{key}`. This page is generated (`make generate`).
+Beside them rank 0 serves `acereason_stage_step` (completed steps), `acereason_stage_steps` (in
+all), `acereason_stage_info{key}` and `acereason_stage_earlier_ends{reason}`: how many attempts of
+the stage before this one ended for which reason of [health.md](health.md), where nobody was left to
+serve a metric of it. This page is generated (`make generate`).
 
 | name | unit | what it says |
 |---|---|---|

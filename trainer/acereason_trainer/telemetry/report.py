@@ -7,7 +7,7 @@ setting. `--format json` gives the same facts to a program.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,22 +27,7 @@ from acereason_trainer.telemetry.run_record import (
 )
 
 RL_KINDS = ("mathRL", "codeRL")
-RL_PANELS = (
-    "reward",
-    "validation_accuracy",
-    "entropy",
-    "response_tokens",
-    "truncated_share",
-    "no_signal_share",
-    "mismatch_kl",
-    "grad_norm",
-    "generated_tokens_per_second",
-    "tail_seconds",
-    "idle_share",
-    "mfu",
-)
-SFT_PANELS = ("loss", "tokens_per_second")
-TITLES = {
+RL_PANELS = {
     "reward": "Reward",
     "validation_accuracy": "Accuracy on validation problems",
     "entropy": "Entropy at the sampling temperature",
@@ -55,9 +40,14 @@ TITLES = {
     "tail_seconds": "Tail of generation",
     "idle_share": "Idle share of the devices",
     "mfu": "MFU",
+}
+SFT_PANELS = {
     "loss": "Loss of SFT",
     "tokens_per_second": "Speed of SFT",
+    "idle_share": "Idle share of the devices in SFT",
+    "mfu": "MFU of SFT",
 }
+"""Titles of the charts, by metric."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +123,10 @@ def as_html(record: RunRecord) -> str:
         run=record,
         accuracy=_accuracy(record),
         curves=[*_panels(sft, SFT_PANELS), *_panels(rl, RL_PANELS)],
-        phases=_phases(rl),
+        phases={
+            "SFT": _phases(sft, "Seconds per phase of SFT"),
+            "RL": _phases(rl, "Seconds per phase"),
+        },
         stage_seconds={s.name: _stage_seconds(s) for s in record.stages},
         headlines=_headlines(record),
     )
@@ -178,23 +171,23 @@ def _accuracy(record: RunRecord) -> str | None:
     )
 
 
-def _panels(stages: Sequence[StageRecord], names: Sequence[str]) -> list[Chart]:
+def _panels(stages: Sequence[StageRecord], titles: Mapping[str, str]) -> list[Chart]:
     """A chart for each metric that any of the stages recorded."""
     from acereason_trainer.telemetry.charts import Curve, curve_chart
 
     stretches, steps = _laid_out(stages)
     charts = []
-    for name in names:
+    for name, title in titles.items():
         values = {s.name: [row.get(name) for row in s.curves] for s in stages}
         if all(v is None for column in values.values() for v in column):
             continue
         curves = [Curve(steps[s.name], values[s.name]) for s in stages if s.curves]
         metric = METRICS[name]
-        charts.append(Chart(curve_chart(TITLES[name], metric.unit, curves, stretches), metric.help))
+        charts.append(Chart(curve_chart(title, metric.unit, curves, stretches), metric.help))
     return charts
 
 
-def _phases(stages: Sequence[StageRecord]) -> str | None:
+def _phases(stages: Sequence[StageRecord], title: str) -> str | None:
     """Seconds of each phase per step, stacked."""
     from acereason_trainer.telemetry.charts import stacked_chart
 
@@ -208,7 +201,7 @@ def _phases(stages: Sequence[StageRecord]) -> str | None:
     if not layers:
         return None
     every_step = [step for s in stages for step in steps[s.name]]
-    return stacked_chart("Seconds per phase", "s", every_step, layers, stretches)
+    return stacked_chart(title, "s", every_step, layers, stretches)
 
 
 def _laid_out(stages: Sequence[StageRecord]) -> tuple[list[Any], dict[str, list[int]]]:

@@ -15,7 +15,7 @@ class Work:
     """Tokens of the step: of prompts and of responses."""
     drawing_seconds: float
     """In which a device drew responses, as the mean over the devices: those that are done earlier
-    wait for the others."""
+    wait for the others. SFT draws none."""
     devices: int
     """Ranks of the stage."""
     flops: float | None = None

@@ -1,0 +1,64 @@
+"""What waits in the host's memory is away for everybody who has a view of it, and comes back."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from acereason_trainer.config.common import ModelLoading
+from acereason_trainer.config.sft import Optimizer
+from acereason_trainer.policy.room import Room
+from acereason_trainer.policy.torch_policy import TorchPolicy
+
+from tests.trainer.policy.batches import OPTIMIZER, STEPS, batches
+
+
+def test_views_are_emptied_with_what_they_show_and_come_back_to_the_bit() -> None:
+    flat, room = torch.randn(1000), Room()
+    view, before = flat.narrow(0, 100, 50), flat.clone()
+    room.make([flat])
+    assert view.untyped_storage().nbytes() == 0, "nothing is left for the view to hold"
+    room.take()
+    assert torch.equal(flat, before)
+    assert torch.equal(view, before[100:150])
+    view.zero_()
+    assert not flat[100:150].any(), "it is the same memory still"
+
+
+def test_room_that_is_made_or_taken_twice_is_made_or_taken_once() -> None:
+    flat, room = torch.randn(10), Room()
+    before = flat.clone()
+    for _ in range(2):
+        room.make([flat])
+    for _ in range(2):
+        room.take()
+    assert torch.equal(flat, before)
+
+
+def test_a_part_of_a_tensor_is_not_moved() -> None:
+    with pytest.raises(ValueError, match="40 bytes are a part of 400"):
+        Room().make([torch.zeros(100)[:10]])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_room_between_steps_changes_no_bit_of_the_state(tiny_model: Path, dtype: str) -> None:
+    def trained(*, with_room: bool) -> dict[str, torch.Tensor]:
+        policy = TorchPolicy(
+            tiny_model,
+            loading=ModelLoading(dtype=dtype),
+            optimizer=Optimizer(**OPTIMIZER),
+            total_steps=STEPS,
+            tokens_per_micro_batch=64,
+        )
+        for batch in batches()[:3]:
+            if with_room:
+                policy.make_room()
+                assert policy.room_bytes == 0, "of a GPU's memory, and there is none"
+                policy.take_room()
+            policy.step(batch)
+        if with_room:
+            policy.make_room()
+        (portion,) = policy.snapshot().portions
+        return portion
+
+    alone, beside = trained(with_room=False), trained(with_room=True)
+    assert all(torch.equal(alone[name], beside[name]) for name in alone)

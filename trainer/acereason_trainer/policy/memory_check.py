@@ -1,0 +1,78 @@
+"""Whether a stage's step fits its GPU, by the plan (memory_plan.py), before anything is loaded.
+
+Said and not enforced: the plan is arithmetic, and what runs out of memory says so by itself.
+"""
+
+from typing import Any
+
+from acereason_trainer.config.common import Zero
+from acereason_trainer.policy.memory_plan import Shape, plan
+
+SHARE = 0.9
+"""Of a GPU's memory; the rest is for CUDA itself and for what its allocator cannot use."""
+FEWEST_TOKENS = 1024
+"""Fewer in a micro-batch save nothing worth the time."""
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+"""Configurations of models that the plan is not for."""
+
+
+def shape_of(config: Any) -> Shape | None:
+    """Of a model's text configuration; None for one that is no plain dense decoder."""
+    named = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads")
+    numbers = [int(getattr(config, name, None) or 0) for name in named]
+    if not all(numbers) or any((getattr(config, name, None) or 0) > 1 for name in EXPERTS):
+        return None
+    layers, hidden, intermediate, heads = numbers
+    return Shape(
+        layers,
+        hidden,
+        intermediate,
+        heads,
+        getattr(config, "num_key_value_heads", None) or heads,
+        getattr(config, "head_dim", None) or hidden // heads,
+        config.vocab_size,
+        tied=bool(getattr(config, "tie_word_embeddings", False)),
+    )
+
+
+def what_does_not_fit(
+    shape: Shape,
+    *,
+    gpu: int,
+    tokens: int,
+    ranks: int,
+    zero: Zero | None,
+    number: int,
+    recompute: bool,
+) -> str | None:
+    """One sentence where a step is planned to take more than a GPU has; None where it fits.
+
+    gpu: bytes of one. The other arguments are those of `plan`.
+    """
+
+    def taken(tokens: int) -> int:
+        told = plan(
+            shape, tokens=tokens, ranks=ranks, zero=zero, number=number, recompute=recompute
+        )
+        return sum(told.gpu.values())
+
+    if taken(tokens) <= SHARE * gpu:
+        return None
+    fewer = tokens // 2
+    while fewer > FEWEST_TOKENS and taken(fewer) > SHARE * gpu:
+        fewer //= 2
+    if taken(fewer) <= SHARE * gpu:
+        advice = f"lower tokensPerMicroBatch (now {tokens:,}) to {fewer:,}"
+    elif not recompute:
+        advice = "set activationCheckpointing, or use more GPUs"
+    elif zero is None or zero.stage < 3:
+        advice = "use more GPUs with zero.stage 3"
+    elif not zero.offload_optimizer:
+        advice = "use more GPUs, or set zero.offloadOptimizer"
+    else:
+        advice = "use more GPUs"
+    return (
+        f"a step is planned to take {taken(tokens) / 1e9:.0f} GB of each GPU, and of its "
+        f"{gpu / 1e9:.0f} GB it can have {SHARE * gpu / 1e9:.0f}; before it runs out of memory, "
+        f"{advice}"
+    )
