@@ -144,7 +144,7 @@ class Trial:
 
     def complete(self, imposed: float = 0.0) -> Cost:
         """Wait for its end, which must be a good one with all artifacts whole, and count what it
-        took.
+        took. Which attempts ended badly and why is printed: pytest shows it of a test that fails.
 
         imposed: seconds in which what was done to it lasted and nothing was trained.
         """
@@ -153,6 +153,7 @@ class Trial:
         stages = {s["name"]: s for s in status["stages"]}
         assert {s["state"] for s in stages.values()} == {"Complete"}, self.told()
         self.verify()
+        print(*self.failures_told(), sep="\n")
         begun = self._body()["metadata"]["creationTimestamp"]
         return Cost(
             pods=self.nodes,

@@ -12,6 +12,7 @@ from acereason_trainer.launch.free_port import free_port
 
 RANK = """
 import json, os, signal, sys, threading, time
+from contextlib import suppress
 from datetime import timedelta
 from acereason_trainer import process_group
 from acereason_trainer.config.exit_codes import ExitCode
@@ -46,9 +47,12 @@ def with_a_deaf_one(peers):
     peers.together(fail if number == "1" else sys.stdin.read)
 
 def with_a_dead_one(peers):
-    if number == "0":
-        os._exit(0)
-    peers.together(fail)
+    if number == "1":
+        peers.call_off()  # tells rank 0 that both have met
+        peers.together(fail)
+    with suppress(Stopped):
+        until_it_hears(peers)
+    os._exit(0)
 
 def both_fail(peers):
     peers.together(fail)

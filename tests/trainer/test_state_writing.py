@@ -80,6 +80,25 @@ def test_the_leader_commits_when_all_ranks_have_written(tmp_path: Path) -> None:
     assert attempt.found == ["a", "b", "c", "manifest.json"]
 
 
+def test_a_state_may_be_in_its_place_before_the_last_rank_is_done_telling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leader sees a note at once, and with it goes the directory that the note was in."""
+    attempt, leaders, disk = Attempt(tmp_path, 2), [], Path.rename
+
+    def rename(old: Path, new: Path) -> Path:
+        disk(old, new)
+        if new.name == ".rank-1.json":
+            leaders[0].wait()
+        return new
+
+    monkeypatch.setattr(Path, "replace", rename)
+    monkeypatch.setattr(Path, "rename", rename)
+    leaders.append(attempt.rank(0, writes("a")))
+    attempt.rank(1, writes("b")).wait()
+    assert attempt.found == ["a", "b", "manifest.json"]
+
+
 class Copy:
     """What a rank has of a state in memory."""
 

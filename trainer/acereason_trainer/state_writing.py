@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from acereason_trainer.artifacts.errors import told_when_full
-from acereason_trainer.artifacts.flushing import flush, replace_file
+from acereason_trainer.artifacts.flushing import flush
 from acereason_trainer.artifacts.hashing import hash_files
 from acereason_trainer.artifacts.manifest import FileEntry
 from acereason_trainer.config.model import Model
@@ -93,8 +93,7 @@ class StateWriting:
                 self._own_part_is_done.set()
                 self._commit([*files, *self._files_of_others()])
             else:
-                note = Note(files=files).model_dump_json()
-                replace_file(self._note_of(self._rank), note.encode())
+                self._leave_note(Note(files=files))
         except Exception as e:  # noqa: BLE001 (raised where training asks)
             self._error = e
         finally:
@@ -109,6 +108,15 @@ class StateWriting:
         for path in paths:
             flush(path)
         return hash_files({path.name: path for path in paths})
+
+    def _leave_note(self, note: Note) -> None:
+        """Whole or not at all. From then on the directory is the leader's, who may have put it
+        somewhere else already: nothing more can be done in it."""
+        path = self._note_of(self._rank)
+        half = path.with_suffix(".half")
+        with told_when_full(path):
+            half.write_bytes(note.model_dump_json().encode())
+        half.rename(path)
 
     def _files_of_others(self) -> list[FileEntry]:
         files: list[FileEntry] = []
