@@ -20,6 +20,7 @@ import pytest
 
 from tests.cluster import machine
 from tests.cluster.cluster import NODES, Cluster, NodeName
+from tests.cluster.containerd import Containerd
 from tests.cluster.image_seed import BUSYBOX
 from tests.cluster.lifetime import AlreadyRuns, running_cluster
 from tests.cluster.process import ahead_of_others, wait
@@ -189,6 +190,23 @@ def test_an_image_that_is_built_while_the_cluster_runs_reaches_both_nodes(cluste
             "wait", "-n", namespace, f"pod/on-{node}",
             "--for=jsonpath={.status.phase}=Succeeded", PATIENTLY,
         )  # fmt: skip
+
+
+def test_what_is_brought_in_stays_though_no_image_refers_to_it_yet(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Blobs come one by one, and their image last. By itself containerd would take the first."""
+    containerd = Containerd(tmp_path_factory.mktemp("seed"), "seed", subnet="")
+    contents = {f"import-{number}": str(number).encode() for number in range(20)}
+    containerd.start()
+    try:
+        containerd.wait_until_ready()
+        for name, content in contents.items():
+            ingest = containerd.ctr_command("content", "ingest", name)
+            subprocess.run(ingest, input=content, check=True)
+        assert len(containerd.ctr("content", "ls", "--quiet").split()) == len(contents)
+    finally:
+        containerd.process.kill()
 
 
 def test_a_second_cluster_is_refused_and_the_first_one_named(cluster: Cluster) -> None:
