@@ -1,7 +1,7 @@
 """A result file that is written part by part, so that a run which is cut loses one part.
 
-Parts are of one commit on one machine: those of another are left behind, and those of a tree that
-was no commit's, since two of these may be of different code.
+Parts are of one commit on one machine with one number of threads: those of another are left behind,
+and those of a tree that was no commit's, since two of these may be of different code.
 """
 
 import json
@@ -11,8 +11,9 @@ from typing import Any
 
 from benchmarks.machine import is_committed
 
-SAME = ("processor", "cores", "versions", "commit")
-"""What must be alike of the machines of two parts that stand in one file."""
+SAME = ("processor", "cores", "threads", "versions", "commit")
+"""What must be alike of the machines of two parts that stand in one file. `threads` is there where
+whoever starts the benchmark can choose them; else they go by the cores, or are always as many."""
 
 
 def kept(path: Path | None, machine: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,8 +29,11 @@ def kept(path: Path | None, machine: Mapping[str, Any]) -> dict[str, Any]:
             flush=True,
         )
         return {}
-    if any(found["machine"].get(name) != machine[name] for name in SAME):
-        print(f"{path} is of another commit or machine: its parts are left behind", flush=True)
+    if any(found["machine"].get(name) != machine.get(name) for name in SAME):
+        print(
+            f"{path} is of another commit, machine or number of threads: its parts are left behind",
+            flush=True,
+        )
         return {}
     return found
 

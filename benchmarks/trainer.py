@@ -126,9 +126,9 @@ def main() -> int:
     sizes = SMALL if args.small else Sizes()
     sizes = replace(sizes, turns=args.turns or sizes.turns, shapes=args.shape)
     names = args.only or list(PARTS)
-    here = machine()
+    here = measured_on()
     result = kept(args.out, here) if args.only else {}
-    result |= {"machine": here, "threads": threads()}
+    result |= {"machine": here}
     result |= {name: result.get(name, {}) for name in ("load", "failed")}
     parts = Parts({name: PARTS[name].minutes for name in names})
     for name in names:
@@ -151,6 +151,11 @@ def main() -> int:
     sentences += [f"failed: {name}" for name in result["failed"]]
     print("\n" + ("\n".join(sentences) or "every goal is met"))
     return 1 if sentences else 0
+
+
+def measured_on() -> dict[str, Any]:
+    """The machine, and the threads that every contestant has on it."""
+    return {**machine(), "threads": threads()}
 
 
 def missing_of(result: Mapping[str, Any]) -> list[str]:
@@ -209,8 +214,8 @@ def _arguments() -> argparse.Namespace:
         "--out",
         type=Path,
         help="where the result goes; parts that are not measured stay what they are there, if this "
-        f"commit has measured them on this machine (default: {RESULT}, with --small or --shape "
-        "nowhere)",
+        f"commit has measured them on this machine with as many threads (default: {RESULT}, with "
+        "--small or --shape nowhere)",
     )
     args = parser.parse_args()
     if args.out is None and not (args.small or args.shape):

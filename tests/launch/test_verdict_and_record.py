@@ -42,6 +42,32 @@ def test_of_equal_failures_the_first_is_reported() -> None:
     assert verdict(ends, Circumstances(published=False)).rank == 2
 
 
+LOST = RankEnd(0, 75, reason="LostPeer", message="another rank is gone: Connection closed by peer")
+TORN = "remote process exited or there was a network error"
+
+
+@pytest.mark.parametrize("lost", [LOST, RankEnd(0, -6, collective=TORN)], ids=["gloo", "nccl"])
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [
+        (RankEnd(1, -9), "Killed"),
+        (RankEnd(1, 75, reason="SamplerDied", message="the engine is gone"), "SamplerDied"),
+    ],
+    ids=["killed from outside", "its engine died"],
+)
+def test_who_lost_a_peer_says_less_than_the_peer_though_it_ends_first(
+    lost: RankEnd, cause: RankEnd, reason: str
+) -> None:
+    for ends in ([lost, cause], [cause, lost]):
+        end = verdict(ends, Circumstances(published=False))
+        assert (end.code, end.reason, end.rank) == (75, reason, 1)
+
+
+def test_a_lost_peer_says_more_than_being_killed_by_the_launcher() -> None:
+    end = verdict([RankEnd(1, -9, ended_by_us=True), LOST], Circumstances(published=False))
+    assert (end.code, end.reason, end.rank) == (75, "LostPeer", 0)
+
+
 def test_a_kill_for_memory_is_the_users_and_says_what_to_lower() -> None:
     end = verdict([RankEnd(3, -9)], Circumstances(published=False, memory_kills=1))
     assert (end.code, end.reason) == (137, "OutOfMemory")

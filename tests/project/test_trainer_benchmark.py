@@ -14,7 +14,7 @@ from benchmarks.intervals import paired_difference, quartiles, resampled_interva
 from benchmarks.kept_result import SAME, kept, write
 from benchmarks.progress import Parts, Steps
 from benchmarks.stage_files import begun_anew, path_of, stage_file
-from benchmarks.trainer import PARTS, missing_of
+from benchmarks.trainer import PARTS, measured_on, missing_of
 from benchmarks.trainer_figures import goals_of, missed, told
 from benchmarks.trainer_files import figures_of as figures_of_files
 from benchmarks.trainer_gpu import rl_figures, sft_figures
@@ -283,6 +283,19 @@ def test_parts_of_one_commit_stand_in_one_file(tmp_path: Path) -> None:
     write(path, {"machine": a_machine(), "loss": 1})
     assert kept(path, a_machine(date="2026-01-02"))["loss"] == 1
     assert kept(path, a_machine(commit="another")) == {}
+
+
+def test_parts_of_other_numbers_of_threads_do_not_stand_in_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def here(threads: str) -> dict[str, Any]:
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        return {**measured_on(), "commit": "0123456789ab"}
+
+    path = tmp_path / "trainer.json"
+    write(path, {"machine": here("1"), "loss": 1})
+    assert kept(path, here("1"))["loss"] == 1
+    assert kept(path, here("2")) == {}
 
 
 @pytest.mark.parametrize("commit", ["0123456789ab-dirty", "unknown"])

@@ -7,8 +7,10 @@ import errno
 import shutil
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any, cast
 
 import pytest
@@ -31,12 +33,15 @@ TOO_MUCH = 2**60
 SFT = {"sft": {"budget": {"epochs": 1}}}
 
 
+@dataclass
 class Copy:
     """Of a state, in memory."""
 
+    file: str
+
     def write(self, directory: Path) -> list[Path]:
-        (directory / "weights").write_bytes(b"weights")
-        return [directory / "weights"]
+        (directory / self.file).write_bytes(b"weights")
+        return [directory / self.file]
 
 
 @dataclass
@@ -47,6 +52,8 @@ class Sized:
     room_bytes: int = 0
     seconds: float = 0.0
     """What gathering a state takes."""
+    file: str = "weights"
+    """That a state of it is in."""
     asked: list[str] = field(default_factory=list)
     loaded: list[str] = field(default_factory=list)
 
@@ -55,14 +62,14 @@ class Sized:
 
     def snapshot(self) -> Copy:
         self.asked.append("snapshot")
-        return Copy()
+        return Copy(self.file)
 
     def save_state(self, directory: Path) -> Sequence[Path]:
         self.asked.append("save_state")
         began = time.monotonic()
         while time.monotonic() - began < self.seconds:
             pass
-        return Copy().write(directory)
+        return Copy(self.file).write(directory)
 
 
 def an_attempt(store: Path, **told: Any) -> StageContext:
@@ -80,7 +87,14 @@ class Risk:
 def saving(
     context: StageContext, policy: Sized, risk: Risk | None = None
 ) -> tuple[Recorder, Checkpoints]:
-    recorder = Recorder(context.work_dir, total=9, unit="steps", settings=Telemetry(), key="k")
+    recorder = Recorder(
+        context.work_dir,
+        total=9,
+        unit="steps",
+        settings=Telemetry(),
+        key="k",
+        leads=context.peers.leads,
+    )
     told = cast(Saving, risk or Risk())
     return recorder, Checkpoints(context, told, cast(Policy, policy), recorder)
 
@@ -113,6 +127,62 @@ def test_a_stop_begins_no_state_that_takes_longer_to_gather_than_is_left(tmp_pat
         checkpoints.completed(2)
         raise Stopped
     assert [state.name for state in own_states(context.work_dir)] == ["00000001"]
+
+
+class OfTwo(Peers):
+    """One of two ranks, each in a thread of this process."""
+
+    world = 2
+
+    def __init__(self, rank: int, ends: list[End], meeting: Barrier) -> None:
+        self.rank = rank
+        self._ends, self._meeting = ends, meeting
+
+    def gather(self, end: End) -> list[End]:
+        self._ends[self.rank] = end
+        self._meeting.wait()
+        ends = list(self._ends)
+        self._meeting.wait()
+        return ends
+
+    def from_leader(self, end: End | None) -> list[End]:
+        return self.gather(end or End())[:1]
+
+
+class AskedBefore(StopFlag):
+    """A SIGTERM that came a while ago."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    @property
+    def seconds_since(self) -> float:
+        return self._seconds
+
+
+@pytest.mark.parametrize(
+    ("asked_before", "kept"),
+    [((0.0, 0.0), ["00000001"]), ((0.0, 700.0), []), ((700.0, 0.0), [])],
+)
+def test_a_stop_leaves_as_long_as_the_rank_has_that_was_asked_first(
+    tmp_path: Path, asked_before: Sequence[float], kept: list[str]
+) -> None:
+    context = an_attempt(tmp_path, graceSeconds=600)
+    ends, meeting = [End(), End()], Barrier(2, timeout=60)
+
+    def stopped(rank: int) -> None:
+        peers, stop = OfTwo(rank, ends, meeting), AskedBefore(asked_before[rank])
+        own = replace(context, peers=peers, stop=stop)
+        recorder, checkpoints = saving(own, Sized(file=f"weights-{rank}"), Risk(1440.0))
+        with pytest.raises(Stopped), recorder, checkpoints:
+            checkpoints.resume()
+            checkpoints.completed(1)
+            raise Stopped
+
+    with ThreadPoolExecutor(2) as ranks:
+        list(ranks.map(stopped, range(2)))
+    assert [state.name for state in own_states(context.work_dir)] == kept
 
 
 @dataclass

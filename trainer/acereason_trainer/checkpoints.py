@@ -3,6 +3,7 @@
 A state is written when `saving.minutesAtRisk` of work would otherwise be lost, and when a stop is
 asked for. It holds the policy's own files, `loop.json` (where the loop is) and the curves so far.
 With several ranks the first one decides when, and each writes the policy's files that are its own.
+How long a stop leaves is the least that any rank has left.
 
 Training waits for a copy in the host's memory, not for the disk: that is written beside it
 (state_writing.py), one state at a time. What went wrong there ends the attempt after the next step.
@@ -10,6 +11,7 @@ Where memory has no room for a copy, and at a stop, the state is written while t
 """
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -106,7 +108,7 @@ class Checkpoints:
         """What goes wrong costs the last steps alone, as too little time does: it is a stop all the
         same. Raises StoreFull, which the next attempt would meet, too."""
         try:
-            if self._unsaved and self._context.peers.led(self._is_worth):
+            if self._unsaved and self._is_worth():
                 self._save(self._unsaved, beside=False)
             self._finish()
         except StoreFull:
@@ -117,12 +119,25 @@ class Checkpoints:
                 self._writing.give_up()
 
     def _is_worth(self) -> bool:
-        """Whether to save at a stop."""
-        left = self._context.file.grace_seconds - self._context.stop.seconds_since
+        """Whether to save at a stop: the first rank knows how long it takes, and the one that was
+        asked first has the least time. All ranks call it."""
+        told = self._context.peers.together(lambda: (self._seconds_left, self._seconds_needed))
+        _, needed = told[0]
+        return needed < min(left for left, _ in told)
+
+    @property
+    def _seconds_left(self) -> float:
+        """Until this rank may be killed."""
+        return self._context.file.grace_seconds - self._context.stop.seconds_since
+
+    @property
+    def _seconds_needed(self) -> float:
+        """For a state at a stop; without end where it would hold nothing new."""
+        if not (self._has_news or self._has_journal):
+            return math.inf
         under_way = self._writing is not None and self._writing.seconds is None
         so_far = 0.0 if self._writing is None else self._writing.seconds_so_far
-        needed = max(self._save_seconds, so_far) * (2 if under_way else 1)
-        return needed < left and (self._has_news or self._has_journal)
+        return max(self._save_seconds, so_far) * (2 if under_way else 1)
 
     @property
     def _has_journal(self) -> bool:

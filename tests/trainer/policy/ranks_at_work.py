@@ -75,7 +75,8 @@ def main() -> None:
         found["packed"] = few_steps(desk, (2, 3), layout="packed")
         found["chunks"] = in_chunks(desk)
         found["copied"] = copied_while_loading(desk)
-        found["sampled"] = {f"stage {stage}": between_drawings(desk, stage) for stage in (1, 2, 3)}
+        found["sampled"] = between_drawings(desk, "float32")
+        found["sampled in bfloat16"] = between_drawings(desk, "bfloat16")
         found["ends"] = ends(peers)
         if peers.leads:
             (desk.directory / "found.json").write_text(json.dumps(found))
@@ -99,10 +100,16 @@ def few_steps(desk: Desk, stages: Iterable[int], **options: Any) -> dict[str, An
     return {f"stage {s}": trained(desk.policy(s, **options), 0, FEW) for s in stages}
 
 
-def between_drawings(desk: Desk, stage: int) -> dict[str, Any]:
+def between_drawings(desk: Desk, dtype: str) -> dict[str, Any]:
+    """What came of a sampler's turns, by stage."""
+    return {f"stage {s}": between_drawings_of(desk, s, dtype) for s in (1, 2, 3)}
+
+
+def between_drawings_of(desk: Desk, stage: int, dtype: str) -> dict[str, Any]:
     """Updates of the first steps with a sampler's turn before each; what it was told last, and how
-    much of what the ranks hold was freed for it, as a share of their state."""
-    policy, updates, freed = desk.policy(stage), [], 0
+    much of what the ranks hold was freed for it, as a share of their state. That is written in the
+    middle of another turn."""
+    policy, updates, freed = desk.policy(stage, dtype=dtype), [], 0
     for batch in batches()[:FEW]:
         held = [o for o in gc.get_objects() if issubclass(type(o), Tensor)]
         before = bytes_of(held)
@@ -112,6 +119,8 @@ def between_drawings(desk: Desk, stage: int) -> dict[str, Any]:
         scores = [s.tolist() for s in policy.logprobs(a_batch().sequences)]
         policy.take_room()
         updates.append(asdict(policy.step(batch)))
+    policy.make_room()
+    policy.save_state(desk.below(f"sampled-{dtype}-{stage}"))
     pairs = desk.peers.together(lambda: (freed, policy.state_bytes))
     all_freed, of_states = map(sum, zip(*pairs, strict=True))
     return {

@@ -24,6 +24,17 @@ def test_views_are_emptied_with_what_they_show_and_come_back_to_the_bit() -> Non
     assert not flat[100:150].any(), "it is the same memory still"
 
 
+def test_zeros_need_no_copy_and_are_zeros_again() -> None:
+    flat, room = torch.zeros(1000), Room()
+    view = flat.narrow(0, 100, 50)
+    room.make([], zeros=[flat])
+    assert view.untyped_storage().nbytes() == 0
+    room.take()
+    assert torch.equal(flat, torch.zeros(1000))
+    view.fill_(1.0)
+    assert flat.sum() == 50, "it is the same memory still"
+
+
 def test_room_that_is_made_or_taken_twice_is_made_or_taken_once() -> None:
     flat, room = torch.randn(10), Room()
     before = flat.clone()

@@ -196,6 +196,17 @@ def test_bfloat16_has_float32_master_weights(work: Path, stage: int) -> None:
     assert (weights != weights.bfloat16().float()).float().mean() > 0.5
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_bfloat16_that_gives_room_and_takes_it_again_has_the_same_bits(
+    work: Path, found: dict[str, Any], stage: int
+) -> None:
+    """Master weights, moments and updates, with a sampler's turn between all steps and without."""
+    case = found["sampled in bfloat16"][f"stage {stage}"]
+    assert case["freed"] > 0.95
+    assert case["updates"] == found["bfloat16"][f"stage {stage}"]
+    assert bits(work / f"sampled-bfloat16-{stage}") == bits(work / f"bfloat16-{stage}")
+
+
 @pytest.mark.parametrize("option", ["offload", "checkpointing"])
 @pytest.mark.parametrize("stage", [2, 3])
 def test_where_the_optimizer_is_and_what_is_recomputed_change_nothing(

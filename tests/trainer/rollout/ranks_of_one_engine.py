@@ -17,18 +17,16 @@ import torch
 from acereason_trainer.config.common import ModelLoading, Zero
 from acereason_trainer.config.sft import Optimizer
 from acereason_trainer.peers import Peers
-from acereason_trainer.policy.loading import load_tokenizer
 from acereason_trainer.policy.zero_policy import ZeroPolicy
 from acereason_trainer.process_group import meet
 from acereason_trainer.rollout import engine_client
 from acereason_trainer.rollout.engine_client import EngineClient
-from acereason_trainer.rollout.journal import Journal
 from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
-from acereason_trainer.rollout.response_journal import ResponseJournal
 from acereason_trainer.rollout.vllm_sampler import VLLMSampler
 from acereason_trainer.stage import StageFailure
 
 from tests.trainer.policy.batches import OPTIMIZER, a_batch
+from tests.trainer.rollout.a_sampler import a_sampler
 from tests.trainer.rollout.test_engine_ends import SETTINGS
 
 REQUESTS = [SampleRequest("p", (5, 6), sample, sample) for sample in range(5)]
@@ -40,7 +38,7 @@ def main() -> None:
     directory = Path(sys.argv[1])
     with meet(os.environ) as peers:
         engine = started(directory / "model") if peers.leads else None
-        sampler = a_sampler(engine, directory, peers)
+        sampler = a_sampler(engine, directory / "model", directory / "journal", peers)
         found = seen(engine, sampler, a_policy(directory / "model", peers))
         (directory / f"rank-{peers.rank}.json").write_text(json.dumps(found))
         sampler.close()
@@ -49,21 +47,6 @@ def main() -> None:
 def started(model: Path) -> EngineClient:
     settings = replace(SETTINGS, model=str(model), tensor_parallel=2)
     return EngineClient(settings, rank=0, gpus=[], patience=300, check_stop=lambda: None)
-
-
-def a_sampler(engine: EngineClient | None, directory: Path, peers: Peers) -> VLLMSampler:
-    return VLLMSampler(
-        engine,
-        load_tokenizer(directory / "model"),
-        engines=1,
-        number=0,
-        sequences=2,
-        longest=64,
-        dtype="float32",
-        vocabulary=98,
-        journal=ResponseJournal(Journal(directory / "journal"), peers.rank),
-        peers=peers,
-    )
 
 
 def a_policy(model: Path, peers: Peers) -> ZeroPolicy:

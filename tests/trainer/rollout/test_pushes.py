@@ -12,20 +12,16 @@ import pytest
 from acereason_trainer.config.common import ModelLoading
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.sft import Optimizer
-from acereason_trainer.peers import ALONE
 from acereason_trainer.policy.identity import Identity
-from acereason_trainer.policy.loading import load_tokenizer
 from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.rollout import engine_client
 from acereason_trainer.rollout.engine_client import EngineClient
-from acereason_trainer.rollout.journal import Journal
 from acereason_trainer.rollout.protocol import SampleRequest, SamplingParams
-from acereason_trainer.rollout.response_journal import ResponseJournal
-from acereason_trainer.rollout.vllm_sampler import VLLMSampler
 from acereason_trainer.stage import StageFailure, StopFlag
 from torch import Tensor
 
 from tests.trainer.policy.batches import a_batch
+from tests.trainer.rollout.a_sampler import a_sampler
 from tests.trainer.rollout.test_engine_ends import SETTINGS
 
 pytestmark = pytest.mark.slow
@@ -55,21 +51,6 @@ def start(tiny_model: Path) -> Iterator[Start]:
 def engine(start: Start) -> EngineClient:
     """One that takes on what is pushed."""
     return start()
-
-
-def a_sampler(engine: EngineClient, model: Path, journal: Path) -> VLLMSampler:
-    return VLLMSampler(
-        engine,
-        load_tokenizer(model),
-        engines=1,
-        number=0,
-        sequences=4,
-        longest=64,
-        dtype="float32",
-        vocabulary=98,
-        journal=ResponseJournal(Journal(journal), 0),
-        peers=ALONE,
-    )
 
 
 def a_policy(model: Path) -> TorchPolicy:

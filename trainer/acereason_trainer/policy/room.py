@@ -20,20 +20,26 @@ class Room:
         self.bytes = 0
         """What the last `make` moved from a GPU."""
 
-    def make(self, tensors: Iterable[Tensor]) -> None:
-        """Copy tensors to the host and free their memory. Each must be all of its memory."""
+    def make(self, tensors: Iterable[Tensor], zeros: Iterable[Tensor] = ()) -> None:
+        """Copy tensors to the host and free their memory; `zeros` hold nothing else and need no
+        copy. Each must be all of its memory."""
         if self._waiting:
             return
         self.bytes = 0
         for tensor in tensors:
-            memory = tensor.untyped_storage()
-            if memory.nbytes() != tensor.nbytes:
-                raise ValueError(f"{tensor.nbytes} bytes are a part of {memory.nbytes()}")
-            self._waiting.append((tensor, tensor.detach().to("cpu", copy=True)))
-            memory.resize_(0)
+            self._free(tensor, tensor.detach().to("cpu", copy=True))
             self.bytes += tensor.nbytes if tensor.is_cuda else 0
+        for tensor in zeros:
+            self._free(tensor, torch.zeros((), dtype=tensor.dtype).expand(tensor.shape))
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # what was freed goes to the sampler, which is another process
+
+    def _free(self, tensor: Tensor, kept: Tensor) -> None:
+        memory = tensor.untyped_storage()
+        if memory.nbytes() != tensor.nbytes:
+            raise ValueError(f"{tensor.nbytes} bytes are a part of {memory.nbytes()}")
+        self._waiting.append((tensor, kept))
+        memory.resize_(0)
 
     @torch.no_grad()
     def take(self) -> None:

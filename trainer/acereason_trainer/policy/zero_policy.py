@@ -15,6 +15,7 @@ from typing import Any
 import deepspeed
 import torch
 from deepspeed import zero
+from deepspeed.runtime.bf16_optimizer import BF16_Optimizer
 from deepspeed.runtime.zero.offload_config import OffloadStateTypeEnum
 from deepspeed.utils import (
     safe_get_full_fp32_param,
@@ -243,7 +244,7 @@ class ZeroPolicy:
         """Move this rank's share of moments, float32 weights and gradients to the host."""
         if self._stage == 3:
             self._engine.offload_states(include=_BUCKETS, pin_memory=False)
-        self._room.make(self._of_a_step())
+        self._room.make(self._of_a_step(), self._cleared())
 
     def take_room(self) -> None:
         """Move it back."""
@@ -257,20 +258,29 @@ class ZeroPolicy:
         return self._room.bytes
 
     def _of_a_step(self) -> Iterator[Tensor]:
-        """What DeepSpeed holds of a step. ZeRO-1 and 2 have no gradients between two steps.
+        """What DeepSpeed holds of a step. ZeRO-1 and 2 have no gradients between two steps, or none
+        that are not zero.
 
         Moved its own way, views of it would be left behind (ZeRO-1 and 2), or all but DeepSpeed's
         own AdamW be refused (ZeRO-3).
         """
         if self._host_steps:
             return
-        if self._stage < 3:
+        if isinstance(self._optimizer, BF16_Optimizer):
+            yield from self._optimizer.fp32_groups_flat_partition
+        elif self._stage < 3:
             yield from self._optimizer.single_partition_of_fp32_groups
         else:
             yield self._optimizer.grad_partitions_flat_buffer
             if self._loading.dtype != "float32":  # else they are the model's own weights
                 yield from self._optimizer.fp32_partitioned_groups_flat
         yield from moments_of(self._adamw)
+
+    def _cleared(self) -> Iterator[Tensor]:
+        """Gradients that are zeros between two steps: for ZeRO-1 in bfloat16 DeepSpeed has another
+        optimizer, which keeps those of the whole model on every rank."""
+        if isinstance(self._optimizer, BF16_Optimizer):
+            yield from self._optimizer.fp32_groups_gradients_flat
 
     @property
     def state_bytes(self) -> int:
