@@ -35,6 +35,8 @@ AWAY = 60.0
 """Seconds that the API server is away."""
 A_MINUTE_AND_MORE = 2000
 """Steps of a stage that no machine has made before a node counts as lost (20 s)."""
+PATIENCE_WITH_MANY_STEPS = 1800.0
+"""Seconds for as many, which two attempts make at once."""
 
 
 def a_run_in_training(
@@ -150,7 +152,8 @@ def test_a_container_trains_on_without_its_kubelet(
         made = trial.made("second")
         trial.wait("it trains on", lambda: trial.made("second") > made)
         assert trial.stage("second")["attempts"] == 1, "nobody but the container can have done it"
-        cost = costs.note("kubelet stopped, its container trains on", trial.complete())
+        complete = trial.complete(patience=PATIENCE_WITH_MANY_STEPS)
+        cost = costs.note("kubelet stopped, its container trains on", complete)
         published = trial.stage("second")["artifact"]
         wait_for(lambda: not trial.ranks(pod), "the container to end by itself", str, PATIENCE)
         trial.verify()
