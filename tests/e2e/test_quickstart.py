@@ -38,7 +38,8 @@ PATIENCE = 3600.0
 UNLIKELY = 4
 """Standard errors that chance does not come to. (Two are the goal, which `make e2e` judges.)"""
 UNCHECKED = 'sum(acereason_verifier_verdicts_total{verdict="infra_error"})'
-"""Verdicts that the verifier could not come to: such answers are left out."""
+"""Verdicts that the verifier could not come to: such answers are graded once more, and then left
+out."""
 WATCHED = {
     "acereason_runs": "runs by state, of the operator",
     'acereason_run_stage_state{run="quickstart", state="Running"} == 1': "states of its stages",
@@ -123,7 +124,7 @@ def test_the_table_is_that_of_acereason_run(
     compared = differences(here, expected(whole))
     assert len(compared) == 10, "two tasks after SFT and each RL stage"
     unchecked = max(observed.numbers(UNCHECKED), default=0)
-    cause = f"of the answers to judge, {unchecked:g} could not be checked"
+    cause = f"to {unchecked:g} of its verdicts the verifier could not come"
     for task in ("math", "code"):
         ours = [d for d in compared if d.task == task]
         error = math.sqrt(sum(d.error**2 for d in ours)) / len(ours)
