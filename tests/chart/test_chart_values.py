@@ -252,6 +252,31 @@ def test_a_value_without_a_comment_cannot_be_added() -> None:
             " with /, as in https://git.example/acereason-operator/blob/main/",
         ),
         (
+            {"monitoring": {"interval": "5m"}},
+            'monitoring.interval: "5m" is not right; write 1s to 60s, as in 30s: the alerts are'
+            " made for a minute at most",
+        ),
+        (
+            {"monitoring": {"interval": "0s"}},
+            'monitoring.interval: "0s" is not right; write 1s to 60s, as in 30s',
+        ),
+        (
+            {"operator": {"podLabels": {"app.kubernetes.io/name": "x"}}},
+            "operator.podLabels: the chart itself sets app.kubernetes.io/name; leave it out",
+        ),
+        (
+            {"verifier": {"podLabels": {"app.kubernetes.io/component": "x"}}},
+            "verifier.podLabels: the chart itself sets app.kubernetes.io/component; leave it out",
+        ),
+        (
+            {"monitoring": {"labels": {"app.kubernetes.io/managed-by": "x"}}},
+            "monitoring.labels: the chart itself sets app.kubernetes.io/managed-by; leave it out",
+        ),
+        (
+            {"dashboards": {"labels": {"helm.sh/chart": "x"}}},
+            "dashboards.labels: the chart itself sets helm.sh/chart; leave it out",
+        ),
+        (
             {"test": {"storage": "1 GB"}},
             'test.storage: "1 GB" is not right; write an amount of bytes, as in 1Gi',
         ),

@@ -75,14 +75,13 @@ class Cluster:
 
     def is_ready(self, node: NodeName) -> bool:
         """Whether Kubernetes knows the node and takes it to be ready."""
-        try:
-            found = self.control_plane.request("GET", f"/api/v1/nodes/{node}")
-        except urllib.error.HTTPError as error:
-            if error.code == 404:
-                return False
-            raise
-        conditions = found["status"].get("conditions", [])
-        return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+        return _is_ready(self._node(node))
+
+    def takes_pods(self, node: NodeName) -> bool:
+        """Whether pods can be put on it: it is ready, and has no taint of the time when it was not,
+        which goes a moment later."""
+        found = self._node(node)
+        return _is_ready(found) and not found["spec"].get("taints")
 
     def pause_kubelet(self, node: NodeName) -> None:
         """SIGSTOP to a node's kubelet; returns when the node is NotReady (20 s).
@@ -112,21 +111,21 @@ class Cluster:
         wait(f"{node} is NotReady", lambda: not self.is_ready(node))
 
     def resume_kubelet(self, node: NodeName) -> None:
-        """Let a paused kubelet go on, or start a killed one; returns when the node is Ready."""
+        """Let a paused kubelet go on, or start a killed one; returns when the node takes pods."""
         kubelet = self.nodes[node].kubelet
         if kubelet.runs:
             kubelet.go_on()
         else:
             self.nodes[node].start_kubelet()
-        wait(f"{node} is Ready", lambda: self.is_ready(node), [kubelet])
+        wait(f"{node} takes pods", lambda: self.takes_pods(node), [kubelet])
 
     def stop_api_server(self) -> None:
         """End the API server at once; returns when nothing answers any more."""
         self.control_plane.stop("kube-apiserver")
 
     def start_api_server(self) -> None:
-        """Start it again with all its objects; returns when it is ready and both nodes have said
-        that they are."""
+        """Start it again with all its objects; returns when it is ready, both nodes have said that
+        they are, and both take pods."""
         started = datetime.now(UTC)
         with ahead_of_others():
             self.control_plane.start("kube-apiserver")
@@ -186,6 +185,15 @@ class Cluster:
         self._wait_for_nodes()
         wait("Services work", ready, beside)
 
+    def _node(self, node: NodeName) -> Any:
+        """The object; empty where Kubernetes does not know the node."""
+        try:
+            return self.control_plane.request("GET", f"/api/v1/nodes/{node}")
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return {}
+            raise
+
     def _last_heard_from(self, node: str) -> datetime:
         path = f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{node}"
         return datetime.fromisoformat(
@@ -195,8 +203,8 @@ class Cluster:
     def _wait_for_nodes(self) -> None:
         for name, node in self.nodes.items():
             wait(
-                f"{name} is Ready",
-                partial(self.is_ready, name),
+                f"{name} takes pods",
+                partial(self.takes_pods, name),
                 [node.kubelet, node.containerd.process],
             )
 
@@ -247,6 +255,11 @@ def prepared_cluster(folder: Path, programs: Mapping[str, Path]) -> Cluster:
         },
         programs,
     )
+
+
+def _is_ready(node: Any) -> bool:
+    conditions = node.get("status", {}).get("conditions", [])
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 def _client_certificate(folder: Path) -> tuple[Path, Path]:

@@ -81,7 +81,7 @@ def wait(
     one of them is gone.
     """
     end = time.monotonic() + patience
-    while not _is_known_to_hold(holds):
+    while not is_known_to_hold(holds):
         gone = [process.name for process in by if not process.runs]
         if gone or time.monotonic() > end:
             why = f"{gone[0]} has ended" if gone else f"not within {patience:g} s"
@@ -90,12 +90,17 @@ def wait(
         time.sleep(0.1)
 
 
-def _is_known_to_hold(condition: Callable[[], bool]) -> bool:
-    """False too where a busy server did not answer in time: it is asked again."""
+def is_known_to_hold(condition: Callable[[], bool]) -> bool:
+    """False too where a busy server did not answer in time, or said that it is busy: it is asked
+    again."""
     try:
         return condition()
     except TimeoutError:
         return False
+    except urllib.error.HTTPError as error:
+        if error.code in (429, 503):
+            return False
+        raise
     except urllib.error.URLError as error:
         if isinstance(error.reason, TimeoutError):
             return False

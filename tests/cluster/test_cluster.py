@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from email.message import Message
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,12 @@ COMMAND = (sys.executable, "-m", "tests.cluster")
 
 
 def test_a_wait_goes_on_where_a_busy_server_does_not_answer_in_time() -> None:
-    said: list[OSError | bool] = [TimeoutError(), urllib.error.URLError(TimeoutError()), True]
+    said: list[OSError | bool] = [
+        TimeoutError(),
+        urllib.error.URLError(TimeoutError()),
+        *(urllib.error.HTTPError("", code, "busy", Message(), None) for code in (429, 503)),
+        True,
+    ]
     answers = iter(said)
 
     def holds() -> bool:
@@ -283,9 +289,11 @@ def a_sleeper(cluster: Cluster, node: NodeName) -> Iterator[str]:
     forever = {"operator": "Exists", "effect": "NoExecute"}
     spec = {"nodeName": node, "tolerations": [forever]}
     cluster.apply(a_pod(namespace, "sleeper", f"exec sleep {SLEEP}", spec))
-    cluster.kubectl("wait", "-n", namespace, "pod/sleeper", "--for=condition=Ready", PATIENTLY)
-    yield namespace
-    cluster.kubectl("delete", "-n", namespace, "pod", "sleeper", PATIENTLY)
+    try:
+        cluster.kubectl("wait", "-n", namespace, "pod/sleeper", "--for=condition=Ready", PATIENTLY)
+        yield namespace
+    finally:
+        cluster.kubectl("delete", "-n", namespace, "pod", "sleeper", PATIENTLY)
 
 
 def wait_for_job(cluster: Cluster, namespace: str, name: str) -> str:

@@ -54,10 +54,10 @@ def observed(
 
 @pytest.fixture
 def an_operator_that_works(installation: Installation) -> Iterator[None]:
-    """A test begins with one, and leaves no run that trains."""
+    """A test begins with one, and leaves no run and no pod of one."""
     wait_for_operator(installation)
     yield
-    installation.kubectl("delete", "arr", "--all", "--timeout=600s")
+    installation.delete_runs()
 
 
 @pytest.fixture(scope="session")

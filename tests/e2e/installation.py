@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from acereason_operator.cluster.labels import RUN
+
 from tests.chart.rendered_chart import CHART, RELEASE, Object, Values, helm, rendered
 from tests.cluster.cluster import Cluster, NodeName
 from tests.cluster.process import ahead_of_others
@@ -73,6 +75,19 @@ class Installation:
         done = helm(*words, *where, values=values)
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
+
+    def delete_runs(self, *names: str) -> None:
+        """Delete these runs, or all where none is named; returns when no pod of theirs is left."""
+        label = f"{RUN} in ({','.join(names)})" if names else RUN
+        words = ("get", "pods", "-l", label, "-o", "name")
+        self.kubectl("delete", "arr", *(names or ("--all",)), f"--timeout={PATIENCE:.0f}s")
+        wait_for(
+            lambda: not self.kubectl(*words),
+            "no pod of a deleted run to be left",
+            lambda: self.kubectl(*words),
+            PATIENCE,
+            every=0.5,
+        )
 
     def install(self) -> None:
         """`helm install`, and wait until both replicas and the verifier are ready."""

@@ -84,7 +84,9 @@ def expected(whole: bool) -> Outcome:
     file = cache() / f"quickstart-{_made_from(whole)}.json"
     with locked(file.with_suffix(".lock")):
         if not file.exists():
-            file.write_text(json.dumps(_of_this_machine(whole), indent=2) + "\n")
+            unfinished = file.with_suffix(".unfinished")
+            unfinished.write_text(json.dumps(_of_this_machine(whole), indent=2) + "\n")
+            unfinished.rename(file)
         found: Outcome = json.loads(file.read_text())
     return found
 
@@ -107,7 +109,8 @@ def _made_from(whole: bool) -> str:
     parts = document(run.data, whole)["spec"].items()
     spec = {name: part for name, part in parts if name != "storage"}
     here = machine()
-    computes = [here["processor"], here["cores"], here["versions"]["torch"]]
+    others = {name: told for name, told in here["versions"].items() if name != "acereason"}
+    computes = [here["processor"], here["cores"], others]
     depends = [spec, SEMANTICS, SEMANTICS_OF_PARTS, computes]
     told = hashlib.sha256(json.dumps(depends, sort_keys=True).encode())
     for file in sorted(path for path in DATA.rglob("[!.]*") if path.is_file()):

@@ -29,7 +29,8 @@ pytestmark = [
 ]
 
 STEPS = 1000
-"""Of the first stage: a minute."""
+"""Of the first stage: a minute. It lasts about as long as what is done to its operator, or the wait
+for the second stage would count as that one's cost."""
 ENDLESS = 100_000
 """Steps that no machine makes while a test lasts."""
 MANY = 20

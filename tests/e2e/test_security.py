@@ -58,7 +58,7 @@ def stage(installation: Installation) -> Iterator[str]:
     trial.apply(steps={"first": 100_000})
     trial.wait_for_step("first")
     yield str(trial.pod("first")["metadata"]["name"])
-    installation.kubectl("delete", "arr", "intruder")
+    installation.delete_runs("intruder")
 
 
 @dataclass(frozen=True)

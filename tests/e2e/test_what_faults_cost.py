@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,16 @@ pytestmark = [
     pytest.mark.usefixtures("an_operator_that_works"),
 ]
 
+STEPS_OF_TWO_PODS = {"first": 20, "second": 60}
+"""Of each stage: over two pods, a step takes five times as long."""
 LATE_ENOUGH = 5
 """Steps that a stage has saved when something is done to it."""
 AWAY = 60.0
 """Seconds that the API server is away."""
 A_MINUTE_AND_MORE = 2000
 """Steps of a stage that no machine has made before a node counts as lost (20 s)."""
+PATIENCE_WITH_MANY_STEPS = 1800.0
+"""Seconds for as many, which two attempts make at once."""
 
 
 def a_run_in_training(
@@ -42,7 +47,7 @@ def a_run_in_training(
     name: str,
     seed: int,
     *,
-    steps: int | None = None,
+    steps: Mapping[str, int] | None = None,
     nodes: int = 1,
     grace: str | None = None,
     claim: str = CLAIM,
@@ -50,18 +55,20 @@ def a_run_in_training(
     """A run whose first stage is finished and whose second has saved some steps. Its seed is its
     own: nothing is reused.
 
-    steps, grace: as of Trial.apply; the steps are the second stage's.
+    steps, grace: as of Trial.apply.
     """
     trial = Trial(installation, name, seed, claim, nodes)
-    trial.apply(steps={"second": steps} if steps else None, grace=grace)
+    trial.apply(steps=steps, grace=grace)
     trial.wait_for_step("second", LATE_ENOUGH)
     return trial
 
 
-@pytest.mark.parametrize("nodes", [1, 2])
-def test_nothing_happens(installation: Installation, costs: Costs, nodes: int) -> None:
+@pytest.mark.parametrize(("nodes", "steps"), [(1, None), (2, STEPS_OF_TWO_PODS)])
+def test_nothing_happens(
+    installation: Installation, costs: Costs, nodes: int, steps: Mapping[str, int] | None
+) -> None:
     trial = Trial(installation, f"undisturbed-{nodes}", seed=20 + nodes, nodes=nodes)
-    trial.apply()
+    trial.apply(steps=steps)
     cost = costs.note(QUIET, trial.complete())
     assert cost.attempts == {"first": 1, "second": 1}
     assert (cost.user_retries, cost.infrastructure_retries, cost.steps_repeated) == (0, 0, 0)
@@ -81,7 +88,9 @@ def test_a_trainer_pod_is_killed(
 
 def test_one_pod_of_two_is_killed(installation: Installation, costs: Costs) -> None:
     """Two ranks, one on each node, that train one model with ZeRO-3."""
-    trial = a_run_in_training(installation, "peer-killed", seed=24, nodes=2)
+    trial = a_run_in_training(
+        installation, "peer-killed", seed=24, steps=STEPS_OF_TWO_PODS, nodes=2
+    )
     first, second = trial.pods("second")
     trial.kill(second)
     assert first["spec"]["nodeName"] != second["spec"]["nodeName"]
@@ -95,7 +104,9 @@ def test_one_rank_of_two_is_killed_in_a_pod_that_lives(
     installation: Installation, costs: Costs
 ) -> None:
     """SIGKILL to the program that trains: its launcher goes on, and says what happened."""
-    trial = a_run_in_training(installation, "rank-killed", seed=25, nodes=2)
+    trial = a_run_in_training(
+        installation, "rank-killed", seed=25, steps=STEPS_OF_TWO_PODS, nodes=2
+    )
     ranks = trial.ranks(trial.pods("second")[1])
     assert ranks
     for rank in ranks:
@@ -143,14 +154,15 @@ def test_a_container_trains_on_without_its_kubelet(
 ) -> None:
     """Nobody can tell it to end, so two attempts train at once; the first one to publish has it."""
     trial = a_run_in_training(
-        installation, "kubelet-lost", seed=28, steps=A_MINUTE_AND_MORE, grace="10s"
+        installation, "kubelet-lost", seed=28, steps={"second": A_MINUTE_AND_MORE}, grace="10s"
     )
     pod = trial.pod("second")
     with installation.without_kubelet(pod["spec"]["nodeName"]):
         made = trial.made("second")
         trial.wait("it trains on", lambda: trial.made("second") > made)
         assert trial.stage("second")["attempts"] == 1, "nobody but the container can have done it"
-        cost = costs.note("kubelet stopped, its container trains on", trial.complete())
+        complete = trial.complete(patience=PATIENCE_WITH_MANY_STEPS)
+        cost = costs.note("kubelet stopped, its container trains on", complete)
         published = trial.stage("second")["artifact"]
         wait_for(lambda: not trial.ranks(pod), "the container to end by itself", str, PATIENCE)
         trial.verify()
@@ -186,7 +198,7 @@ def test_the_operator_is_killed(installation: Installation, costs: Costs) -> Non
 
 
 def test_the_api_server_is_away_for_a_minute(installation: Installation, costs: Costs) -> None:
-    trial = a_run_in_training(installation, "server-away", seed=30, steps=400)
+    trial = a_run_in_training(installation, "server-away", seed=30, steps={"second": 400})
     before = installation.restarts()
     gone, made, trained = time.monotonic(), trial.made("second"), trial.seconds_trained()
     with installation.without_api_server():

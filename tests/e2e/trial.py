@@ -14,6 +14,7 @@ from acereason_operator.cluster.labels import COMPLETION_INDEX
 from acereason_trainer.artifacts.store import ARTIFACTS, DirectoryStore
 from acereason_trainer.config.sources import ArtifactRef
 
+from tests.cluster.process import is_known_to_hold
 from tests.e2e.installation import CLAIM, Installation, processes
 from tests.waiting import wait_for
 
@@ -113,8 +114,9 @@ class Trial:
         """Status of a stage; empty before there is one."""
         return next((s for s in self.status().get("stages", ()) if s["name"] == name), {})
 
-    def wait(self, what: str, holds: Callable[[], bool]) -> None:
-        """Until something holds of it; a run that fails meanwhile fails the test with its words."""
+    def wait(self, what: str, holds: Callable[[], bool], patience: float = PATIENCE) -> None:
+        """Until something holds of it, as far as a busy API server says; a run that fails meanwhile
+        fails the test with its words."""
 
         def so() -> bool:
             if holds():
@@ -122,7 +124,7 @@ class Trial:
             assert not self._is("Failed"), self.told()
             return False
 
-        wait_for(so, f"{self.name}: {what}", self.told, PATIENCE, EVERY)
+        wait_for(lambda: is_known_to_hold(so), f"{self.name}: {what}", self.told, patience, EVERY)
 
     def wait_for_step(self, stage: str, step: int = 1) -> None:
         """Until a stage trains and has a state of some step that it could go on from."""
@@ -142,13 +144,14 @@ class Trial:
         """The newest step that a stage has made, also while nobody can be asked."""
         return max((int(row["step"]) for row in self._rows(stage)), default=0)
 
-    def complete(self, imposed: float = 0.0) -> Cost:
+    def complete(self, imposed: float = 0.0, patience: float = PATIENCE) -> Cost:
         """Wait for its end, which must be a good one with all artifacts whole, and count what it
         took. Which attempts ended badly and why is printed: pytest shows it of a test that fails.
 
-        imposed: seconds in which what was done to it lasted and nothing was trained.
+        imposed: seconds in which what was done to it lasted and nothing was trained. patience: of
+        the wait, in seconds.
         """
-        self.wait("Complete", lambda: self._is("Complete"))
+        self.wait("Complete", lambda: self._is("Complete"), patience)
         status = self.status()
         stages = {s["name"]: s for s in status["stages"]}
         assert {s["state"] for s in stages.values()} == {"Complete"}, self.told()

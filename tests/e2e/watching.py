@@ -12,6 +12,8 @@ from tests.monitoring.prometheus import Prometheus, prometheus
 
 EVERY = 2.0
 """Seconds between two looks for pods."""
+SCRAPED_EVERY = 3
+"""Seconds: a second is little for who answers beside a run that needs the cores."""
 
 
 @contextmanager
@@ -26,7 +28,8 @@ def watching(installation: Installation, folder: Path) -> Iterator[Prometheus]:
             with suppress(OSError, HTTPException):  # some tests take the API server away
                 discovery.look(control_plane.request("GET", "/api/v1/pods")["items"])
 
-    with prometheus(folder, discovery.scrape_configs(), discovery.chart) as server:
+    configs = discovery.scrape_configs()
+    with prometheus(folder, configs, discovery.chart, SCRAPED_EVERY) as server:
         looking = threading.Thread(target=look)
         looking.start()
         try:

@@ -23,7 +23,7 @@ ALERTS: list[Any] = [
     for rule in group["rules"]
 ]
 IN_A_TEST = {"$__rate_interval": "15s", "$__range": "5m"}
-"""For a scrape every second; any other variable is All."""
+"""For a scrape every second, or every three; any other variable is All."""
 
 Questions = dict[str, Callable[[], bool]]
 """What has to hold, by its name."""

@@ -1,8 +1,7 @@
-"""A Prometheus of its own, with the chart's rules, that scrapes every second."""
+"""A Prometheus of its own, with the chart's rules."""
 
 import json
 import math
-import socket
 import subprocess
 import time
 import urllib.error
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from acereason_trainer.launch.free_port import free_port
 from acereason_trainer.processes import die_with_parent
 
 from tests.chart.rendered_chart import Object, one
@@ -72,19 +72,21 @@ class Prometheus:
 
 @contextmanager
 def prometheus(
-    folder: Path, scrape_configs: Sequence[Object], chart: Sequence[Object]
+    folder: Path,
+    scrape_configs: Sequence[Object],
+    chart: Sequence[Object],
+    every: int = 1,
 ) -> Iterator[Prometheus]:
     """One that runs until the end of the block, with the rules of a chart; what it has, it keeps in
     a folder.
 
-    scrape_configs: in the form of its configuration file, for example of `static_targets`.
+    scrape_configs: in the form of its configuration file, for example of `static_targets`. every:
+    seconds between two scrapes, and those that one may take.
     """
     rules, config, log = (folder / name for name in ("rules.yaml", "prometheus.yaml", "log"))
     rules.write_text(yaml.safe_dump(one([*chart], "PrometheusRule")["spec"]))
-    config.write_text(yaml.safe_dump(_config(scrape_configs, rules)))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    config.write_text(yaml.safe_dump(_config(scrape_configs, rules, every)))
+    address = f"127.0.0.1:{free_port()}"
     with log.open("wb") as out:
         process = subprocess.Popen(
             [
@@ -120,9 +122,9 @@ def static_targets(targets: Sequence[Target]) -> list[Object]:
     ]
 
 
-def _config(scrape_configs: Sequence[Object], rules: Path) -> dict[str, Any]:
+def _config(scrape_configs: Sequence[Object], rules: Path, every: int) -> dict[str, Any]:
     return {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "global": {"scrape_interval": f"{every}s", "evaluation_interval": "1s"},
         "rule_files": [str(rules)],
         "scrape_configs": list(scrape_configs),
     }

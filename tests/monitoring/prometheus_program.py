@@ -7,6 +7,7 @@ the package lists are there.
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,18 +41,23 @@ def _fetch(folder: Path) -> None:
             " install Prometheus 2.42 or newer"
         )
     print(f"fetching Debian's prometheus into {folder}: 20 MB, once", file=sys.stderr)
-    if _run(folder, "apt-get", "download", "--quiet", PACKAGE).returncode:
-        _run(folder, "apt-get", "update", "--quiet")  # a container's lists are empty
-        done = _run(folder, "apt-get", "download", "--quiet", PACKAGE)
-        if done.returncode:
-            pytest.skip(f"Debian's {PACKAGE} cannot be fetched: {done.stderr.strip()}")
-    (package,) = folder.glob("*.deb")
-    archive = subprocess.run(
-        ["dpkg-deb", "--fsys-tarfile", package], capture_output=True, check=True
-    ).stdout
-    names = [f"./usr/bin/{name}" for name in NAMES]
-    subprocess.run(["tar", "--extract", *names], input=archive, cwd=folder, check=True)
-    package.unlink()
+    with tempfile.TemporaryDirectory(prefix="unfinished-", dir=folder) as made:
+        unfinished = Path(made)
+        if _run(unfinished, "apt-get", "download", "--quiet", PACKAGE).returncode:
+            _run(unfinished, "apt-get", "update", "--quiet")  # a container's lists are empty
+            done = _run(unfinished, "apt-get", "download", "--quiet", PACKAGE)
+            if done.returncode:
+                pytest.skip(f"Debian's {PACKAGE} cannot be fetched: {done.stderr.strip()}")
+        (package,) = unfinished.glob("*.deb")
+        archive = subprocess.run(
+            ["dpkg-deb", "--fsys-tarfile", package], capture_output=True, check=True
+        ).stdout
+        names = [f"./usr/bin/{name}" for name in NAMES]
+        subprocess.run(["tar", "--extract", *names], input=archive, cwd=unfinished, check=True)
+        for name in NAMES:
+            unpacked = folder / "usr/bin" / name
+            unpacked.parent.mkdir(parents=True, exist_ok=True)
+            (unfinished / "usr/bin" / name).rename(unpacked)
 
 
 def _run(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":

@@ -7,7 +7,6 @@ The operator is the real one against a real API server; who plays the kubelets l
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ from typing import Any
 from acereason_operator.cluster import labels
 from acereason_operator.cluster.protocol import Object
 from acereason_trainer.config.stage_file import PrepareRecord, ResultRecord
+from acereason_trainer.launch.free_port import free_port
 from acereason_trainer.processes import die_with_parent
 from fake_controllers import End, FakeStore, stage_file_of, text_of
 from operator_process import Installation
@@ -229,11 +229,3 @@ def _of_stage(chart: Sequence[Object], stage: str, namespace: str, port: int) ->
     told = {name: known[name] for name in given}
     pod = {"namespace": namespace, "pod": f"{TRAINS}-{stage}-0", "container": "stage"}
     return Target(port, pod | told)
-
-
-def free_port() -> int:
-    """A port that nobody has."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port

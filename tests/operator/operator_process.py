@@ -1,7 +1,6 @@
 """The operator as a process against a real API server, under the roles that the chart installs."""
 
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -11,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from acereason_trainer.launch.free_port import free_port
 from operators import FOUR_STAGES
 from prometheus_client.parser import text_string_to_metric_families
 from rendering_builders import run_body
 from scenarios.roles import operator_account
 
 from tests.controlplane.control_plane import Account, ControlPlane
+from tests.waiting import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,7 @@ class OperatorProcess:
     def __init__(
         self, installed: Installation, log: Path, kubeconfig: Path, flags: Sequence[str]
     ) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.log = log
+        self.port, self.log = free_port(), log
         words = [
             *("--kubeconfig", str(kubeconfig), "--lease-namespace", installed.home),
             *("--namespace", installed.namespace),
@@ -126,4 +124,4 @@ class OperatorProcess:
     def end(self) -> int:
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)

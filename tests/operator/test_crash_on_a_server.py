@@ -23,7 +23,7 @@ from players import Player
 
 from tests.controlplane.control_plane import ControlPlane
 from tests.controlplane.lifetimes import private_control_plane
-from tests.waiting import wait_for
+from tests.waiting import PATIENCE, wait_for
 
 KILLS = 3
 
@@ -179,7 +179,7 @@ def test_a_run_goes_through_kills_and_through_a_server_that_is_stopped_and_pause
             world.until(is_complete, "the run")
             assert operator.poll() is None, world.log.read_text()
             operator.send_signal(signal.SIGTERM)
-            assert operator.wait(60) == 0
+            assert operator.wait(PATIENCE) == 0
         world.jobs()
         status = world.installed.status()
         assert "Traceback" not in world.log.read_text()

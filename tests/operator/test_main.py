@@ -16,6 +16,8 @@ from acereason_operator.runtime import kubeconfig, main
 from kubernetes.aio.config import incluster_config
 from operators import a_kubeconfig, some_settings
 
+from tests.waiting import PATIENCE
+
 
 @pytest.mark.parametrize("ending", ["", "\n"])
 def test_in_a_pod_the_watches_send_the_token_that_stands_in_its_file(
@@ -90,7 +92,7 @@ def test_a_fault_in_the_background_ends_the_process_with_1(tmp_path: Path) -> No
             stderr=subprocess.PIPE,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
         server.shutdown()
     assert done.returncode == 1, done.stderr
@@ -111,7 +113,7 @@ def test_a_port_of_the_probes_that_is_taken_is_named_by_its_flag(tmp_path: Path)
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE,
         )
     assert done.returncode == 1
     assert "acereason-operator: --probe-host, --probe-port: " in done.stderr
@@ -134,7 +136,7 @@ def test_a_kubeconfig_that_does_not_exist_is_named(given: bool, tmp_path: Path) 
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.returncode == 2
     (said,) = done.stderr.splitlines()

@@ -12,6 +12,8 @@ from acereason_operator.runtime.progress import ProgressReader, Source
 from acereason_trainer.config.stage_file import Progress
 from aiohttp import web
 
+from tests.waiting import PATIENCE
+
 RUN = ("default", "r")
 SAID = Progress(step=7, total=100, metrics={"reward": 0.5})
 
@@ -83,7 +85,7 @@ async def reading(every: float = 0.05) -> AsyncIterator[Reading]:
 
 
 async def until(holds: object) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         while not holds():  # type: ignore[operator]
             await asyncio.sleep(0.01)
 
@@ -253,7 +255,7 @@ def test_a_job_that_is_no_longer_followed_is_no_longer_asked() -> None:
             (asking,) = asyncio.all_tasks() - before
             await until(lambda: seen.reads("read") >= 1)
             seen.reader.follow(RUN, frozenset())
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 await asyncio.wait([asking])
             assert seen.reader.last("uid-1") is None
 

@@ -194,7 +194,7 @@ def test_an_operator_for_one_namespace_works_with_rights_there_alone(
 
     async def play() -> None:
         async with live_api(control_plane) as api, Kubelets(api) as kubelets:
-            on = Scene(namespace, api, kubelets)
+            on = Scene(namespace, api, kubelets, tmp_path)
             log, words = tmp_path / "operator.log", ("--namespace", namespace)
             async with hasty_operator(account, home, log, kubelets.port, *words):
                 on.hold = {"train"}

@@ -12,6 +12,8 @@ from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.verifier.desk import Desk, Full, Ticket, TooMany
 from acereason_trainer.verifier.meters import Meters
 
+from tests.waiting import PATIENCE
+
 SETUP = Setup("math", Verifier())
 
 
@@ -65,7 +67,7 @@ def take(desk: Desk, *answers: str, seconds: float = 60) -> Ticket:
 async def answers(ticket: Ticket, number: int) -> dict[str, Verdict]:
     found = {}
     for _ in range(number):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             name, grade = await ticket.answers.get() or ("end", Grade(Verdict.WRONG, 0.0))
         found[name] = grade.verdict
     return found

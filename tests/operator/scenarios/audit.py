@@ -46,9 +46,11 @@ def flags(folder: Path) -> Mapping[str, Sequence[str]]:
     }
 
 
-def requests(folder: Path) -> Iterator[Request]:
-    """All of them, a watch when it began and when it ended."""
-    for line in (folder / "audit.log").read_text().splitlines():
+def requests(folder: Path, namespace: str = "") -> Iterator[Request]:
+    """All of them, or those for a namespace; a watch when it began and when it ended."""
+    for line in (folder / "audit.log").read_text().splitlines(keepends=True):
+        if namespace not in line or not line.endswith("\n"):  # of another, or still being written
+            continue
         event = json.loads(line)
         at = event.get("objectRef") or {}
         parts = [at.get("resource", ""), at.get("subresource", "")]

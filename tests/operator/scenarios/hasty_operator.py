@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tests.controlplane.control_plane import Account
+from tests.waiting import PATIENCE
 
 WAITS = {"settling": "5s", "first-backoff": "100ms", "progress-seconds": "1"}
 
@@ -33,7 +34,7 @@ async def hasty_operator(
         yield operator
         assert operator.returncode is None, log.read_text()
         operator.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE):
             assert await operator.wait() == 0, log.read_text()
         assert "Traceback" not in log.read_text(), log.read_text()
     finally:

@@ -86,7 +86,7 @@ async def _played(scenarios: Mapping[str, Scenario], folder: Path) -> Outcomes:
                 )
                 for name in scenarios:
                     namespace = await asyncio.to_thread(control_plane.new_namespace, "research")
-                    scenes[name] = Scene(namespace, api, kubelets)
+                    scenes[name] = Scene(namespace, api, kubelets, folder)
                 ends = await asyncio.gather(
                     *(_one(play, scenes[name]) for name, play in scenarios.items())
                 )

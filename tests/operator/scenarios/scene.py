@@ -8,7 +8,8 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from acereason_operator.api.status import RunStatus, StageStatus
@@ -19,14 +20,19 @@ from acereason_operator.planner.status import is_true
 from acereason_trainer.config.stage_file import ResultRecord, ResumeState
 from fake_controllers import End, FakeStore, index_of, stage_file_of, text_of
 from rendering_builders import run_body
+from scenarios import audit
 from scenarios.kubelets import Kubelets, Part
 from scenarios.live_api import MERGE, LiveApi
+
+from tests.waiting import PATIENCE
 
 TRAINS: dict[str, Any] = {"name": "train", "sft": {}, "inputs": {"data": {"path": "rows.jsonl"}}}
 """A stage that trains on one node."""
 STRICT = "?fieldValidation=Strict"
 """As kubectl asks for: a misspelt field is refused, not dropped."""
 TWO_NODES = {**TRAINS, "nodes": 2}
+AFTER_THE_LAST = timedelta(seconds=1.5)
+"""Without a request of the operator's: what belongs to a decision is done."""
 
 
 class NotYet(AssertionError):
@@ -40,6 +46,8 @@ class Scene:
     namespace: str
     api: LiveApi
     kubelets: Kubelets
+    audited: Path
+    """Folder of the API server's audit log."""
     store: FakeStore = field(default_factory=FakeStore)
     states: dict[str, ResumeState] = field(default_factory=dict)
     """Trainer states, by stage key: what prepare finds to go on from."""
@@ -208,7 +216,7 @@ class Scene:
 
     async def until_told(self, reason: str, name: str = "r") -> None:
         """Until a run has an Event of this reason. (Nobody watches Events.)"""
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(PATIENCE):
             while reason not in (event["reason"] for event in await self.events(name)):
                 await asyncio.sleep(0.2)
 
@@ -237,11 +245,18 @@ class Scene:
 
     async def costs_nothing(self) -> None:
         """Let seconds pass in which no request may be made for this namespace: a test of its own
-        looks into the audit log. (The Events of a decision come after what is seen of it.)"""
-        await asyncio.sleep(1.5)
+        looks into the audit log. They begin once the last one is over for a while: the Events of a
+        decision come after what is seen of it."""
+        async with asyncio.timeout(PATIENCE):
+            while datetime.now(UTC) - self._last_asked() < AFTER_THE_LAST:
+                await asyncio.sleep(0.5)
         begin = datetime.now(UTC)
         await asyncio.sleep(4.0)
         self.quiet.append((begin, datetime.now(UTC)))
+
+    def _last_asked(self) -> datetime:
+        asked = audit.requests(self.audited, self.namespace)
+        return max((r.at for r in asked), default=datetime.min.replace(tzinfo=UTC))
 
     def told(self) -> str:
         """For whoever reads a failure: how things stand."""

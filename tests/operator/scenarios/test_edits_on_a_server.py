@@ -11,6 +11,8 @@ from scenarios.kubelets import Waits
 from scenarios.live_api import Refusal
 from scenarios.scene import TRAINS, TWO_NODES, Scene, attempt_of
 
+from tests.waiting import PATIENCE
+
 
 def rate(learning_rate: float) -> Object:
     """Settings of another stage key."""
@@ -151,7 +153,7 @@ async def test_a_failed_run_is_tried_again_when_it_is_suspended_and_resumed(on: 
     on.release("train")
     patch = ("patch", "arr", "r", "--type", "merge", "-p")
     await on.kubectl(*patch, '{"spec": {"suspend": true}}')
-    await on.kubectl("wait", "--for=condition=Suspended", "arr/r", "--timeout=1m")
+    await on.kubectl("wait", "--for=condition=Suspended", "arr/r", f"--timeout={PATIENCE:.0f}s")
     assert not on.is_("Failed")
     await on.kubectl(*patch, '{"spec": {"suspend": false}}')
     await on.holds("Complete")
@@ -202,7 +204,7 @@ async def test_what_a_run_owns_goes_with_it_and_its_claim_stays(on: Scene) -> No
     await on.seen_running(pods=2)
     for kind in (SERVICE, NETWORK_POLICY, CLAIM):
         assert (await on.api.call("GET", path_of(kind, on.namespace)))["items"]
-    await on.kubectl("delete", "arr", "r", "--timeout=60s")
+    await on.kubectl("delete", "arr", "r", f"--timeout={PATIENCE:.0f}s")
     await on.until(lambda: not on.jobs() and not on.pods())
     for kind in (SERVICE, NETWORK_POLICY):
         await _gone(on, path_of(kind, on.namespace))
@@ -214,7 +216,7 @@ async def test_what_a_run_owns_goes_with_it_and_its_claim_stays(on: Scene) -> No
 async def test_a_run_that_is_made_again_finds_what_the_deleted_one_published(on: Scene) -> None:
     await on.apply()
     await on.holds("Complete")
-    await on.kubectl("delete", "arr", "r", "--timeout=60s")
+    await on.kubectl("delete", "arr", "r", f"--timeout={PATIENCE:.0f}s")
     await on.until(lambda: not on.jobs())
     await on.apply()
     await on.holds("Complete")

@@ -13,6 +13,8 @@ from scenarios.kubelets import Waits
 from scenarios.live_api import Refusal
 from scenarios.scene import TRAINS, TWO_NODES, Scene, attempt_of, phase_of
 
+from tests.waiting import PATIENCE
+
 
 async def test_a_failed_rank_ends_the_attempt_and_the_next_one_resumes(on: Scene) -> None:
     on.hold = {"train"}
@@ -172,7 +174,7 @@ async def test_a_user_that_fails_too_often_reads_all_that_matters(on: Scene) -> 
         assert words in text
     assert "rank 0 ran out of GPU memory" in await on.kubectl("get", "arr", "r", "-o", "wide")
     assert "Failed" in await on.kubectl("get", "arr", "r")
-    await on.kubectl("wait", "--for=condition=Failed", "arr/r", "--timeout=5s")
+    await on.kubectl("wait", "--for=condition=Failed", "arr/r", f"--timeout={PATIENCE:.0f}s")
 
 
 async def test_a_container_past_its_memory_limit_is_explained_without_a_record(on: Scene) -> None:

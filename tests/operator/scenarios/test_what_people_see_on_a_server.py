@@ -10,6 +10,8 @@ from acereason_trainer.config.stage_file import Progress
 from scenarios.play import Outcomes
 from scenarios.scene import TRAINS, Scene
 
+from tests.waiting import PATIENCE
+
 SHOWN = Path(__file__).parents[3] / "docs/generated/kubectl"
 RECORD = "RECORD_KUBECTL"
 CUT = "[...]"
@@ -29,7 +31,7 @@ VOLATILE = {
 """What differs from one time to the next, and what is compared instead."""
 
 WAIT = "wait --for=condition=Complete --timeout=1h arr/acereason-7b"
-ENDS = "wait --for=jsonpath={.status.finishedAt} --timeout=1m arr/acereason-7b"
+ENDS = f"wait --for=jsonpath={{.status.finishedAt}} --timeout={PATIENCE:.0f}s arr/acereason-7b"
 
 RECIPE: list[dict[str, Any]] = [
     {"name": "prompts", "curate": {}, "inputs": {"data": {"path": "prompts.jsonl"}}},

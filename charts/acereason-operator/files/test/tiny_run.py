@@ -3,22 +3,39 @@
     tiny_run.py RUN_FILE SECONDS
 
 It talks to the API server as its pod's service account does, or as KUBECONFIG says where that is
-set. Ends with 0 where the run is complete; with 1 where it failed or took longer than SECONDS, and
-then leaves it there to be looked at.
+set, and asks one that is away or busy again. Ends with 0 where the run is complete; with 1 where it
+failed or took longer than SECONDS, and then leaves it there to be looked at.
 """
 
 import asyncio
 import os
 import sys
 import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 from acereason_operator.cluster.api_server import ApiServer
-from acereason_operator.cluster.protocol import CLAIM, RUN, ClusterError, Object
+from acereason_operator.cluster.protocol import (
+    CLAIM,
+    RUN,
+    AlreadyExists,
+    ClusterError,
+    Object,
+    Refused,
+    Throttled,
+    Unreachable,
+)
 
 EVERY = 1.0
 """Seconds between two looks."""
+ROLE_IS_NEW = 60.0
+"""Seconds in which an API server may not know the test's Role, which was made right before it."""
+
+Answer = TypeVar("Answer")
 
 
 async def main(file: Path, patience: float) -> int:
@@ -27,10 +44,9 @@ async def main(file: Path, patience: float) -> int:
     deadline = time.monotonic() + patience
     async with await _api_server() as api:
         try:
-            if wrong := await _tried(api, run, deadline):
+            if wrong := await _tried(api, run, deadline) or await _remove(api, run, deadline):
                 print(f"{wrong}. {_advice(run)}", flush=True)
                 return 1
-            await _remove(api, run, deadline)
         except ClusterError as error:
             print(f"the API server: {error}. {_advice(run)}", flush=True)
             return 1
@@ -41,12 +57,12 @@ async def main(file: Path, patience: float) -> int:
 async def _tried(api: ApiServer, run: Object, deadline: float) -> str:
     """What is wrong, as a sentence without its point; empty where the run is complete."""
     namespace, name = run["metadata"]["namespace"], run["metadata"]["name"]
-    if await api.get(RUN, namespace, name) is not None:
+    if await _asked(lambda: api.get(RUN, namespace, name), deadline) is not None:
         return "the run of an earlier test is still there"
-    await api.create(RUN, run)
+    await _asked(lambda: _make(api, run), deadline)
     told = ""
     while time.monotonic() < deadline:
-        seen = await api.get(RUN, namespace, name)
+        seen = await _asked(lambda: api.get(RUN, namespace, name), deadline)
         if seen is None:
             return "somebody deleted the run"
         status = seen.get("status") or {}
@@ -59,6 +75,36 @@ async def _tried(api: ApiServer, run: Object, deadline: float) -> str:
                 return "" if complete else f"the run failed: {condition.get('message', '')}"
         await asyncio.sleep(EVERY)
     return "the run takes longer than this test may"
+
+
+async def _make(api: ApiServer, run: Object) -> None:
+    """One that is there by now was made by a request whose answer was lost."""
+    with suppress(AlreadyExists):
+        await api.create(RUN, run)
+
+
+async def _asked(question: Callable[[], Awaitable[Answer]], deadline: float) -> Answer:
+    """What the API server answers; it is asked again, until the deadline, as long as that may help.
+    Raises ClusterError."""
+    begun, told = time.monotonic(), ""
+    while True:
+        try:
+            return await question()
+        except ClusterError as error:
+            now = time.monotonic()
+            if now >= deadline or not _may_pass(error, now - begun):
+                raise
+            if (line := f"the API server: {error}; it is asked again") != told:
+                print(line, flush=True)
+                told = line
+            await asyncio.sleep(error.retry_after or EVERY)
+
+
+def _may_pass(error: ClusterError, seconds: float) -> bool:
+    """Whether to ask again after so long: it is away or busy, or does not know the Role yet."""
+    if isinstance(error, Refused):
+        return error.status == 403 and seconds < ROLE_IS_NEW
+    return isinstance(error, Throttled | Unreachable)
 
 
 def _advice(run: Object) -> str:
@@ -81,16 +127,21 @@ def _line(status: Object) -> str:
     return ", ".join(str(part) for part in parts if part)
 
 
-async def _remove(api: ApiServer, run: Object, deadline: float) -> None:
+async def _remove(api: ApiServer, run: Object, deadline: float) -> str:
     """The run, which takes its Jobs along, and its volume, which has no owner. Returns when both
-    are gone, so that the next test can make them anew."""
+    are gone, so that the next test can make them anew; or else what is wrong."""
     namespace, name = run["metadata"]["namespace"], run["metadata"]["name"]
     for kind in (RUN, CLAIM):
-        found = await api.get(kind, namespace, name)
-        if found is not None:
-            await api.delete(kind, namespace, name, found["metadata"]["uid"], "Background")
-        while await api.get(kind, namespace, name) is not None and time.monotonic() < deadline:
+        look = partial(api.get, kind, namespace, name)
+        while found := await _asked(look, deadline):
+            if "deletionTimestamp" not in found["metadata"]:
+                uid = found["metadata"]["uid"]
+                remove = partial(api.delete, kind, namespace, name, uid, "Background")
+                await _asked(remove, deadline)
+            if time.monotonic() >= deadline:
+                return f"the run is complete, but its {kind.kind} does not go"
             await asyncio.sleep(EVERY)
+    return ""
 
 
 if __name__ == "__main__":
