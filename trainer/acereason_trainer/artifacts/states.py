@@ -97,7 +97,7 @@ def keep_newest(work_dir: Path, keep: int, and_up_to: int | None = None) -> None
     if and_up_to is not None:
         kept |= set([path for path in own + earlier if int(path.name) <= and_up_to][:1])
     for old in [path for path in own + earlier if path not in kept]:
-        _remove(old)
+        remove(old)
 
 
 def own_states(work_dir: Path) -> list[Path]:
@@ -135,7 +135,7 @@ def make_room(work_dir: Path, needed: int, newest: Path, and_up_to: int | None =
         if path not in back:
             sizes = f"{free / 1e9:.1f} GB free and the next state takes {needed / 1e9:.1f}"
             _log.warning("%s is removed: the disk has %s", path, sizes)
-            _remove(path)
+            remove(path)
 
 
 def drop_unfinished(work_dir: Path) -> None:
@@ -147,11 +147,12 @@ def drop_unfinished(work_dir: Path) -> None:
             continue
         for left in sorted([*states.glob(".tmp-*"), *states.glob(".old-*")]):
             _log.warning("%s was never finished and is removed", left)
-            _remove(left)
+            remove(left)
 
 
-def _remove(state: Path) -> None:
-    """What does not go costs room and no more; the next start of an attempt tries again."""
+def remove(state: Path) -> None:
+    """Take the directory of a state away in one step, then what is in it. What does not go costs
+    room and no more; the next start of an attempt tries again."""
     leaving = state.with_name(f".old-{secrets.token_hex(8)}")
     try:
         state.rename(leaving)  # a half-removed state must not look like a damaged one
