@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from acereason_trainer.config.stage_file import Progress
-from acereason_trainer.launch.watchdog import Watchdog
+from acereason_trainer.launch.watchdog import Watchdog, read_progress
 from attempts import an_attempt, ended_by
 
 
@@ -75,6 +75,8 @@ def test_a_stage_that_advances_is_left_alone(tmp_path: Path) -> None:
         ([(0, (1, "generate")), (9, (1, "train")), (18, (1, "train"))], False, "another phase"),
         ([(0, (1, "train")), (9, (1, "train")), (10, (1, "train"))], True, "the same step"),
         ([(0, (5, "train")), (10, (4, "train"))], False, "a resumed stage may step back"),
+        ([(0, (1, "train")), (9, None), (10, (1, "train"))], True, "unreadable is no news"),
+        ([(0, (1, "train")), (9, None), (10, None)], True, "nor is it later"),
     ],
 )
 def test_only_a_changed_step_or_phase_is_progress(
@@ -85,6 +87,12 @@ def test_only_a_changed_step_or_phase_is_progress(
         watchdog.is_stuck(mark and Progress(step=mark[0], phase=mark[1]), now) for now, mark in seen
     ]
     assert looks[-1] is stuck, why
+
+
+def test_progress_that_cannot_be_read_is_none(tmp_path: Path) -> None:
+    """Whatever the system says: a directory is read no better than a file that went stale."""
+    assert read_progress(tmp_path / "not there") is None
+    assert read_progress(tmp_path) is None
 
 
 def test_without_a_limit_nothing_is_ever_stuck() -> None:

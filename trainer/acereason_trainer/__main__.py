@@ -14,7 +14,7 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from acereason_trainer.artifacts.errors import Corrupt, NotFound, StoreFull, no_room_told
+from acereason_trainer.artifacts.errors import AWAY, Corrupt, NotFound, StoreFull, no_room_told
 from acereason_trainer.artifacts.flushing import replace_file
 from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.config.exit_codes import ExitCode
@@ -87,6 +87,10 @@ def carry_out(context: StageContext) -> int:
         return leave(context, StageFailure(ExitCode.CORRUPT_INPUT, "CorruptInput", str(corrupt)))
     except StoreFull as full:
         return leave(context, StageFailure(ExitCode.TEMPORARY, "StoreFull", str(full)))
+    except OSError as error:
+        if error.errno not in AWAY:
+            raise
+        return leave(context, StageFailure(ExitCode.TEMPORARY, "StoreUnusable", str(error)))
     return ExitCode.DONE
 
 

@@ -40,6 +40,20 @@ class StoreFull(Exception):
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Numbers of an OSError for a disk, a quota or a limit that is used up."""
+AWAY = frozenset(
+    {
+        errno.EIO,
+        errno.ENODEV,
+        errno.EROFS,
+        errno.ESTALE,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+    }
+)
+"""Numbers of an OSError for a disk or a volume that fails or is not there any more; a system that
+finds damage mounts it read-only."""
 _FULL_BYTES = 1 << 20
 """Less room than this is none: what fails on such a disk fails for that reason."""
 _SAID = re.compile(r"\(os error (\d+)\)")
