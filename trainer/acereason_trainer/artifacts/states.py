@@ -192,7 +192,9 @@ def newest_state(
 
     States of this salt count at any step. Those of a lower salt were written before a health
     stop, and count up to `before_step`. Every byte of the state that is returned was hashed;
-    damaged ones are passed over with a warning. Raises OSError where the disk cannot be read.
+    damaged ones are passed over with a warning. Where one is removed meanwhile, by an attempt that
+    nobody could end, that attempt has newer ones, and all are looked through again. Raises OSError
+    where the disk cannot be read.
     """
     for found in states_of(store_root / "work" / run / stage):
         if found.manifest.key != key or not _counts(found.manifest, salt, before_step):
@@ -215,8 +217,12 @@ def newest_state(
             continue
         try:
             manifest = check_content(found.directory, StateManifest)
-        except Corrupt as corrupt:
-            _log.warning("%s; an older state is looked for", corrupt)
+        except (Corrupt, FileNotFoundError) as error:
+            if not found.directory.exists():
+                return newest_state(store_root, run, stage, key, salt, before_step)
+            if isinstance(error, FileNotFoundError):
+                raise
+            _log.warning("%s; an older state is looked for", error)
             continue
         return ResumeState(
             path=found.directory.relative_to(store_root).as_posix(),
