@@ -9,6 +9,8 @@ from acereason_trainer.config.stage_file import Progress
 from acereason_trainer.launch.watchdog import Watchdog, read_progress
 from attempts import an_attempt, ended_by
 
+from tests.waiting import wait_for
+
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_is_passed_on_and_charged_to_nobody(tmp_path: Path, number: signal.Signals) -> None:
@@ -42,8 +44,7 @@ def test_a_stop_that_comes_before_the_ranks_is_not_lost(tmp_path: Path) -> None:
     attempt = an_attempt(tmp_path)
     lock = attempt.work_dir / "launcher.lock"
     with attempt.launched("ignore-term") as launcher:
-        while not (lock.exists() and lock.read_text()):
-            time.sleep(0.005)
+        wait_for(lambda: lock.exists() and lock.read_text() != "", "the launcher's lock", every=0.005)
         assert ended_by(launcher, signal.SIGTERM) == 143
 
 
@@ -54,7 +55,7 @@ def test_peers_of_a_failed_rank_are_stopped_and_do_not_hide_it(tmp_path: Path) -
 
 
 def test_ranks_without_progress_are_ended_with_their_stacks_in_the_log(tmp_path: Path) -> None:
-    attempt = an_attempt(tmp_path, no_progress_seconds=1.5)
+    attempt = an_attempt(tmp_path, no_progress_seconds=5)
     assert attempt.launch("hang-after-a-step").returncode == 75
     assert attempt.record.reason == "NoProgress"
     assert attempt.record.step == 3
@@ -62,8 +63,9 @@ def test_ranks_without_progress_are_ended_with_their_stacks_in_the_log(tmp_path:
 
 
 def test_a_stage_that_advances_is_left_alone(tmp_path: Path) -> None:
+    """For longer than it could go without a step."""
     attempt = an_attempt(tmp_path, no_progress_seconds=5)
-    assert attempt.launch("steps", "20").returncode == 0
+    assert attempt.launch("steps", "7").returncode == 0
 
 
 @pytest.mark.parametrize(
