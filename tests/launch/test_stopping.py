@@ -44,7 +44,9 @@ def test_a_stop_that_comes_before_the_ranks_is_not_lost(tmp_path: Path) -> None:
     attempt = an_attempt(tmp_path)
     lock = attempt.work_dir / "launcher.lock"
     with attempt.launched("ignore-term") as launcher:
-        wait_for(lambda: lock.exists() and lock.read_text() != "", "the launcher's lock", every=0.005)
+        wait_for(
+            lambda: lock.exists() and lock.read_text() != "", "the launcher's lock", every=0.005
+        )
         assert ended_by(launcher, signal.SIGTERM) == 143
 
 
