@@ -213,6 +213,42 @@ def test_a_source_larger_than_what_may_be_written_ends_in_one_sentence(tmp_path)
     assert answer["left"] == []
 
 
+SAVE = """
+import sys
+from pathlib import Path
+import numpy
+from safetensors.numpy import save_file
+from acereason_trainer.artifacts.errors import StoreFull, told_when_full
+path = Path(sys.argv[1])
+try:
+    with told_when_full(path):
+        save_file({"weight": numpy.zeros(30_000, dtype=numpy.float32)}, path)
+except (StoreFull, OSError) as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("below", "told"),
+    [
+        (".", "StoreFull no room left to write"),
+        ("nowhere", "FileNotFoundError [Errno 2]"),
+    ],
+    ids=["a limit, as a quota would be", "a directory that is gone"],
+)
+def test_what_keeps_tensors_from_being_written_is_told_as_the_system_says_it(tmp_path, below, told):
+    """Their writer tells it in an error of its own, and makes room again before it does."""
+    limit = 64 * 1024
+    done = subprocess.run(
+        [sys.executable, "-c", SAVE, str(tmp_path / below / "model.safetensors")],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith(told)
+
+
 def test_a_full_filesystem_ends_in_one_sentence(tmp_path):
     """A real tmpfs of 1 MiB, in a mount namespace of our own where the system allows one; where it
     does not, the limit on the size of a file stands for it."""

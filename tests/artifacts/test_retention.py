@@ -118,6 +118,21 @@ def test_garbage_goes_after_a_day(store):
     assert removed(store, {}) == garbage
 
 
+def test_what_is_put_in_its_place_meanwhile_is_no_garbage(store, monkeypatch):
+    finished(store)
+    half = store.root / "artifacts/.tmp-sft-x"
+    half.mkdir(parents=True)
+    disk = Path.stat
+
+    def stat(path, **kwargs):
+        if path == half:
+            half.rename(store.root / "artifacts" / a_key(7))
+        return disk(path, **kwargs)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert removable(store, {}) == []
+
+
 def test_a_damaged_artifact_that_a_run_names_is_kept_as_evidence(store):
     artifact = published(store, 1)
     (store.directory(artifact.uri) / "manifest.json").unlink()

@@ -224,6 +224,21 @@ def test_states_of_other_work_or_a_later_attempt_are_left_alone(store):
     assert left(store) == ["1/5", "2/5", "3/5", "4/5"]
 
 
+def test_a_state_that_is_removed_while_it_is_hashed_has_a_newer_one(store, monkeypatch):
+    """Its attempt trains on, as nobody could end it, and keeps its newest state only."""
+    first, disk = save(store, 1, 10), Path.open
+
+    def opened(path, *args, **kwargs):
+        if path.parent == first and path.name != MANIFEST and first.exists():
+            save(store, 1, 20)
+            keep_newest(store / "work/run/rl/1", 1)
+        return disk(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", opened)
+    assert newest(store) == "1/states/00000020"
+    assert not first.exists()
+
+
 Usage = namedtuple("Usage", "free")
 
 

@@ -4,30 +4,32 @@ fake_rank.py BEHAVIOUR [ARGUMENT] STAGE_FILE
 """
 
 import ctypes
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
-from acereason_trainer.artifacts.store import DirectoryStore
-from acereason_trainer.config.read_stage_file import read_stage_file
-
-behaviour, argument = sys.argv[1], sys.argv[2]
-file = read_stage_file(Path(sys.argv[-1]))
-store = Path(file.store)
-work_dir = store / file.work_dir
+behaviour, argument, stage_file = sys.argv[1], sys.argv[2], Path(sys.argv[-1])
+work_dir = stage_file.parent
 rank = os.environ["RANK"]
 
 
 def publish() -> None:
+    # Imported where they are used: on a busy machine they take seconds, and the watchdog counts.
+    from acereason_trainer.artifacts.store import DirectoryStore
+    from acereason_trainer.config.read_stage_file import read_stage_file
+
+    file = read_stage_file(stage_file)
     assert file.prepared is not None
     result = work_dir / "export"
     result.mkdir(exist_ok=True)
     (result / "rows.jsonl").write_text('{"problem": "1 + 1"}\n')
-    DirectoryStore(store).publish(
+    DirectoryStore(Path(file.store)).publish(
         result,
         key=file.prepared.key,
         kind="data",
@@ -41,6 +43,12 @@ def progress(step: int, phase: str = "train") -> None:
     temporary = work_dir / ".progress"
     temporary.write_text(json.dumps({"step": step, "phase": phase, "metrics": {"reward": 0.5}}))
     temporary.replace(work_dir / "progress.json")
+
+
+def step_on() -> None:
+    for step in itertools.count():
+        progress(step)
+        time.sleep(0.1)
 
 
 def say_ready() -> None:
@@ -106,10 +114,9 @@ match behaviour:
         while True:
             progress(3)  # signs of life, no progress
             time.sleep(0.02)
-    case "steps":
-        for step in range(int(argument)):
-            progress(step)
-            time.sleep(0.1)
+    case "steps":  # for so many seconds, and beside publishing
+        threading.Thread(target=step_on, daemon=True).start()
+        time.sleep(float(argument))
         publish()
     case "orphan":  # leaves a process of its own session behind
         script = "import os, time\nos.setsid()\nprint(os.getpid(), flush=True)\ntime.sleep(600)"

@@ -4,7 +4,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from acereason_trainer.termination_log import LARGEST_RECORD
 from stage_builders import a_dataset, a_model, a_stage_file, written
 
 from tests.artifacts.artifact_builders import write_state
+from tests.waiting import PATIENCE, wait_for
 
 
 @pytest.fixture
@@ -237,21 +237,14 @@ def test_sigterm_ends_with_143_and_leaves_no_record_of_success(world):
             stderr=subprocess.PIPE,
             text=True,
         )
-        until(lambda: is_held(lock) or process.poll() is not None)
+        wait_for(lambda: is_held(lock) or process.poll() is not None, "the lock")
         assert lock.read_text() in ("", f"{process.pid}\n")
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
     assert said == "stopped on request\n"
     assert not (path.parent / "prepare.json").exists()
     assert not is_held(lock)
-
-
-def until(condition) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_an_old_answer_never_outlives_the_start_of_a_new_one(world):
@@ -287,10 +280,29 @@ def test_a_stop_is_told_in_the_termination_log(world):
             [sys.executable, "-m", "acereason_trainer.prepare", str(path)],
             env=os.environ | {"ACEREASON_TERMINATION_LOG": str(message)},
         )
-        until(lambda: is_held(path.parent / "prepare.lock") or process.poll() is not None)
+        lock = path.parent / "prepare.lock"
+        wait_for(lambda: is_held(lock) or process.poll() is not None, "the lock")
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 143
+        assert process.wait(PATIENCE) == 143
     assert PrepareRecord.parse_json(message.read_bytes()).exit_code == 143
+
+
+def test_a_stop_that_comes_when_all_is_done_changes_no_end(world):
+    """As while the record is told; the termination log waits for its reader here."""
+    path, message = written(a_file(world)), world / "termination-log"
+    os.mkfifo(message)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "acereason_trainer.prepare", str(path)],
+        env=os.environ | {"ACEREASON_TERMINATION_LOG": str(message)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == "starts from the beginning\n"
+    process.send_signal(signal.SIGTERM)
+    assert PrepareRecord.parse_json(message.read_bytes()).exit_code == 0
+    _, said = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, said) == (0, "")
 
 
 def test_a_termination_log_that_cannot_be_written_changes_no_end(world):

@@ -1,11 +1,14 @@
 import builtins
 import json
 
+import huggingface_hub
 import pytest
 from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.config.sources import FromConfig, HubSource, ResolvedSource
 from acereason_trainer.prepare.checks import BadSource
 from acereason_trainer.prepare.sources import import_source
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import httpx
 from stage_builders import a_dataset, a_model, a_tokenizer, safetensors
 
 
@@ -186,6 +189,32 @@ def test_a_hub_that_cannot_be_reached_is_said_in_a_sentence_that_tells_what_to_d
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     with pytest.raises(ConnectionError, match="give its directory as path"):
+        import_source(store, HUB, "model")
+
+
+def refused(status):
+    request = httpx.Request("GET", "https://hub/owner/name")
+    return HfHubHTTPError(f"{status}: no", response=httpx.Response(status, request=request))
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (httpx.ReadError("Connection reset by peer"), OSError),
+        (httpx.ReadTimeout("The read operation timed out"), OSError),
+        (refused(408), OSError),
+        (refused(429), OSError),
+        (refused(503), OSError),
+        (refused(403), BadSource),
+    ],
+    ids=str,
+)
+def test_what_may_be_over_later_is_no_bad_source(store, monkeypatch, error, expected):
+    def fails(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fails)
+    with pytest.raises(expected, match=str(error)):
         import_source(store, HUB, "model")
 
 

@@ -1,18 +1,17 @@
 """A stopped or killed stage, gone on with, ends with the same bits as one that was left alone."""
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from acereason_trainer.artifacts.states import newest_state
 from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.launch.watchdog import read_progress
 from acereason_trainer.telemetry.metrics import is_timing
 from acereason_trainer.telemetry.recorder import read_metrics
 
@@ -25,7 +24,9 @@ from tests.stage_attempts import (
     published,
     write_rows,
 )
+from tests.trainer.letters import HELD, LET_GO
 from tests.trainer.taught import BARE, CODE_TESTS
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("importable_rewards")
 
@@ -192,30 +193,34 @@ def test_an_rl_stage_told_to_stop_and_then_killed_ends_with_the_same_bits(
 ):
     """Costs about 30 s: three real processes that import torch."""
     store = tmp_path / "killed"
-    stage = trained(store, tiny_model, RL, "killed")
+    reward = {"function": "tests.trainer.letters:has_an_early_letter_once_let_go"}
+    stage = trained(store, tiny_model, {"mathRL": {**RL["mathRL"], "reward": reward}}, "killed")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     for step, number, code in ((1, signal.SIGTERM, ExitCode.STOPPED), (3, signal.SIGKILL, -9)):
-        path = begun(stage).work_dir / "stage.yaml"
+        work_dir = begun(stage).work_dir
         rank = subprocess.Popen(
-            [sys.executable, "-m", "acereason_trainer", str(path)], env=environment
+            [sys.executable, "-m", "acereason_trainer", str(work_dir / "stage.yaml")],
+            env={**environment, HELD: f"{step} {work_dir}"},
         )
-        wait_for_step(path.parent / "progress.json", step, rank)
+        wait_for_step(work_dir, step, rank)
         rank.send_signal(number)
+        (work_dir / LET_GO).touch()
         assert rank.wait() == code
         stage = next_attempt(stage, store)
-        assert stage["prepared"]["resume"]["step"] >= step
+        assert stage["prepared"]["resume"]["step"] == step
     path = begun(stage).work_dir / "stage.yaml"
     command = [sys.executable, "-m", "acereason_trainer", str(path)]
     assert subprocess.run(command, env=environment, check=False).returncode == ExitCode.DONE
     assert outcome(stage) == straight(tmp_path, tiny_model, RL)
 
 
-def wait_for_step(progress: Path, step: int, rank: "subprocess.Popen[bytes]") -> None:
+def wait_for_step(work_dir: Path, step: int, rank: "subprocess.Popen[bytes]") -> None:
     """Return once the running rank has completed a step, its state is there, and it goes on."""
-    while rank.poll() is None:
-        if progress.exists() and (progress.parent / f"states/{step:08d}/manifest.json").exists():
-            seen = json.loads(progress.read_text())
-            if seen["step"] > step or (seen["step"] == step and seen["phase"] == "generate"):
-                return
-        time.sleep(0.01)
-    raise AssertionError(f"the rank ended by itself with {rank.returncode}")
+
+    def goes_on() -> bool:
+        assert rank.poll() is None, f"the rank ended by itself with {rank.returncode}"
+        seen = read_progress(work_dir / "progress.json")
+        saved = (work_dir / f"states/{step:08d}/manifest.json").exists()
+        return saved and seen is not None and (seen.step, seen.phase) == (step, "generate")
+
+    wait_for(goes_on, f"step {step}")

@@ -1,12 +1,17 @@
 """A rank that does not come to a collective is named, as is one that is gone."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.launch.free_port import free_port
+from acereason_trainer.process_group import meet
+from acereason_trainer.stage import StageFailure
+from torch import distributed
 
 RANK = """
 import json, os, sys
@@ -20,8 +25,10 @@ os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": number, 
 os.environ["LOCAL_RANK"] = number
 try:
     with meet(os.environ):
-        group = distributed.new_group(backend="gloo", timeout=timedelta(seconds=1))
+        group = distributed.new_group(backend="gloo")
         if number == "0":
+            if does == "hangs":
+                distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=1), group)
             distributed.all_reduce(ones(1), group=group)
         elif does == "hangs":
             sys.stdin.read()
@@ -30,6 +37,7 @@ try:
 except StageFailure as failure:
     with open(said, "w") as file:
         json.dump([failure.code, failure.reason, failure.message], file)
+os._exit(0)  # as a rank that fails does (__main__.end)
 """
 
 
@@ -50,3 +58,25 @@ def test_a_rank_that_does_not_come_is_temporary(tmp_path: Path, does: str, reaso
     code, told, message = json.loads(said[0].read_text())
     assert (code, told) == (75, reason)
     assert "another rank" in message
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Gloo connectFullMesh failed with [tcp.cc:288] timed out connecting: SO_ERROR: No route",
+        "[tcp/pair.cc:534] Network is unreachable",
+        "Socket unexpectedly closed [10.0.0.7]:41234",
+        "[tcp/unbound_buffer.cc:81] Pair is not connected (4)",
+    ],
+)
+def test_a_network_that_fails_is_a_peer_that_is_lost(
+    monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """In gloo's words, of which there are many."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    for name, value in {**place, "RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StageFailure) as ended, meet(os.environ):
+        raise RuntimeError(said)
+    distributed.destroy_process_group()  # after a failure nobody else does
+    assert (ended.value.code, ended.value.reason) == (ExitCode.TEMPORARY, "LostPeer")

@@ -1,5 +1,6 @@
 """Stages on two ranks, as the launcher starts them: what one process learns, and no state lost."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -92,11 +93,21 @@ def stopped(stage: dict[str, Any], step: int, number: signal.Signals) -> ResultR
     if number == signal.SIGTERM:
         launcher.send_signal(number)
     else:
-        subprocess.run(["pkill", "-KILL", "-P", str(launcher.pid), "-n"], check=True)
+        os.kill(last_rank_of(launcher), number)
     launcher.wait()
     record = ResultRecord.parse_json((work_dir / "result.json").read_bytes())
     assert step <= record.step < STEPS, "it ended by itself"
     return record
+
+
+def last_rank_of(launcher: "subprocess.Popen[bytes]") -> int:
+    """Process id of rank 1. The launcher adopts orphans, too: its own children come first."""
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    return next(
+        int(pid)
+        for pid in children
+        if b"RANK=1" in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    )
 
 
 def curve(stage: dict[str, Any], name: str = "loss") -> list[float | None]:

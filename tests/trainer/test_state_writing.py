@@ -1,15 +1,21 @@
 """A state on its way to the disk: training goes on, ranks meet by files, errors are heard of."""
 
+import errno
+import os
 import time
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
+from acereason_trainer.artifacts.errors import StoreFull
 from acereason_trainer.artifacts.manifest import FileEntry
 from acereason_trainer.artifacts.states import OpenState, newest_state
+from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.host_memory import NO_LIMIT, available, left_in
+from acereason_trainer.stage import StageFailure
 from acereason_trainer.state_writing import GivenUp, StateWriting
 
 KEY = "sft-" + "1" * 32
@@ -151,6 +157,42 @@ def test_a_leader_whose_peer_has_failed_gives_up_and_leaves_nothing(tmp_path: Pa
     with pytest.raises(GivenUp):
         leader.check()
     assert attempt.found is None
+    assert [*attempt.state.directory.parent.iterdir()] == []
+
+
+def finds_no_room(directory: Path) -> list[Path]:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_rank_that_still_writes_where_the_leader_has_given_up_has_done_nothing_wrong(
+    tmp_path: Path,
+) -> None:
+    attempt, may_write = Attempt(tmp_path, 2), Event()
+    other = attempt.rank(1, writes("b", may_write))
+    with pytest.raises(StoreFull):
+        attempt.rank(0, finds_no_room).wait()
+    may_write.set()
+    with pytest.raises(StageFailure, match="has given this state up") as ended:
+        other.wait_for_own_part()
+    assert ended.value.code == ExitCode.TEMPORARY
+
+
+def test_a_state_that_is_given_up_goes_in_one_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rank that still writes there finds it whole or gone, and leaves nothing behind."""
+    attempt, disk = Attempt(tmp_path, 2), os.unlink
+    (attempt.state.directory / "b").touch()
+
+    def unlink(path: str, *rest: Any, **more: Any) -> None:
+        disk(path, *rest, **more)
+        if Path(path).name == "b":
+            with pytest.raises(FileNotFoundError):
+                (attempt.state.directory / "c").touch()
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    with pytest.raises(StoreFull):
+        attempt.rank(0, finds_no_room).wait()
     assert [*attempt.state.directory.parent.iterdir()] == []
 
 

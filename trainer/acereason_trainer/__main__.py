@@ -13,8 +13,9 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
-from acereason_trainer.artifacts.errors import Corrupt, NotFound, StoreFull, no_room_told
+from acereason_trainer.artifacts.errors import AWAY, Corrupt, NotFound, StoreFull, no_room_told
 from acereason_trainer.artifacts.flushing import replace_file
 from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.config.exit_codes import ExitCode
@@ -87,6 +88,10 @@ def carry_out(context: StageContext) -> int:
         return leave(context, StageFailure(ExitCode.CORRUPT_INPUT, "CorruptInput", str(corrupt)))
     except StoreFull as full:
         return leave(context, StageFailure(ExitCode.TEMPORARY, "StoreFull", str(full)))
+    except OSError as error:
+        if error.errno not in AWAY:
+            raise
+        return leave(context, StageFailure(ExitCode.TEMPORARY, "StoreUnusable", str(error)))
     return ExitCode.DONE
 
 
@@ -166,5 +171,20 @@ def leave(context: StageContext, failure: StageFailure) -> int:
     return failure.code
 
 
+def end(code: int) -> NoReturn:
+    """End this process with a code of the contract.
+
+    After a failure the ranks' connections stay open (process_group.meet), and with them threads of
+    torch; one that is at work while the interpreter goes aborts the process, which the launcher
+    would take for a crash. So it does not go then: all is closed and said by now.
+    """
+    if code == ExitCode.DONE:
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

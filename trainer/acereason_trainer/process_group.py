@@ -54,8 +54,19 @@ LOST = (
     "Connection refused",
     "Connection timed out",
     "No route to host",
+    "Network is unreachable",
+    "Network is down",
+    "Host is down",
+    "timed out connecting",
+    "Connect timeout",
+    "Read timeout",
+    "Write timeout",
+    "unexpectedly closed",
+    "Pair is not connected",
+    "connectFullMesh failed",
 )
-"""What gloo says when the other end of a connection is gone; it raises a plain RuntimeError."""
+"""What gloo says when the other end of a connection is gone, or the way there; it raises a plain
+RuntimeError."""
 HUNG = "Timed out waiting"
 """What it says when the others do not come within its limit."""
 

@@ -5,7 +5,6 @@ leaves a note of them there. When all notes are there, the leader's thread commi
 threads meet by these files alone: the collectives are training's.
 """
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +14,10 @@ from acereason_trainer.artifacts.errors import told_when_full
 from acereason_trainer.artifacts.flushing import flush
 from acereason_trainer.artifacts.hashing import hash_files
 from acereason_trainer.artifacts.manifest import FileEntry
+from acereason_trainer.artifacts.states import remove
+from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.model import Model
+from acereason_trainer.stage import StageFailure
 
 SECONDS_BETWEEN_LOOKS = 0.1
 """At the other ranks' notes."""
@@ -95,12 +97,22 @@ class StateWriting:
             else:
                 self._leave_note(Note(files=files))
         except Exception as e:  # noqa: BLE001 (raised where training asks)
-            self._error = e
+            self._error = self._explained(e)
         finally:
-            if self._rank == 0:  # it is somewhere else by now, or useless
-                shutil.rmtree(self._directory, ignore_errors=True)
+            if self._rank == 0:  # it is somewhere else by now, or useless; others may still write
+                remove(self._directory)
             self.seconds = time.monotonic() - self._began
             self._own_part_is_done.set()
+
+    def _explained(self, error: Exception) -> Exception:
+        """A rank whose directory the leader has taken away has done nothing wrong."""
+        if self._rank == 0 or self._directory.exists():
+            return error
+        return StageFailure(
+            ExitCode.TEMPORARY,
+            "StateGivenUp",
+            f"{self._directory} is not there any more: the first rank has given this state up",
+        )
 
     def _own_files(self) -> list[FileEntry]:
         with told_when_full(self._directory):

@@ -1,6 +1,7 @@
 """The weights of the best validation are what is published, whatever happened on the way."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -237,6 +238,28 @@ def test_best_weights_that_no_state_goes_on_from_are_dropped(
                 a_state_of(context, states[-1])
     left = sorted(p.name for p in (context.work_dir / "best").iterdir())
     assert left == ["00000002", "00000004"], "the state of step 3 goes on from those of step 2"
+
+
+def test_best_weights_that_another_attempt_still_writes_are_left_to_it(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It trains on where nobody could end it."""
+    context, stage = begun(a_math_stage(tmp_path, tiny_model)), MathRL.parse(SETTINGS)
+    policy, disk = make_policy(context, stage, None), os.rmdir
+    half = context.work_dir / "best" / ".00000007-another"
+    half.mkdir(parents=True)
+
+    def rmdir(path: str, *rest: Any, **more: Any) -> None:
+        if Path(path).name == half.name:
+            (half / "model.safetensors").touch()
+        disk(path, *rest, **more)
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    with a_recorder(context.work_dir) as recorder:
+        best = BestWeights(context, recorder)
+        assert best.kept(validated(0), stage, policy).best_weights is not None
+        best.forget()
+    assert [p.name for p in (context.work_dir / "best").iterdir()] == [half.name]
 
 
 def validated(step: int) -> Curriculum:

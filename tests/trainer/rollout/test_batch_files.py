@@ -14,6 +14,8 @@ from acereason_trainer.rollout.batch_files import read_batch, write_batch
 from acereason_trainer.rollout.journal import Journal, attempt_journal
 from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
 
+from tests.waiting import PATIENCE
+
 PARAMS = SamplingParams(1.0, 1.0, 8)
 REQUESTS = [SampleRequest("p", (1, 2), n, seed) for n, seed in enumerate((7, 8, 9))]
 DRAWN = [
@@ -108,8 +110,8 @@ def test_a_writer_that_is_killed_leaves_a_whole_batch(tmp_path: Path) -> None:
         ready: multiprocessing.Queue[int] = context.Queue()
         writer = context.Process(target=_write_for_ever, args=(path, ready))
         writer.start()
-        assert ready.get(timeout=60) and writer.pid is not None
+        assert ready.get(timeout=PATIENCE) and writer.pid is not None
         os.kill(writer.pid, signal.SIGKILL)
-        writer.join(60)
+        writer.join(PATIENCE)
         found = read_batch(path, REQUESTS, lambda request, row: row)
         assert found == [[n] * 5000 for n in range(len(REQUESTS))]

@@ -73,6 +73,24 @@ def test_nothing_is_found_or_kept_before_anybody_knows_of_which_weights(tmp_path
         journal.keep(3, PARAMS, RESPONSES)
 
 
+def test_responses_that_their_attempt_forgets_meanwhile_are_drawn_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It trains on where nobody could end it, and goes on to a state of a later step."""
+    journals(tmp_path / "1")[0].keep(3, PARAMS, RESPONSES[:2])
+    journals(tmp_path / "2")[1].keep(3, PARAMS, RESPONSES[2:])
+    disk = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        if path.parent.name == "1":
+            path.unlink()
+        return disk(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    later, _ = journals(tmp_path / "3", tmp_path / "1", tmp_path / "2")
+    assert later.find(3, PARAMS, REQUESTS) == RESPONSES[2:]
+
+
 def test_a_line_that_a_crash_has_cut_off_costs_itself_alone(tmp_path: Path) -> None:
     journals(tmp_path / "1")[0].keep(3, PARAMS, RESPONSES)
     (path,) = (tmp_path / "1").iterdir()

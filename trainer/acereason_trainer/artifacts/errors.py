@@ -1,6 +1,7 @@
 """What can be wrong with a store, as errors whose text is one sentence for a person."""
 
 import errno
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,8 +40,25 @@ class StoreFull(Exception):
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """Numbers of an OSError for a disk, a quota or a limit that is used up."""
+AWAY = frozenset(
+    {
+        errno.EIO,
+        errno.ENODEV,
+        errno.EROFS,
+        errno.ESTALE,
+        errno.ENOTCONN,
+        errno.ETIMEDOUT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+    }
+)
+"""Numbers of an OSError for a disk or a volume that fails or is not there any more; a system that
+finds damage mounts it read-only."""
 _FULL_BYTES = 1 << 20
 """Less room than this is none: what fails on such a disk fails for that reason."""
+_SAID = re.compile(r"\(os error (\d+)\)")
+"""The system's number, as writers in Rust (safetensors) tell it in errors of their own. They remove
+what they had written, so that the disk has room again by the time it is asked."""
 
 
 @contextmanager
@@ -59,8 +77,9 @@ def no_room_told(path: Path) -> Iterator[None]:
 def told_when_full(path: Path) -> Iterator[None]:
     """Turn "no room" into StoreFull, which names what was being written.
 
-    The operating system says it in an OSError. Writers of tensors raise errors of their own that
-    often do not, so with those the disk itself is asked.
+    The operating system says it in an OSError. Writers of tensors raise errors of their own: where
+    those hold the system's number, they become the OSError that they stand for; else the disk
+    itself is asked.
     """
     try:
         yield
@@ -71,8 +90,12 @@ def told_when_full(path: Path) -> Iterator[None]:
     except StoreFull:
         raise
     except Exception as error:
-        if _is_full(path):
+        said = _SAID.search(str(error))
+        number = int(said[1]) if said else None
+        if number in NO_ROOM or _is_full(path):
             raise StoreFull(path, str(error)) from error
+        if number is not None:
+            raise OSError(number, str(error), str(path)) from error
         raise
 
 

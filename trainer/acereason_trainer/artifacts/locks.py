@@ -13,8 +13,8 @@ from pathlib import Path
 
 from acereason_trainer.artifacts.errors import NO_ROOM, told_when_full
 
-LOOKING_SECONDS = 0.2
-"""Longer than any look at a lock takes, network file systems included."""
+LOOKING_SECONDS = 2.0
+"""Longer than any look at a lock takes, on a busy machine and on network file systems, too."""
 
 
 class Held(Exception):
@@ -79,7 +79,7 @@ def _take(descriptor: int, path: Path) -> None:
         except BlockingIOError as error:
             if time.monotonic() > deadline:
                 raise Held(path, _holder(path)) from error
-            time.sleep(LOOKING_SECONDS / 20)
+            time.sleep(LOOKING_SECONDS / 200)
         else:
             return
 

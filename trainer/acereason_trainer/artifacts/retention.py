@@ -196,7 +196,10 @@ def _children(directory: Path) -> list[Path]:
 
 
 def _is_abandoned(path: Path) -> bool:
-    return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
+    try:
+        return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
+    except FileNotFoundError:  # its writer has just put it in its place
+        return False
 
 
 def _size(directory: Path) -> int:

@@ -97,7 +97,7 @@ def keep_newest(work_dir: Path, keep: int, and_up_to: int | None = None) -> None
     if and_up_to is not None:
         kept |= set([path for path in own + earlier if int(path.name) <= and_up_to][:1])
     for old in [path for path in own + earlier if path not in kept]:
-        _remove(old)
+        remove(old)
 
 
 def own_states(work_dir: Path) -> list[Path]:
@@ -135,7 +135,7 @@ def make_room(work_dir: Path, needed: int, newest: Path, and_up_to: int | None =
         if path not in back:
             sizes = f"{free / 1e9:.1f} GB free and the next state takes {needed / 1e9:.1f}"
             _log.warning("%s is removed: the disk has %s", path, sizes)
-            _remove(path)
+            remove(path)
 
 
 def drop_unfinished(work_dir: Path) -> None:
@@ -147,11 +147,12 @@ def drop_unfinished(work_dir: Path) -> None:
             continue
         for left in sorted([*states.glob(".tmp-*"), *states.glob(".old-*")]):
             _log.warning("%s was never finished and is removed", left)
-            _remove(left)
+            remove(left)
 
 
-def _remove(state: Path) -> None:
-    """What does not go costs room and no more; the next start of an attempt tries again."""
+def remove(state: Path) -> None:
+    """Take the directory of a state away in one step, then what is in it. What does not go costs
+    room and no more; the next start of an attempt tries again."""
     leaving = state.with_name(f".old-{secrets.token_hex(8)}")
     try:
         state.rename(leaving)  # a half-removed state must not look like a damaged one
@@ -191,7 +192,9 @@ def newest_state(
 
     States of this salt count at any step. Those of a lower salt were written before a health
     stop, and count up to `before_step`. Every byte of the state that is returned was hashed;
-    damaged ones are passed over with a warning. Raises OSError where the disk cannot be read.
+    damaged ones are passed over with a warning. Where one is removed meanwhile, by an attempt that
+    nobody could end, that attempt has newer ones, and all are looked through again. Raises OSError
+    where the disk cannot be read.
     """
     for found in states_of(store_root / "work" / run / stage):
         if found.manifest.key != key or not _counts(found.manifest, salt, before_step):
@@ -214,8 +217,12 @@ def newest_state(
             continue
         try:
             manifest = check_content(found.directory, StateManifest)
-        except Corrupt as corrupt:
-            _log.warning("%s; an older state is looked for", corrupt)
+        except (Corrupt, FileNotFoundError) as error:
+            if not found.directory.exists():
+                return newest_state(store_root, run, stage, key, salt, before_step)
+            if isinstance(error, FileNotFoundError):
+                raise
+            _log.warning("%s; an older state is looked for", error)
             continue
         return ResumeState(
             path=found.directory.relative_to(store_root).as_posix(),

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from acereason_trainer.artifacts.errors import StoreFull
+from acereason_trainer.artifacts.errors import Corrupt, NotFound, StoreFull
 from acereason_trainer.artifacts.flushing import replace_file
 from acereason_trainer.artifacts.locks import Held, holding
 from acereason_trainer.artifacts.states import newest_state
@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
                 ExitCode.TEMPORARY, "Held", f"this attempt is being carried out already: {held}"
             )
         )
-    except (StoreFull, OSError) as e:
+    except (StoreFull, OSError, Corrupt, NotFound) as e:  # gone again, or damaged, meanwhile
         return _without_directory(
             Refused(ExitCode.TEMPORARY, "StoreUnusable", f"{work_dir} cannot be used: {e}")
         )

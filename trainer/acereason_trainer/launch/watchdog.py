@@ -12,10 +12,11 @@ from acereason_trainer.config.stage_file import Progress
 
 
 def read_progress(path: Path) -> Progress | None:
-    """progress.json; None where there is none yet or it is not readable."""
+    """progress.json; None where there is none yet or it is not readable: on a network file system
+    it may be stale for a moment, as another node has just replaced it."""
     try:
         return Progress.parse_json(path.read_bytes())
-    except (FileNotFoundError, ValidationError):
+    except (OSError, ValidationError):
         return None
 
 
@@ -29,8 +30,8 @@ class Watchdog:
         self._last: tuple[int, str] | None = None
 
     def is_stuck(self, progress: Progress | None, now: float) -> bool:
-        """Take in what progress.json says now. True when it has been the same for too long."""
-        mark = None if progress is None else (progress.step, progress.phase)
-        if mark != self._last:
-            self._last, self._since = mark, now
+        """Take in what progress.json says now. True when it has been the same for too long; None
+        is no news."""
+        if progress is not None and (progress.step, progress.phase) != self._last:
+            self._last, self._since = (progress.step, progress.phase), now
         return self._limit is not None and now - self._since >= self._limit

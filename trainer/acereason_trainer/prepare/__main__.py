@@ -45,6 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         record = _carried_out(path)
     except KeyboardInterrupt:
         record = PrepareRecord(exit_code=ExitCode.STOPPED, message="stopped on request")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all is done and is only told
     with suppress(OSError):  # the log may be on a store that is full, which the record says
         print(record.message, file=sys.stderr)
     write_termination_log(_text(record))

@@ -33,6 +33,8 @@ DATA_PATTERNS = ["*.jsonl", "*.parquet"]
 
 _SERVER_ERROR = 500
 """From this HTTP status on it is the hub's fault, and may be over later."""
+_PASSES = (408, 429)
+"""Statuses below it that pass, too: too slow, and too many requests."""
 
 
 class NotDownloaded(Exception):
@@ -79,6 +81,9 @@ def _fetch(source: HubSource, kind: SourceKind, *, download: bool) -> Path:
             HFValidationError,
             LocalEntryNotFoundError,
         )
+
+        # Whichever of httpx and httpx2 it asks with.
+        from huggingface_hub.utils import httpx  # type: ignore[attr-defined]
     except ModuleNotFoundError as error:
         raise BadSource(
             f"{name} needs the package huggingface_hub, which is not installed here; install it, "
@@ -104,9 +109,12 @@ def _fetch(source: HubSource, kind: SourceKind, *, download: bool) -> Path:
     except HFValidationError as error:
         raise BadSource(f"{name} names no repository: {error}") from error
     except HfHubHTTPError as error:
-        if error.response is not None and error.response.status_code >= _SERVER_ERROR:
+        status = error.response.status_code if error.response is not None else None
+        if status is not None and (status >= _SERVER_ERROR or status in _PASSES):
             raise
         raise BadSource(f"{name} was refused: {str(error).splitlines()[0]}") from error
+    except httpx.TransportError as error:
+        raise ConnectionError(f"{name}: the connection to the hub broke: {error}") from error
 
 
 def _import_from_config(store: Store, source: FromConfig) -> ArtifactRef:

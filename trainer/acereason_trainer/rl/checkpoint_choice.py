@@ -133,7 +133,7 @@ class BestWeights:
         """Remove all best weights of the stage: it is published."""
         if self._peers.leads:
             for directory in self._all():
-                shutil.rmtree(directory)
+                _remove(directory)
 
     def _written(self, step: int, policy: Policy) -> str:
         directory = self._context.work_dir / BEST / f"{step:08d}"
@@ -175,11 +175,17 @@ class BestWeights:
             if int(directory.parent.parent.name) > int(self._context.work_dir.name):
                 continue  # of an attempt that took over from this one
             if directory.name < oldest or directory.name.startswith("."):
-                shutil.rmtree(directory)
+                _remove(directory)
 
     def _all(self) -> Iterator[Path]:
         """The best weights of every attempt, half-written ones too."""
         yield from self._context.work_dir.parent.glob(f"*/{BEST}/*")
+
+
+def _remove(directory: Path) -> None:
+    """What does not go costs room: an attempt that nobody could end may still write there, or
+    remove the same."""
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def _place_in(state: Path) -> str | None:

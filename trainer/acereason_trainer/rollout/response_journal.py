@@ -79,8 +79,12 @@ def _file(rank: str, weights: str) -> str:
 
 def _lines(file: Path) -> list[tuple[str, list[Any]]]:
     """Whole lines of a file; what a crash or a bad disk has damaged is left out."""
+    try:
+        lines = file.read_bytes().splitlines()
+    except OSError:  # its attempt trains on, and has just forgotten it; it is drawn again
+        return []
     whole = []
-    for line in file.read_bytes().splitlines():
+    for line in lines:
         try:
             name, row = json.loads(line)
         except ValueError:

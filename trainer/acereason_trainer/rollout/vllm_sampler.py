@@ -42,9 +42,9 @@ engine while another one has nothing left to do."""
 IN_A_COLLECTIVE = 300.0
 """Seconds at most for a bucket. Ranks without an engine wait for it where the next weight is
 gathered; NCCL's limit is 10 minutes, and nobody would then say what it was that they waited for."""
-OF_A_DEVICE = ("CUDA", "NCCL", "Executor failed")
-"""In what vLLM says of a GPU that is full or broken and of a worker that is gone, not of weights
-that it does not know."""
+OF_A_MACHINE = ("CUDA", "NCCL", "Executor failed", "[Errno ", "TimeoutError", "MemoryError")
+"""In what vLLM says of a GPU that is full or broken, of a worker that is gone and of what the
+system refuses, not of weights that it does not know."""
 
 
 class VLLMSampler:
@@ -261,7 +261,7 @@ def _taking_on_weights(version: int) -> Iterator[None]:
     try:
         yield
     except EngineError as e:
-        if version > 0 or any(words in e.error for words in OF_A_DEVICE):
+        if version > 0 or any(words in e.error for words in OF_A_MACHINE):
             raise
         raise StageFailure(
             ExitCode.BAD_CONFIGURATION,
