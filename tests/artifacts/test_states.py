@@ -239,6 +239,21 @@ def test_a_state_that_is_removed_while_it_is_hashed_has_a_newer_one(store, monke
     assert not first.exists()
 
 
+def test_a_state_that_is_removed_before_its_manifest_is_read_has_a_newer_one(store, monkeypatch):
+    first, disk = save(store, 1, 10), Path.read_bytes
+
+    def read(path):
+        if path.parent == first:
+            monkeypatch.undo()
+            save(store, 1, 20)
+            keep_newest(store / "work/run/rl/1", 1)
+        return disk(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    assert newest(store) == "1/states/00000020"
+    assert not first.exists()
+
+
 Usage = namedtuple("Usage", "free")
 
 

@@ -120,8 +120,9 @@ class Containerd:
 
 # restrict_oom_score_adj: a container's root may lack the right to lower the score, and then no pod
 # starts. Two of the unused plugins would make folders outside ours. A collection of garbage (one
-# comes soon after a start) takes blobs that were brought in while no image refers to them yet, so
-# none comes by itself: clusters are short-lived, and the seed asks for its own.
+# comes soon after a start, or after anything is deleted) takes blobs that were brought in while no
+# image refers to them yet, so none comes by itself: clusters are short-lived, and the seed asks for
+# its own.
 _CONFIGURATION = """\
 version = 2
 root = {root}
@@ -137,6 +138,7 @@ address = {socket}
 [plugins."io.containerd.gc.v1.scheduler"]
 startup_delay = "0s"
 mutation_threshold = 0
+deletion_threshold = 1000000
 
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = {pause}

@@ -1,5 +1,6 @@
 """SIGTERM, peers that fail, and ranks that get nowhere."""
 
+import errno
 import signal
 import time
 from pathlib import Path
@@ -97,6 +98,23 @@ def test_progress_that_cannot_be_read_is_none(tmp_path: Path) -> None:
     """Whatever the system says: a directory is read no better than a file that went stale."""
     assert read_progress(tmp_path / "not there") is None
     assert read_progress(tmp_path) is None
+
+
+def test_a_file_that_another_node_has_just_replaced_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, disk, stale = tmp_path / "progress.json", Path.read_bytes, [errno.ESTALE]
+    path.write_text(Progress(step=7).model_dump_json())
+
+    def read(path: Path) -> bytes:
+        if stale:
+            raise OSError(stale.pop(), "stale")
+        return disk(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    seen = read_progress(path)
+    assert seen is not None
+    assert seen.step == 7
 
 
 def test_without_a_limit_nothing_is_ever_stuck() -> None:

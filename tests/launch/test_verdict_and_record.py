@@ -46,7 +46,12 @@ LOST = RankEnd(0, 75, reason="LostPeer", message="another rank is gone: Connecti
 TORN = "remote process exited or there was a network error"
 
 
-@pytest.mark.parametrize("lost", [LOST, RankEnd(0, -6, collective=TORN)], ids=["gloo", "nccl"])
+GIVEN_UP = RankEnd(0, 75, reason="StateGivenUp", message="the first rank has given this state up")
+
+
+@pytest.mark.parametrize(
+    "lost", [LOST, RankEnd(0, -6, collective=TORN), GIVEN_UP], ids=["gloo", "nccl", "no state"]
+)
 @pytest.mark.parametrize(
     ("cause", "reason"),
     [
@@ -55,7 +60,7 @@ TORN = "remote process exited or there was a network error"
     ],
     ids=["killed from outside", "its engine died"],
 )
-def test_who_lost_a_peer_says_less_than_the_peer_though_it_ends_first(
+def test_who_lost_a_peer_or_its_state_says_less_than_the_peer_though_it_ends_first(
     lost: RankEnd, cause: RankEnd, reason: str
 ) -> None:
     for ends in ([lost, cause], [cause, lost]):

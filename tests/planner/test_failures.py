@@ -96,6 +96,19 @@ def test_on_a_cluster_nobody_is_blamed_before_the_settling_window_is_over() -> N
     assert desk.stage("math").spent.user == 0
 
 
+@pytest.mark.parametrize("consequence", ["LostPeer", "StateGivenUp"])
+def test_of_pods_that_end_alike_the_one_that_knows_the_cause_is_told_of(consequence: str) -> None:
+    desk = running()
+    follows = ResultRecord(exit_code=75, reason=consequence, message="another one is gone")
+    knows = ResultRecord(exit_code=75, reason="Killed", message="rank 1 was killed from outside")
+    later = NOON + timedelta(seconds=2)
+    first = a_dead_pod(75, "a", result=follows)
+    desk.ends("math", first, a_dead_pod(75, "b", result=knows, finished_at=later))
+    failure = desk.stage("math").last_failure
+    assert failure is not None
+    assert (failure.reason, failure.pod) == ("Killed", "b")
+
+
 def test_the_window_counts_from_the_first_bad_end_not_from_a_peer_that_was_done_before() -> None:
     desk = running(CLUSTER)
     desk.now += timedelta(hours=1)

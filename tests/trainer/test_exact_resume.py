@@ -215,12 +215,14 @@ def test_an_rl_stage_told_to_stop_and_then_killed_ends_with_the_same_bits(
 
 
 def wait_for_step(work_dir: Path, step: int, rank: "subprocess.Popen[bytes]") -> None:
-    """Return once the running rank has completed a step, its state is there, and it goes on."""
+    """Return once the running rank has completed a step, its state is there, and it goes on:
+    it draws, or waits for the reward that holds it."""
 
     def goes_on() -> bool:
         assert rank.poll() is None, f"the rank ended by itself with {rank.returncode}"
         seen = read_progress(work_dir / "progress.json")
         saved = (work_dir / f"states/{step:08d}/manifest.json").exists()
-        return saved and seen is not None and (seen.step, seen.phase) == (step, "generate")
+        open_step = seen is not None and seen.step == step
+        return saved and open_step and seen.phase in ("generate", "reward_wait")
 
     wait_for(goes_on, f"step {step}")

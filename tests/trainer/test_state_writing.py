@@ -196,6 +196,22 @@ def test_a_state_that_is_given_up_goes_in_one_step(
     assert [*attempt.state.directory.parent.iterdir()] == []
 
 
+def test_a_volume_that_fails_and_does_not_say_what_it_holds_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = Attempt(tmp_path, 2)
+
+    def stat(path: Path, **_: object) -> os.stat_result:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    def write(directory: Path) -> list[Path]:
+        monkeypatch.setattr(Path, "stat", stat)
+        return [directory / "never written"]
+
+    with pytest.raises(OSError, match="never written"):
+        attempt.rank(1, write).wait_for_own_part()
+
+
 def test_an_attempt_that_ends_otherwise_keeps_a_state_that_needs_nobody(tmp_path: Path) -> None:
     attempt = Attempt(tmp_path, 1)
     attempt.rank(0, writes("a")).give_up()

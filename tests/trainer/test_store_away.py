@@ -42,6 +42,17 @@ def test_a_store_that_goes_away_ends_an_attempt_that_is_tried_again(
     assert os.strerror(number) in failure(stage)["message"]
 
 
+def test_a_containers_own_root_that_is_read_only_is_no_matter_of_the_store(
+    stage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/cache/model")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="/cache/model"):
+        attempt(stage)
+
+
 def test_what_says_nothing_of_the_store_stays_a_failure_of_the_stage(
     stage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,9 +5,11 @@ the contract's (config/exit_codes.py); where it knows why it ends, `rank-<r>.fai
 """
 
 import argparse
+import errno
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -89,10 +91,20 @@ def carry_out(context: StageContext) -> int:
     except StoreFull as full:
         return leave(context, StageFailure(ExitCode.TEMPORARY, "StoreFull", str(full)))
     except OSError as error:
-        if error.errno not in AWAY:
+        if error.errno not in AWAY or _is_own_root(error, context.store):
             raise
         return leave(context, StageFailure(ExitCode.TEMPORARY, "StoreUnusable", str(error)))
     return ExitCode.DONE
+
+
+def _is_own_root(error: OSError, store: Path) -> bool:
+    """Whether a place is read-only because a container's root is: what writes there is told to."""
+    place = error.filename
+    return (
+        error.errno == errno.EROFS
+        and isinstance(place, str)
+        and not Path(place).is_relative_to(store)
+    )
 
 
 def share_out(stage: Callable[[StageContext], None], context: StageContext) -> None:
@@ -171,13 +183,18 @@ def leave(context: StageContext, failure: StageFailure) -> int:
     return failure.code
 
 
-def end(code: int) -> NoReturn:
-    """End this process with a code of the contract.
+def run_to_its_end() -> NoReturn:
+    """End this process with a code of the contract, or with 1 and a traceback.
 
     After a failure the ranks' connections stay open (process_group.meet), and with them threads of
     torch; one that is at work while the interpreter goes aborts the process, which the launcher
     would take for a crash. So it does not go then: all is closed and said by now.
     """
+    try:
+        code = main()
+    except Exception:  # noqa: BLE001 (as the interpreter would, but for its own end)
+        traceback.print_exc()
+        code = 1
     if code == ExitCode.DONE:
         sys.exit(code)
     for stream in (sys.stdout, sys.stderr):
@@ -187,4 +204,4 @@ def end(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    end(main())
+    run_to_its_end()

@@ -106,7 +106,7 @@ class StateWriting:
 
     def _explained(self, error: Exception) -> Exception:
         """A rank whose directory the leader has taken away has done nothing wrong."""
-        if self._rank == 0 or self._directory.exists():
+        if self._rank == 0 or not _is_gone(self._directory):
             return error
         return StageFailure(
             ExitCode.TEMPORARY,
@@ -143,3 +143,12 @@ class StateWriting:
 
     def _note_of(self, rank: int) -> Path:
         return self._directory / f".rank-{rank}.json"
+
+
+def _is_gone(directory: Path) -> bool:
+    """Surely: of what a volume that fails holds, nothing is known."""
+    try:
+        directory.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.exit_codes import CONSEQUENCES, ExitCode
 
 from acereason_operator.planner.ends import ended, is_lost, is_over, lost_since
 from acereason_operator.planner.observed import JobView, PodView
@@ -103,7 +103,8 @@ def _explanation(job: JobView, scene: Scene) -> BadEnd:
     taken = next((p for p in job.pods if _taken(p, scene)), None)
     if taken is not None:
         return _infrastructure(taken)
-    ends = _codes(job)
+    # A stable sort: of pods that say why, the first to end still is first.
+    ends = sorted(_codes(job), key=lambda end: _is_a_consequence(end[1]))
     for wanted in PRECEDENCE:
         for code, pod in ends:
             if wanted == code or (wanted is None and code not in OF_CODE):
@@ -124,6 +125,10 @@ def _codes(job: JobView) -> list[tuple[int, PodView | None]]:
         if code:
             codes.append((code, pod))
     return codes
+
+
+def _is_a_consequence(pod: PodView | None) -> bool:
+    return pod is not None and pod.result is not None and pod.result.reason in CONSEQUENCES
 
 
 def _taken(pod: PodView, scene: Scene) -> bool:

@@ -255,6 +255,8 @@ def states_of(stage_dir: Path) -> list[State]:
         try:
             manifest = read_manifest(directory, StateManifest)
         except Corrupt as corrupt:
+            if not directory.exists():  # its attempt, which nobody could end, has newer ones
+                return states_of(stage_dir)
             _log.warning("%s; an older state is looked for", corrupt)
             continue
         found.append(State(directory, int(directory.parent.parent.name), manifest))

@@ -22,3 +22,7 @@ class ExitCode(IntEnum):
     """The settings cannot work; never retried (EX_CONFIG)."""
     STOPPED = 143
     """Stopped on request (128 + SIGTERM); charged to nobody."""
+
+
+CONSEQUENCES = frozenset({"LostPeer", "StateGivenUp"})
+"""Reasons that follow on another rank's end: of ends with one code, any other one says more."""

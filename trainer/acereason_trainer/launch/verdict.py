@@ -8,15 +8,13 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.exit_codes import CONSEQUENCES, ExitCode
 
 _MEMORY_WORDS = ("OutOfMemoryError", "CUDA out of memory", "MemoryError")
-_LOST_PEER = "LostPeer"
-"""A rank's word for another one that is gone."""
 COLLECTIVES = {
     "Watchdog caught collective operation timeout": "HungCollective",
-    "ncclRemoteError": _LOST_PEER,
-    "remote process exited or there was a network error": _LOST_PEER,
+    "ncclRemoteError": "LostPeer",
+    "remote process exited or there was a network error": "LostPeer",
 }
 """What torch writes before it aborts a process whose NCCL collective cannot end, and what that
 means: it is never this rank's fault."""
@@ -72,7 +70,7 @@ def verdict(ends: Sequence[RankEnd], seen: Circumstances) -> Verdict:
     """The verdict over all ranks, `ends` in the order in which they ended.
 
     A published artifact is a finished stage, whatever happened on the way out. Else: 78, 65, the
-    user's fault, 76, 75, 143. Of equal codes a lost peer says least: why it went is said by another
+    user's fault, 76, 75, 143. Of equal codes CONSEQUENCES say least: their cause is said by another
     rank, which may end later.
     """
     if seen.published:
@@ -91,7 +89,7 @@ def verdict(ends: Sequence[RankEnd], seen: Circumstances) -> Verdict:
         found.append(_nothing_published(seen))
     # min keeps the first of equals: the rank that failed first.
     return min(
-        (v for v in found if v.code), key=lambda v: (_precedence(v.code), v.reason == _LOST_PEER)
+        (v for v in found if v.code), key=lambda v: (_precedence(v.code), v.reason in CONSEQUENCES)
     )
 
 

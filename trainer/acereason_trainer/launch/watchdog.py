@@ -10,14 +10,21 @@ from pydantic import ValidationError
 
 from acereason_trainer.config.stage_file import Progress
 
+LOOKS = 3
+"""At a file that cannot be read: on a network file system, one that another node has just replaced
+is stale, and the next look finds the new one."""
+
 
 def read_progress(path: Path) -> Progress | None:
-    """progress.json; None where there is none yet or it is not readable: on a network file system
-    it may be stale for a moment, as another node has just replaced it."""
-    try:
-        return Progress.parse_json(path.read_bytes())
-    except (OSError, ValidationError):
-        return None
+    """progress.json; None where there is none yet or it is not readable."""
+    for _ in range(LOOKS):
+        try:
+            return Progress.parse_json(path.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+        except OSError:
+            continue
+    return None
 
 
 class Watchdog:
