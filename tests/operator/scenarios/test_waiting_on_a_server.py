@@ -132,7 +132,10 @@ async def test_pods_that_do_not_all_run_in_time_are_all_given_back(on: Scene) ->
     on.part.starts = only_train(NO_ROOM, index=1)
     await on.apply(stages=[{**TWO_NODES, "deadlines": {"pending": "3s"}, "gracePeriod": "1s"}])
     await on.until(lambda: on.stage().spent.pending == 1)
-    assert not [pod for pod in on.pods(attempt=1) if pod["status"]["phase"] == "Running"]
+    # They are given the grace period, which begins when this is said.
+    await on.until(
+        lambda: not [pod for pod in on.pods(attempt=1) if pod["status"]["phase"] == "Running"]
+    )
     await on.holds("Stalled")
     text = await on.described()
     assert "stage train: pods did not all run" in text
