@@ -11,17 +11,16 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import pytest
-
 from tests.controlplane.cache import cache, locked
+from tests.left_out import LeftOut, left_out_where_a_command_fails
 
 NAMES = ("prometheus", "promtool")
 PACKAGE = "prometheus"
 
 
 def prometheus_programs() -> Mapping[str, Path]:
-    """Path of each program; fetches what is missing (20 MB, once). Skips the test that asks where
-    there is no way to them: under CI=true that is a failure."""
+    """Path of each program; fetches what is missing (20 MB, once). Raises LeftOut where there is no
+    way to them."""
     found = {name: Path(path) for name in NAMES if (path := shutil.which(name))}
     if len(found) == len(NAMES):
         return found
@@ -36,7 +35,7 @@ def prometheus_programs() -> Mapping[str, Path]:
 
 def _fetch(folder: Path) -> None:
     if not shutil.which("apt-get") or not shutil.which("dpkg-deb"):
-        pytest.skip(
+        raise LeftOut(
             "prometheus and promtool are not on the PATH, and this is no Debian to fetch them from;"
             " install Prometheus 2.42 or newer"
         )
@@ -45,9 +44,8 @@ def _fetch(folder: Path) -> None:
         unfinished = Path(made)
         if _run(unfinished, "apt-get", "download", "--quiet", PACKAGE).returncode:
             _run(unfinished, "apt-get", "update", "--quiet")  # a container's lists are empty
-            done = _run(unfinished, "apt-get", "download", "--quiet", PACKAGE)
-            if done.returncode:
-                pytest.skip(f"Debian's {PACKAGE} cannot be fetched: {done.stderr.strip()}")
+            with left_out_where_a_command_fails("Prometheus is left out"):
+                _run(unfinished, "apt-get", "download", "--quiet", PACKAGE).check_returncode()
         (package,) = unfinished.glob("*.deb")
         archive = subprocess.run(
             ["dpkg-deb", "--fsys-tarfile", package], capture_output=True, check=True
