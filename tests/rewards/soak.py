@@ -23,6 +23,8 @@ from collections.abc import Iterator, Mapping, Set
 from concurrent.futures import Future
 from contextlib import ExitStack, chdir, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -34,20 +36,21 @@ from tests.verifier.services import a_service
 from tests.waiting import wait_for
 
 SLOW_SHARE = 0.01
-MATH_SHARE, ROOTS_SHARE, BOMB_SHARE = 0.15, 0.1, 0.03
+MATH_SHARE, ROOTS_SHARE, BOMB_SHARE, REFUSED_SHARE = 0.15, 0.1, 0.03, 0.25
 REMOTE_SHARE = 0.25
-BOMB_SECONDS = 0.3
-BOMBS = [
-    ("7", r"10^{10^{10}}"),
-    *(
-        (
-            r"\sum_{k=0}^{n-1} F_k F_{n-k-1}",
-            "+".join(rf"\sum_{{k=0}}^{{n-{i}}} F_k F_{{n-k-{i}}}" for i in range(1, terms + 1)),
-        )
-        for terms in (4, 5, 6)
-    ),
-]
-"""Reference and answer: one that is refused unread, and those that have to be stopped."""
+BOMB_SECONDS = 0.1
+"""Of a bomb: a quarter of what it takes on an idle core. An answer may not be as long as to take
+seconds."""
+REFUSED = ("7", r"10^{10^{10}}")
+BOMB = (
+    r"\sum_{k=0}^{n-1} F_k F_{n-k-1}",
+    "+".join(rf"\sum_{{k=0}}^{{n-{i}}} F_k F_{{n-k-{i}}}" for i in range(1, 7))
+    + "+"
+    + r"\sin " * 40
+    + "x",
+)
+"""Reference and answer: of one that is refused unread, and of one that is stopped while it is read
+(every time anew: what a parser learned ends with its worker)."""
 STRAY_MIB = 12.0
 """What two dozen processes of 600 MiB may have more at one look than at another, however long the
 soak."""
@@ -180,9 +183,10 @@ def _mixed(checks: int, draw: random.Random) -> Iterator[Check]:
     for number in range(checks):
         lot = draw.random()
         if lot < BOMB_SHARE:
-            reference, bomb = draw.choice(BOMBS)
-            stopped = Verdict.TIMEOUT if "sum" in bomb else Verdict.WRONG
-            yield _boxed("bomb", reference, f"{bomb}+{number + 2}", {stopped})
+            if draw.random() < REFUSED_SHARE:
+                yield _boxed("math", REFUSED[0], f"{REFUSED[1]}+{number + 2}", {Verdict.WRONG})
+            else:
+                yield _boxed("bomb", BOMB[0], f"{BOMB[1]}+{number + 2}", {Verdict.TIMEOUT})
         elif lot < BOMB_SHARE + ROOTS_SHARE:
             root, other = rf"\sqrt{{{3 * (number + 2) ** 2}}}", rf"{number + 2}\sqrt{{3}}"
             yield _boxed("math", other, root, {Verdict.CORRECT})
@@ -231,11 +235,23 @@ def _look_at_all(rewarders: Mapping[Place, Rewarder], workers: int, when: str) -
                 program = f"import time, numpy\ntime.sleep(0.1)\nprint({draw})"
                 row = {"tests": [{"stdin": "", "stdout": str(draw)}]}
                 waiting.append(rewarder.submit(row, f"```python\n{program}\n```"))
-            else:
-                root = rf"</think> \boxed{{\sqrt{{{3 * draw**2}}}}}"
-                waiting.append(rewarder.submit({"answer": rf"{draw}\sqrt{{3}}"}, root))
+            elif kind == "math":
+                waiting.append(_submit_root(rewarder, draw))
     assert {future.result(300).verdict for future in waiting} == {Verdict.CORRECT}
+    numbers = count(random.Random(when).randint(10**5, 10**6))
+
+    def works(rewarder: Rewarder) -> bool:
+        return _submit_root(rewarder, next(numbers)).result(300).verdict == Verdict.CORRECT
+
+    for (kind, _), rewarder in rewarders.items():
+        if kind == "bomb":  # its deadline is short for a root, too, on a busy machine
+            wait_for(partial(works, rewarder), "the worker of a hurried rewarder")
     return _look()
+
+
+def _submit_root(rewarder: Rewarder, number: int) -> Future[Grade]:
+    root = rf"</think> \boxed{{\sqrt{{{3 * number**2}}}}}"
+    return rewarder.submit({"answer": rf"{number}\sqrt{{3}}"}, root)
 
 
 def _look() -> Look:

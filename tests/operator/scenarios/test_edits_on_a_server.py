@@ -154,6 +154,7 @@ async def test_a_failed_run_is_tried_again_when_it_is_suspended_and_resumed(on: 
     patch = ("patch", "arr", "r", "--type", "merge", "-p")
     await on.kubectl(*patch, '{"spec": {"suspend": true}}')
     await on.kubectl("wait", "--for=condition=Suspended", "arr/r", f"--timeout={PATIENCE:.0f}s")
+    await on.holds("Suspended")  # kubectl may have seen it before the scene's own watch
     assert not on.is_("Failed")
     await on.kubectl(*patch, '{"spec": {"suspend": false}}')
     await on.holds("Complete")

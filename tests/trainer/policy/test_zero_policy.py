@@ -58,13 +58,13 @@ def work(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
 
 
 def save_large_model(directory: Path) -> None:
-    """Sixteen layers of 2 MB in bfloat16: large beside what a process needs anyway."""
+    """64 layers of 2 MB in bfloat16: large beside what a process needs anyway."""
     model = AutoModelForCausalLM.from_config(
         Qwen2Config(
             vocab_size=98,
             hidden_size=256,
             intermediate_size=1024,
-            num_hidden_layers=16,
+            num_hidden_layers=64,
             num_attention_heads=4,
             num_key_value_heads=4,
         ),

@@ -1,5 +1,6 @@
 """What DeepSpeed is told, and what it asks of a process, before a policy is made with it."""
 
+import gc
 import os
 import warnings
 from typing import Any
@@ -38,9 +39,12 @@ def spread(module: torch.nn.Module, settings: dict[str, Any], device: torch.devi
     """Leave each rank its share of every parameter, one after the other.
 
     What was loaded is a map of the model's files, of which all ranks of a machine have one copy; so
-    neither a GPU nor the host ever holds a model for each rank. Buffers stay whole.
+    neither a GPU nor, in the end, the host holds a model for each rank. Buffers stay whole.
     """
     zero.Init(module=module, config_dict_or_path=settings)
+    # The first rank's parameters are written over the map of the others where they are on a CPU: a
+    # model in each, and what DeepSpeed made here refers to itself and to them.
+    gc.collect()
     for buffer in module.buffers():
         buffer.data = buffer.data.to(device)
 
