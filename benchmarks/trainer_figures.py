@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks.rewards_goals import Goal
 from benchmarks.trainer_grpo import PEER
-from benchmarks.trainer_sft import CUTS, best_without_cuts
+from benchmarks.trainer_sft import CUTS, OURS, best_without_cuts
 
 Result = Mapping[str, Any]
 WIDEST = 0.5
@@ -33,12 +33,10 @@ def _goals(result: Result) -> Iterator[Goal]:
             yield Goal("grpo", name, _reward(model, arm), at_most=0)
             name = f"{model}, {arm}: width of that interval by the reward gained"
             yield Goal("grpo", name, _width(model, arm), at_most=WIDEST)
-    for model, found in result.get("sft", {}).items():
-        for arm in found["times"]:
-            name = f"{model}, {arm}: times TRL's best mode that cuts no document"
-            yield Goal("sft", name, _sft_best(model, arm), at_least=1.2)
-            name = f"{model}, {arm}: times TRL's wrapped"
-            yield Goal("sft", name, _sft(model, arm, "wrapped"), at_least=1)
+    for model in result.get("sft", {}):
+        name = f"{model}: times TRL's best mode that cuts no document"
+        yield Goal("sft", name, _sft_best(model), at_least=1.2)
+        yield Goal("sft", f"{model}: times TRL's wrapped", _sft(model, "wrapped"), at_least=1)
     if "loss" in result:
         yield Goal("loss", "peak memory over TRL's", lambda r: _peak(r, PEER), at_most=1)
         yield Goal("loss", "peak memory over torch's", lambda r: _peak(r, "plain torch"), at_most=1)
@@ -71,12 +69,12 @@ def _width(model: str, arm: str) -> Callable[[dict[str, Any]], float]:
     return width
 
 
-def _sft(model: str, arm: str, mode: str) -> Callable[[dict[str, Any]], float]:
-    return lambda sft: float(sft[model]["times"][arm][mode])
+def _sft(model: str, mode: str) -> Callable[[dict[str, Any]], float]:
+    return lambda sft: float(sft[model]["times"][OURS][mode])
 
 
-def _sft_best(model: str, arm: str) -> Callable[[dict[str, Any]], float]:
-    return lambda sft: _sft(model, arm, best_without_cuts(sft[model]))(sft)
+def _sft_best(model: str) -> Callable[[dict[str, Any]], float]:
+    return lambda sft: _sft(model, best_without_cuts(sft[model]))(sft)
 
 
 def _peak(loss: dict[str, Any], arm: str) -> float:

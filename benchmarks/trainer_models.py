@@ -93,7 +93,7 @@ TINY = Subject(
     sft_turns=24,
     sft_arms=(
         "ours",
-        "ours, packed",
+        "ours, padded",
         "padded",
         "padded, by length",
         "wrapped",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from acereason_operator.api.load import read_run
 from acereason_operator.api.overrides import apply_overrides
 from acereason_operator.api.yaml_loader import Document, load_documents
 from acereason_trainer.config.stage_file import SEMANTICS, SEMANTICS_OF_PARTS
@@ -103,20 +104,23 @@ def _of_this_machine(whole: bool) -> Outcome:
 
 
 def _made_from(whole: bool) -> str:
-    """A digest of all that its figures depend on: what it is told (defaults aside, which change no
-    results without a new number of semantics), its data, and what computes."""
+    """A digest of all that its figures depend on: what it is told, its data, and what computes.
+
+    Told with all defaults: some change rounding alone, and these figures are compared to the bit.
+    """
     (run,) = load_documents(RUN.read_text(encoding="utf-8"), RUN.name)
-    parts = document(run.data, whole)["spec"].items()
-    spec = {name: part for name, part in parts if name != "storage"}
+    filled = read_run(Document(RUN.name, document(run.data, whole))).run
+    assert filled is not None
+    spec = filled.spec.model_dump(mode="json", exclude={"storage"})
     here = machine()
     others = {name: told for name, told in here["versions"].items() if name != "acereason"}
     computes = [here["processor"], here["cores"], others]
     depends = [spec, SEMANTICS, SEMANTICS_OF_PARTS, computes]
-    told = hashlib.sha256(json.dumps(depends, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode())
     for file in sorted(path for path in DATA.rglob("[!.]*") if path.is_file()):
         content = hashlib.sha256(file.read_bytes()).hexdigest()
-        told.update(f"{file.relative_to(DATA)} {content}\n".encode())
-    return told.hexdigest()[:32]
+        digest.update(f"{file.relative_to(DATA)} {content}\n".encode())
+    return digest.hexdigest()[:32]
 
 
 def differences(here: Outcome, there: Outcome) -> Sequence[Difference]:

@@ -72,7 +72,7 @@ def main() -> None:
         found["bfloat16"] = {f"stage {stage}": in_bfloat16(desk, stage) for stage in (1, 2, 3)}
         found["offload"] = few_steps(desk, (2, 3), offload=True)
         found["checkpointing"] = few_steps(desk, (2, 3), activation_checkpointing=True)
-        found["packed"] = few_steps(desk, (2, 3), layout="packed")
+        found["padded"] = few_steps(desk, (2, 3), layout="padded")
         found["chunks"] = in_chunks(desk)
         found["copied"] = copied_while_loading(desk)
         found["sampled"] = between_drawings(desk, "float32")

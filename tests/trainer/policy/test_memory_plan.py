@@ -51,7 +51,6 @@ def a_policy(tiny_model: Path, directory: Path, dtype: str, recompute: bool) -> 
         total_steps=None,
         tokens_per_micro_batch=TOKENS,
         activation_checkpointing=recompute,
-        layout="packed",
     )
 
 

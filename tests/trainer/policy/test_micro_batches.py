@@ -90,7 +90,7 @@ def test_packing_pads_nothing_and_spreads_the_work() -> None:
 
 def test_a_packed_row_says_where_its_sequences_end() -> None:
     batch = Batch([[1, 2, 3], [4, 5], [6, 7]], [1, 1, 1], [torch.ones(2), *[torch.ones(1)] * 2])
-    (part,) = micro_batches(batch, 16, torch.device("cpu"), layout="packed")
+    (part,) = micro_batches(batch, 16, torch.device("cpu"))
     assert part.tokens.shape == (1, 7)
     assert part.mask is None
     assert part.documents is not None

@@ -217,7 +217,7 @@ def test_where_the_optimizer_is_and_what_is_recomputed_change_nothing(
     )
 
 
-@pytest.mark.parametrize("option", ["packed", "chunks"])
+@pytest.mark.parametrize("option", ["padded", "chunks"])
 @pytest.mark.parametrize("stage", [2, 3])
 def test_how_sequences_lie_and_how_many_logits_there_are_change_nothing(
     found: dict[str, Any], option: str, stage: int

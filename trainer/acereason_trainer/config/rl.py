@@ -302,11 +302,11 @@ class RL(Model):
     """Keep only each layer's input and compute the layer again in the backward pass: a third more
     compute, and memory for activations that hardly grows with depth. Unset: with several ranks,
     since models that need them need this too at 32K."""
-    layout: Layout = Field(default="auto", json_schema_extra=NOT_IN_KEY)
-    """How sequences lie in a forward pass. `padded`: side by side, filled up to the longest; what
-    stands in one row is kept apart by a mask. `packed`: behind one another in one row without
-    padding, each attending to itself alone (flash attention where there is a GPU). `auto`: packed
-    on a GPU, padded on a CPU. Changes rounding, never results."""
+    layout: Layout = Field(default="packed", json_schema_extra=NOT_IN_KEY)
+    """How sequences lie in a forward pass. `packed`: behind one another in one row without padding,
+    each attending to itself alone (flash attention where there is a GPU). `padded`: side by side,
+    filled up to the longest, and what stands in one row is kept apart by a mask; slower, and for
+    models whose attention cannot be exchanged. Changes rounding, never results."""
     prompting: Prompting = Prompting()
     """How problems become prompts."""
     loading: ModelLoading = ModelLoading()

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from acereason_trainer.config.common import Layout
 from acereason_trainer.policy.attention import Documents, attend_by_document, check_used
 from acereason_trainer.policy.head import Head
-from acereason_trainer.policy.micro_batches import Layout
 
 
 class Scoring(nn.Module):
@@ -22,7 +22,7 @@ class Scoring(nn.Module):
     Stays in evaluation mode: dropout would make the sampler's model another one.
     """
 
-    def __init__(self, model: Any, *, recompute: bool, layout: Layout = "padded") -> None:
+    def __init__(self, model: Any, *, recompute: bool, layout: Layout = "packed") -> None:
         """recompute: keep only the input of each layer, and run the layer again in the backward
         pass (activation checkpointing). layout: of the micro-batches to come."""
         super().__init__()

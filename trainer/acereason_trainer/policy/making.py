@@ -4,10 +4,9 @@ from typing import Any
 
 import torch
 
-from acereason_trainer.config.common import Layout, Zero
+from acereason_trainer.config.common import Zero
 from acereason_trainer.config.rl import RL
 from acereason_trainer.config.sft import SFT
-from acereason_trainer.policy import micro_batches
 from acereason_trainer.policy.loading import DTYPES, device, load_config
 from acereason_trainer.policy.memory_check import shape_of, what_does_not_fit
 from acereason_trainer.policy.protocol import Policy
@@ -33,7 +32,7 @@ def make_policy(context: StageContext, settings: SFT | RL, total_steps: int | No
         "optimizer": settings.optimizer,
         "total_steps": total_steps,
         "tokens_per_micro_batch": settings.tokens_per_micro_batch,
-        "layout": layout_on(device(), settings.layout),
+        "layout": settings.layout,
         "activation_checkpointing": recompute,
         "check_stop": context.check_stop,
     }
@@ -60,10 +59,3 @@ def _say_what_does_not_fit(
     )
     if sentence:
         say(sentence)
-
-
-def layout_on(where: torch.device, asked_for: Layout) -> micro_batches.Layout:
-    """How sequences lie: as asked for, or what is fast there."""
-    if asked_for == "auto":
-        return "packed" if where.type == "cuda" else "padded"
-    return asked_for

@@ -41,8 +41,8 @@ TAIL = """
 - **The output matrix or a layer**: the larger of one layer's backward pass and that of the output
   matrix. Logits are made at most 67 million at once (441 tokens of Qwen's vocabulary), so that part
   does not grow with the micro-batch; its gradient is summed in float32 and then rounded.
-- Attention keeps no mask in `layout: packed`, which GPUs have by default. In `padded`, a row that
-  holds several documents has a mask of one byte for each pair of its tokens: 1.1 GB at 32K.
+- Attention keeps no mask in `layout: packed`, the default. In `padded`, a row that holds several
+  documents has a mask of one byte for each pair of its tokens: 1.1 GB at 32K.
 
 With twice the tokens in a micro-batch, the last two double and nothing else does: at 65,536 tokens
 Qwen2.5-14B no longer fits eight GPUs of 80 GB. A response longer than `tokensPerMicroBatch` is a

@@ -6,15 +6,13 @@ mask. `packed`: all sequences behind one another in one row, and nothing else.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from acereason_trainer.config.common import Layout
 from acereason_trainer.policy.attention import Documents
 from acereason_trainer.policy.protocol import Batch
-
-Layout = Literal["padded", "packed"]
 
 ATTENTION_IS_HALF_AT = 2**16
 """Length of a sequence at which attention takes as long as all the rest (Qwen2.5-7B: 65 thousand
@@ -158,7 +156,7 @@ def micro_batches(
     *,
     rank: int = 0,
     world: int = 1,
-    layout: Layout = "padded",
+    layout: Layout = "packed",
 ) -> Iterator[MicroBatch]:
     """A rank's share of the batch, in micro-batches of at most `budget` tokens (padding counts),
     each made when asked for: a mask of packed rows takes T bytes per token.

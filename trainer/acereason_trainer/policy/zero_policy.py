@@ -27,7 +27,7 @@ from deepspeed.utils import (
 )
 from torch import Tensor
 
-from acereason_trainer.config.common import ModelLoading, Zero
+from acereason_trainer.config.common import Layout, ModelLoading, Zero
 from acereason_trainer.config.sft import Optimizer
 from acereason_trainer.peers import Peers
 from acereason_trainer.policy import loading as loader
@@ -35,7 +35,6 @@ from acereason_trainer.policy.exporting import export_model
 from acereason_trainer.policy.forward import Scoring
 from acereason_trainer.policy.loss import loss_of, totals_of
 from acereason_trainer.policy.micro_batches import (
-    Layout,
     MicroBatch,
     micro_batches,
     one_sequence,
@@ -84,7 +83,7 @@ class ZeroPolicy:
         settings: Zero,
         activation_checkpointing: bool,
         peers: Peers,
-        layout: Layout = "padded",
+        layout: Layout = "packed",
         check_stop: Callable[[], None] = lambda: None,
     ) -> None:
         """check_stop: called by all ranks between micro-batches; raises Stopped on all or none."""
