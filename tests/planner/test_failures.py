@@ -96,6 +96,15 @@ def test_on_a_cluster_nobody_is_blamed_before_the_settling_window_is_over() -> N
     assert desk.stage("math").spent.user == 0
 
 
+def test_a_job_whose_pods_are_gone_says_so() -> None:
+    desk = running()
+    desk.ends("math")
+    failure = desk.stage("math").last_failure
+    assert failure is not None
+    assert (failure.verdict, failure.reason) == ("Infrastructure", "PodsGone")
+    assert "its pods are gone, and with them how they ended" in failure.message
+
+
 @pytest.mark.parametrize("consequence", ["LostPeer", "StateGivenUp"])
 def test_of_pods_that_end_alike_the_one_that_knows_the_cause_is_told_of(consequence: str) -> None:
     desk = running()

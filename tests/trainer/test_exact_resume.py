@@ -158,7 +158,7 @@ def straight(tmp: Path, tiny_model: Path, settings: dict[str, Any]) -> tuple[str
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "every"),
-    [(SFT, 7), (RL, 60), (SCHEDULES, 150)],
+    [(SFT, 7), (RL, 60), (SCHEDULES, 100)],
     ids=["sft", "rl", "rl with schedules"],
 )
 def test_a_stage_stopped_again_and_again_ends_with_the_same_bits(

@@ -66,6 +66,9 @@ class BadEnd:
 
 JOB_GONE = BadEnd("Infrastructure", "JobGone", "its Job was removed by somebody else")
 
+PODS_GONE = BadEnd("Infrastructure", "PodsGone", "its pods are gone, and with them how they ended")
+"""As after a drain of a node that is gone at once, or a removal by hand."""
+
 
 def bad_end(job: JobView, scene: Scene) -> BadEnd | None:
     """How a Job that did not do its work ended; None while that is not certain yet."""
@@ -109,7 +112,10 @@ def _explanation(job: JobView, scene: Scene) -> BadEnd:
         for code, pod in ends:
             if wanted == code or (wanted is None and code not in OF_CODE):
                 return _by_code(job, code, pod)
-    return BadEnd("Infrastructure", "NoRecord", "it ended without a record", *_where(job))
+    if not job.pods:
+        return PODS_GONE
+    pod = job.pods[0]
+    return BadEnd("Infrastructure", "NoRecord", "it ended without a record", pod.name, pod.node)
 
 
 def _codes(job: JobView) -> list[tuple[int, PodView | None]]:
@@ -180,10 +186,6 @@ def _of_signal(code: int) -> str:
         134: "it aborted (SIGABRT)",
     }
     return known.get(code, "it ended with an error")
-
-
-def _where(job: JobView) -> tuple[str, str]:
-    return (job.pods[0].name, job.pods[0].node) if job.pods else ("", "")
 
 
 def _end_or_last(pod: PodView) -> float:
