@@ -34,7 +34,7 @@ from benchmarks.trainer_figures import goals_of, missed, tables
 from benchmarks.trainer_files import checkpoint_section
 from benchmarks.trainer_gpu import gpu_section
 from benchmarks.trainer_gpu_shapes import SHAPES
-from benchmarks.trainer_grpo import grpo_section
+from benchmarks.trainer_grpo import ENOUGH_TO_LEARN, grpo_section
 from benchmarks.trainer_loss import loss_section
 from benchmarks.trainer_models import REAL, TINY, Subject, threads
 from benchmarks.trainer_push import push_section
@@ -141,7 +141,7 @@ def main() -> int:
             result["failed"].pop(name, None)
         except FAILURES as error:  # the others can be measured all the same
             print(f"  {name} failed: {error}", flush=True)
-            result["failed"][name] = str(error).partition("\n")[0]
+            result["failed"][name] = _in_short(str(error))
         parts.end(name)
         result["goals"] = goals_of(result)
         result["missing"] = missing_of(result)
@@ -159,9 +159,14 @@ def measured_on() -> dict[str, Any]:
 
 
 def missing_of(result: Mapping[str, Any]) -> list[str]:
-    """Parts that no start has measured yet."""
+    """Parts that no start has measured yet, and rewards of which too few steps were taken."""
     found = {name: result.get(part.section, {}) for name, part in PARTS.items()}
-    return [
+    rewards = [
+        f"the final reward of {model} (--only grpo-{model} --turns {ENOUGH_TO_LEARN})"
+        for model, grpo in result.get("grpo", {}).items()
+        if not grpo["comparesRewards"]
+    ]
+    return rewards + [
         name
         for name, part in PARTS.items()
         if not (found[name] if part.model is None else found[name].get(part.model))
@@ -181,6 +186,12 @@ def _put(result: Result, part: Part, found: Result) -> None:
         result[part.section] = found
     else:
         result.setdefault(part.section, {})[part.model] = found
+
+
+def _in_short(error: str) -> str:
+    """What failed, and the last words of its log."""
+    first, *log = error.strip().splitlines()
+    return f"{first.rstrip(':')}: {log[-1].strip()}" if log else first
 
 
 def _arguments() -> argparse.Namespace:

@@ -146,7 +146,10 @@ def test_a_damaged_artifact_that_a_run_names_is_kept_as_evidence(store):
     [
         ("all", []),
         ("newest", ["1/states/00000005", "1/states/00000010"]),
-        ("none", ["1/best", "1/states/00000005", "1/states/00000010", "2/states/00000015"]),
+        (
+            "none",
+            ["1/best", "1/journal", "1/states/00000005", "1/states/00000010", "2/states/00000015"],
+        ),
     ],
 )
 def test_states_of_finished_stages_go_as_the_run_says(store, keep, gone):
@@ -154,6 +157,7 @@ def test_states_of_finished_stages_go_as_the_run_says(store, keep, gone):
         work_dir = store.root / "work/run/sft" / str(attempt)
         write_state(work_dir, a_key(1), step)
     (store.root / "work/run/sft/1/best/00000004").mkdir(parents=True)
+    (store.root / "work/run/sft/1/journal").mkdir()
     a_run(store, "run")
     with holding(store.root / "runs/run/lock"):
         assert removed(store, {"run": keeping(sft=keep)}) == []

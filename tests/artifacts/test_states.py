@@ -296,3 +296,10 @@ def test_a_damaged_state_is_no_reason_to_remove_the_good_one(store, monkeypatch)
     a_disk(monkeypatch, store, 0)
     make_room(store / "work/run/rl/2", 1, good)
     assert left(store) == ["1/10", "1/20"]
+
+
+def test_a_name_that_leads_nowhere_is_passed_over(store: Path) -> None:
+    save(store, 1, 5)
+    nowhere = store / "work/run/rl/1/states/00000020"
+    nowhere.symlink_to("nowhere")
+    assert newest(store) == "1/states/00000005"

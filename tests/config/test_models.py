@@ -20,6 +20,7 @@ from acereason_trainer.config.stage_file import (
     ResultRecord,
     ResumeState,
     StageFile,
+    StageSettings,
     settings_for_key,
 )
 from hypothesis import given
@@ -196,3 +197,9 @@ AN_ARTIFACT = {"uri": "artifacts/sft-0", "digest": A_DIGEST, "bytes": 1, "kind":
 def test_a_record_that_a_status_cannot_hold_is_unreadable(record: type[Model], text: str) -> None:
     with pytest.raises(ValidationError):
         record.parse_json(text)
+
+
+@pytest.mark.parametrize("kind", ["sft", "mathRL", "codeRL"])
+def test_the_old_word_that_a_server_has_written_into_runs_is_read(kind: str) -> None:
+    assert StageSettings.parse({kind: {"layout": "auto"}}).settings.model_dump()["layout"] == "auto"
+    assert StageSettings.parse({kind: {}}).settings.model_dump()["layout"] == "packed"

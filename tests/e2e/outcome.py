@@ -106,7 +106,7 @@ def _of_this_machine(whole: bool) -> Outcome:
 def _made_from(whole: bool) -> str:
     """A digest of all that its figures depend on: what it is told, its data, and what computes.
 
-    Told with all defaults: some change rounding alone, and these figures are compared to the bit.
+    Told with all defaults: some change rounding alone, and with it what is drawn.
     """
     (run,) = load_documents(RUN.read_text(encoding="utf-8"), RUN.name)
     filled = read_run(Document(RUN.name, document(run.data, whole))).run

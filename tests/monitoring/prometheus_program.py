@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.controlplane.cache import cache, locked
-from tests.left_out import LeftOut, left_out_where_a_command_fails
+from tests.left_out import LeftOut, left_out_where_a_command_fails, tried_once
 
 NAMES = ("prometheus", "promtool")
 PACKAGE = "prometheus"
 
 
+@tried_once
 def prometheus_programs() -> Mapping[str, Path]:
     """Path of each program; fetches what is missing (20 MB, once). Raises LeftOut where there is no
     way to them."""

@@ -105,6 +105,16 @@ def test_a_job_whose_pods_are_gone_says_so() -> None:
     assert "its pods are gone, and with them how they ended" in failure.message
 
 
+def test_a_pod_that_was_deleted_while_it_ran_is_named_and_not_the_one_that_is_well() -> None:
+    desk = running()
+    deleted = a_dead_pod(None, "b", terminating_since=NOON, node="n1")
+    desk.ends("math", a_pod("a"), deleted, finished=False)
+    failure = desk.stage("math").last_failure
+    assert failure is not None
+    assert (failure.verdict, failure.reason, failure.pod) == ("Infrastructure", "PodDeleted", "b")
+    assert "pod b was deleted from node n1 while it ran" in failure.message
+
+
 @pytest.mark.parametrize("consequence", ["LostPeer", "StateGivenUp"])
 def test_of_pods_that_end_alike_the_one_that_knows_the_cause_is_told_of(consequence: str) -> None:
     desk = running()

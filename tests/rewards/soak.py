@@ -30,6 +30,7 @@ from typing import Literal
 
 from acereason_trainer.config.common import Verifier
 from acereason_trainer.rewards import Grade, Rewarder, Verdict, make_rewarder
+from acereason_trainer.rewards.latex import MAX_CHARACTERS
 
 from tests.rewards.code_cases import code_cases
 from tests.verifier.services import a_service
@@ -50,7 +51,8 @@ BOMB = (
     + "x",
 )
 """Reference and answer: of one that is refused unread, and of one that is stopped while it is read
-(every time anew: what a parser learned ends with its worker)."""
+(every time anew: what a parser learned ends with its worker), with room for a number behind it."""
+assert len(BOMB[1]) + len("+123456") <= MAX_CHARACTERS, "it would be refused unread, too"
 STRAY_MIB = 12.0
 """What two dozen processes of 600 MiB may have more at one look than at another, however long the
 soak."""
@@ -244,7 +246,7 @@ def _look_at_all(rewarders: Mapping[Place, Rewarder], workers: int, when: str) -
         return _submit_root(rewarder, next(numbers)).result(300).verdict == Verdict.CORRECT
 
     for (kind, _), rewarder in rewarders.items():
-        if kind == "bomb":  # its deadline is short for a root, too, on a busy machine
+        if kind == "bomb":  # a root, too, may take as long on a core that is shared
             wait_for(partial(works, rewarder), "the worker of a hurried rewarder")
     return _look()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from acereason_trainer.config.common import ModelLoading, Telemetry
-from acereason_trainer.policy.flops import Arithmetic, arithmetic_of, peak_flops
+from acereason_trainer.policy.flops import Arithmetic, arithmetic_of, peak_flops, peak_of
 from acereason_trainer.telemetry.speed import Work, speed_of
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2MoeConfig
@@ -80,3 +80,24 @@ def test_what_a_device_can_do_is_told_or_looked_up_and_never_guessed() -> None:
     assert peak_flops(bfloat16, Telemetry(peak_tflops=2.5)) == 2.5e12
     if not torch.cuda.is_available():
         assert peak_flops(bfloat16, Telemetry()) is None
+
+
+@pytest.mark.parametrize(
+    ("device", "tflops"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA H100 NVL", 835),
+        ("NVIDIA GH200 480GB", 989),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA L40", 181),
+        ("NVIDIA L40S", 362),
+        ("NVIDIA L4", 121),
+        ("NVIDIA GeForce RTX 4090", None),
+        ("NVIDIA L400", None),
+    ],
+)
+def test_a_peak_is_known_by_whole_words_and_never_guessed(
+    device: str, tflops: float | None
+) -> None:
+    assert peak_of(device) == (None if tflops is None else tflops * 1e12)

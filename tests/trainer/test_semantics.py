@@ -9,6 +9,7 @@ import hashlib
 import json
 from pathlib import Path
 from statistics import fmean, stdev
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,9 +26,13 @@ from acereason_trainer.curation.funnel import Funnel
 from acereason_trainer.curation.selection import select
 from acereason_trainer.dataset import Row, drawn_positions, mixed
 from acereason_trainer.policy import head
+from acereason_trainer.policy.loading import stop_tokens
 from acereason_trainer.rl.curriculum import Curriculum, Measured
 from acereason_trainer.rl.prompts import Prompt
 from acereason_trainer.sft.packing import pack
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from tests.rewards.code_cases import code_cases
 
@@ -135,14 +140,28 @@ def gradient_in_bfloat16() -> Any:
     return output.weight.grad.tolist()
 
 
+def ends() -> Any:
+    """What ends a response: the tokenizer's end, and that of the chat template."""
+    words = {"<unk>": 0, "<eos>": 1, "<end>": 2, "[": 3, "]": 4}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel(words, "<unk>")),
+        eos_token="<eos>",
+        additional_special_tokens=["<end>"],
+        chat_template="{% for m in messages %}[{{ m.content }}]<end>{% endfor %}",
+    )
+    model = SimpleNamespace(generation_config=GenerationConfig(eos_token_id=1))
+    return sorted(stop_tokens(model, tokenizer))
+
+
 PINS = [
     ("curate", 5, [kept, math_verdicts, code_verdicts], "5cc75552a45ce441"),
     ("sft", 1, [packed], "94b2ae9d97810670"),
-    ("mathRL", 6, [math_verdicts, drawn], "1eabaf1d51ff2d54"),
-    ("codeRL", 5, [code_verdicts, drawn], "56d525299772387b"),
-    ("evaluate", 6, [math_verdicts, code_verdicts], "7336bf09735518f4"),
+    ("mathRL", 7, [math_verdicts, drawn, ends], "106a9415d2713a54"),
+    ("codeRL", 6, [code_verdicts, drawn, ends], "b0d1bbb7061a45b5"),
+    ("evaluate", 7, [math_verdicts, code_verdicts, ends], "a09f74fbd6ac3544"),
     ("bfloat16", 1, [gradient_in_bfloat16], "bcfdea3bcfd320fc"),
     ("plateau", 1, [ended_by_a_plateau], "37e35e2fbb3b6c2e"),
+    ("passRate", 1, [ends], "043f347c2cdc0d8c"),
 ]
 
 
@@ -173,7 +192,8 @@ def test_results_change_only_together_with_the_semantics_number(
             ["bfloat16", "plateau"],
         ),
         ({"evaluate": {"sets": [{"name": "a", "file": "a.jsonl"}]}}, []),
-        ({"curate": {"passRate": {}}}, []),
+        ({"curate": {"passRate": {}}}, ["passRate"]),
+        ({"curate": {}}, []),
     ],
     ids=str,
 )

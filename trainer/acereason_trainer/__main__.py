@@ -193,7 +193,8 @@ def run_to_its_end() -> NoReturn:
     try:
         code = main()
     except Exception:  # noqa: BLE001 (as the interpreter would, but for its own end)
-        traceback.print_exc()
+        with suppress(OSError):  # nobody reads it, or the disk is full
+            traceback.print_exc()
         code = 1
     if code == ExitCode.DONE:
         sys.exit(code)

@@ -67,7 +67,7 @@ class BadEnd:
 JOB_GONE = BadEnd("Infrastructure", "JobGone", "its Job was removed by somebody else")
 
 PODS_GONE = BadEnd("Infrastructure", "PodsGone", "its pods are gone, and with them how they ended")
-"""As after a drain of a node that is gone at once, or a removal by hand."""
+"""As an operator finds it that was away while they were removed."""
 
 
 def bad_end(job: JobView, scene: Scene) -> BadEnd | None:
@@ -113,9 +113,13 @@ def _explanation(job: JobView, scene: Scene) -> BadEnd:
             if wanted == code or (wanted is None and code not in OF_CODE):
                 return _by_code(job, code, pod)
     if not job.pods:
-        return PODS_GONE
-    pod = job.pods[0]
-    return BadEnd("Infrastructure", "NoRecord", "it ended without a record", pod.name, pod.node)
+        return JOB_GONE if job.stopping else PODS_GONE
+    pod = next((p for p in job.pods if _failed(p)), job.pods[0])
+    reason, what = "NoRecord", "it ended without a record"
+    if pod.terminating_since is not None:
+        node = pod.node or "unknown"
+        reason, what = "PodDeleted", f"pod {pod.name} was deleted from node {node} while it ran"
+    return BadEnd("Infrastructure", reason, what, pod.name, pod.node)
 
 
 def _codes(job: JobView) -> list[tuple[int, PodView | None]]:

@@ -132,7 +132,7 @@ async def test_pods_that_do_not_all_run_in_time_are_all_given_back(on: Scene) ->
     on.part.starts = only_train(NO_ROOM, index=1)
     await on.apply(stages=[{**TWO_NODES, "deadlines": {"pending": "3s"}, "gracePeriod": "1s"}])
     await on.until(lambda: on.stage().spent.pending == 1)
-    # They are given the grace period, which begins when this is said.
+    # A pod past its grace period counts as ended; the scene's kubelets may be slower than a second.
     await on.until(
         lambda: not [pod for pod in on.pods(attempt=1) if pod["status"]["phase"] == "Running"]
     )

@@ -70,6 +70,12 @@ def main() -> None:
         desk = Desk(Path(sys.argv[1]), peers)
         found = {f"stage {stage}": of_stage(desk, stage) for stage in (1, 2, 3)}
         found["bfloat16"] = {f"stage {stage}": in_bfloat16(desk, stage) for stage in (1, 2, 3)}
+        found["not a number in bfloat16"] = {
+            f"stage {stage}": not_a_number(desk, stage, "bfloat16") for stage in (1, 2, 3)
+        }
+        found["as 14B runs"] = few_steps(
+            desk, (2, 3), dtype="bfloat16", offload=True, activation_checkpointing=True
+        )
         found["offload"] = few_steps(desk, (2, 3), offload=True)
         found["checkpointing"] = few_steps(desk, (2, 3), activation_checkpointing=True)
         found["padded"] = few_steps(desk, (2, 3), layout="padded")
@@ -200,9 +206,9 @@ def without_signal(policy: Policy) -> Update:
     return policy.step(replace(a_batch(), sequences=[], prompt_lengths=[], token_weights=[]))
 
 
-def not_a_number(desk: Desk, stage: int) -> dict[str, Any]:
+def not_a_number(desk: Desk, stage: int, dtype: str = "float32") -> dict[str, Any]:
     """A step on numbers that are none, and the good step after it."""
-    policy, batch = desk.policy(stage), a_batch()
+    policy, batch = desk.policy(stage, dtype=dtype), a_batch()
     bad = policy.step(replace(batch, token_weights=[w * math.nan for w in batch.token_weights]))
     return {"norm is finite": math.isfinite(bad.grad_norm), "then": asdict(policy.step(batch))}
 

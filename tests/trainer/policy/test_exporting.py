@@ -4,8 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+from acereason_trainer.config.common import ModelLoading
 from acereason_trainer.policy.exporting import export_model
-from acereason_trainer.policy.loading import chat_end, load_tokenizer
+from acereason_trainer.policy.loading import (
+    chat_end,
+    end_tokens,
+    load_config,
+    load_tokenizer,
+    stop_tokens,
+)
 from transformers import AutoModelForCausalLM
 
 EOS, UNK = 1, 2
@@ -50,3 +57,21 @@ def test_ordinary_text_behind_an_answer_is_no_end(tiny_model: Path) -> None:
     tokenizer = load_tokenizer(tiny_model)
     tokenizer.chat_template = BARE + "!"
     assert chat_end(tokenizer) is None
+
+
+@pytest.mark.parametrize("template", [ENDED, BARE, None])
+def test_what_ends_a_response_here_ends_one_of_the_published_model_and_writing_it_changes_nothing(
+    tiny_model: Path, tmp_path: Path, template: str | None
+) -> None:
+    """Best weights are written in mid-stage, by one rank of several."""
+    config = load_config(tiny_model, ModelLoading(dtype="float32"))
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    tokenizer = load_tokenizer(tiny_model)
+    tokenizer.chat_template = template
+    before = stop_tokens(model, tokenizer)
+    assert before == end_tokens(tiny_model, config, tokenizer), "both samplers'"
+    assert (UNK in before) == (template == ENDED)
+    export_model(model, tokenizer, tmp_path)
+    assert stop_tokens(model, tokenizer) == before
+    written = json.loads((tmp_path / "generation_config.json").read_text())["eos_token_id"]
+    assert frozenset(written if isinstance(written, list) else [written]) == before

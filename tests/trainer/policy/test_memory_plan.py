@@ -152,7 +152,18 @@ def test_drawing_takes_of_the_host_alone() -> None:
 
 def unfit(shape: Shape, **told: Any) -> str | None:
     eight_of_80_gb = {"gpu": 80e9, "ranks": 8, "zero": Zero(), "number": 2, "recompute": True}
-    return what_does_not_fit(shape, **{**eight_of_80_gb, **told})
+    return what_does_not_fit(shape, **{**eight_of_80_gb, "longest": 0, **told})
+
+
+def test_a_sequence_longer_than_a_micro_batch_is_planned_for() -> None:
+    assert unfit(QWEN_14B, tokens=4096) is None
+    sentence = unfit(QWEN_14B, tokens=4096, longest=65_536)
+    assert sentence is not None
+    assert sentence.startswith("a step with a sequence of 65,536 tokens is planned to take")
+    assert "tokensPerMicroBatch" not in sentence, "that would not help"
+    lower = unfit(QWEN_14B, tokens=131_072, longest=30_000)
+    assert lower is not None
+    assert "lower tokensPerMicroBatch (now 131,072) to 32,768" in lower
 
 
 @pytest.mark.parametrize("shape", [QWEN_7B, QWEN_14B])
@@ -169,6 +180,10 @@ def test_the_papers_models_fit_eight_gpus_with_the_tokens_of_the_default(
     ("told", "advice"),
     [
         ({"tokens": 65_536}, "lower tokensPerMicroBatch (now 65,536) to 32,768"),
+        (
+            {"tokens": 65_536, "longest": 20_000},
+            "lower tokensPerMicroBatch (now 65,536) to 32,768",
+        ),
         ({"tokens": 65_536, "recompute": False, "ranks": 4}, "set activationCheckpointing"),
         ({"tokens": 4096, "ranks": 4, "zero": Zero(stage=2)}, "more GPUs with zero.stage 3"),
         ({"tokens": 4096, "ranks": 2}, "use more GPUs, or set zero.offloadOptimizer"),

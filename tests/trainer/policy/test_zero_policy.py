@@ -180,6 +180,26 @@ def test_a_gradient_that_is_no_number_changes_nothing(
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_a_gradient_that_is_no_number_changes_nothing_in_bfloat16(
+    found: dict[str, Any], tiny_model: Path, stage: int
+) -> None:
+    case = found["not a number in bfloat16"][f"stage {stage}"]
+    assert not case["norm is finite"]
+    good = asdict(one_process(tiny_model, "bfloat16").step(a_batch()))
+    assert case["then"] == pytest.approx(good, rel=0.02, abs=0.02)
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_what_is_recomputed_and_offloaded_in_bfloat16_changes_little_of_a_step(
+    found: dict[str, Any], stage: int
+) -> None:
+    """What 14B needs, all at once."""
+    few = found["bfloat16"][f"stage {stage}"]
+    for theirs, ours in zip(few, found["as 14B runs"][f"stage {stage}"], strict=True):
+        assert ours == pytest.approx(theirs, rel=0.02, abs=0.02)
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_bfloat16_steps_are_those_of_one_process_up_to_its_rounding(
     found: dict[str, Any], tiny_model: Path, stage: int
 ) -> None:

@@ -27,6 +27,17 @@ def test_all_that_was_drawn_and_what_of_it_is_trained_is_work() -> None:
     assert (work.devices, work.peak_flops) == (2, 1e12)
 
 
+def test_what_was_read_from_a_journal_is_no_work_of_this_step() -> None:
+    first, second = STEP.groups
+    recalled = [replace(r, completion=replace(r.completion, recalled=True)) for r in first]
+    half = replace(STEP, groups=[recalled, second])
+    batch = assemble(half, advantages_of(half, STAGE), STAGE, 1.0)
+    machinery = Machinery(1, Arithmetic(weights=10, attention=0), 1e12)
+    work = work_of(half, batch, machinery)
+    assert work.tokens == 2 * (2 + 4)
+    assert work.flops == pytest.approx(20 * (2 + 2 * 4 + 3 * 2 * 6))
+
+
 def test_without_an_account_there_is_no_arithmetic() -> None:
     batch = assemble(STEP, advantages_of(STEP, STAGE), STAGE, 1.0)
     assert work_of(STEP, batch, Machinery(1, None, None)).flops is None
@@ -56,3 +67,18 @@ def test_a_device_whose_rank_lends_it_to_anothers_engine_is_as_busy_as_that(
         drawn = collect(prompts(2), 2, params, name=("step", 1), expected={}, by=by)
     assert drawn.drawing_seconds == pytest.approx(share * drawn.generate_seconds)
     assert drawn.generate_seconds > 0
+
+
+def test_the_longest_expected_is_drawn_first_and_what_is_not_known_before_it(
+    tmp_path: Path,
+) -> None:
+    sampler = Draws()
+    with a_recorder(tmp_path) as recorder:
+        by = Means(sampler, Checks(lambda prompt, sample: 1.0), recorder, lambda: None)
+        params = SamplingParams(temperature=1.0, top_p=1.0, max_tokens=1)
+        expected = {"p0": 5.0, "p1": 50.0, "p3": 20.0}
+        drawn = collect(prompts(4), 1, params, name=("step", 1), expected=expected, by=by)
+    (asked,) = sampler.asked
+    assert [request.prompt_id for request in asked] == ["p2", "p1", "p3", "p0"]
+    ordered = [group[0].completion.request.prompt_id for group in drawn.groups]
+    assert ordered == ["p0", "p1", "p2", "p3"], "groups are in the order of the prompts"

@@ -10,7 +10,7 @@ from acereason_trainer.__main__ import carry_out
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.sft.documents import ROWS_AT_ONCE
 from acereason_trainer.sft.loop import load_documents
-from acereason_trainer.telemetry.recorder import Recorder
+from acereason_trainer.telemetry.recorder import Recorder, read_metrics
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.stage_attempts import StopsAtTheNthLook, a_stage, begun, failure, write_rows
@@ -70,4 +70,5 @@ def test_a_step_whose_numbers_are_none_ends_the_stage(tmp_path: Path, tiny_model
     assert carry_out(context) == ExitCode.HEALTH_STOP
     assert failure(stage)["reason"] == "NotANumber"
     assert failure(stage)["message"].startswith("step 1 has loss nan")
-    assert (context.work_dir / "metrics.jsonl").read_text() == ""
+    (row,) = read_metrics(context.work_dir / "metrics.jsonl")
+    assert (row["step"], row["loss"], row["alarm_number"]) == (1, None, 1)

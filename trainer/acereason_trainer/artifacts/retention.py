@@ -29,6 +29,9 @@ PINS = "pins"
 ABANDONED_SECONDS = 24 * 3600.0
 """What is being written is not touched for a day; no publishing takes so long."""
 
+NEEDLESS = {"best": "weights of a validation", "journal": "responses of an unfinished step"}
+"""Of an attempt, where its stage is not gone on with: directory, and what it holds."""
+
 _NAME = re.compile(r"sha256:[0-9a-f]{64}|[A-Za-z]+-[0-9a-f]{32}(?![0-9a-f])")
 _TOLD = ("stage.yaml", "prepare.json", "result.json")
 
@@ -165,9 +168,10 @@ def _old_states(root: Path, runs: Mapping[str, Kept]) -> Iterator[Removal]:
             continue
         for stage_dir in _children(root / "work" / run):
             keep = kept.states.get(stage_dir.name, "none")
-            for path in stage_dir.glob("*/best") if keep == "none" else ():
-                why = "weights of a validation, of a stage with keepStates: none"
-                yield Removal(path.relative_to(root).as_posix(), _size(path), why)
+            for name, what in NEEDLESS.items() if keep == "none" else ():
+                for path in sorted(stage_dir.glob(f"*/{name}")):
+                    why = f"{what}, of a stage with keepStates: none"
+                    yield Removal(path.relative_to(root).as_posix(), _size(path), why)
             for path in _states_to_remove(stage_dir, keep):
                 why = f"state of a stage with keepStates: {keep}"
                 yield Removal(path.relative_to(root).as_posix(), _size(path), why)

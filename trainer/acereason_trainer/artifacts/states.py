@@ -232,6 +232,10 @@ def newest_state(
     return None
 
 
+LOOKS = 3
+"""At the states of a stage, while some of them go."""
+
+
 @dataclass(frozen=True)
 class State:
     """A state with a readable manifest; its files were not looked at."""
@@ -250,17 +254,26 @@ class State:
 
 def states_of(stage_dir: Path) -> list[State]:
     """All states below `work/<run>/<stage>`, newest first; unreadable manifests are reported."""
-    found = []
+    for _ in range(LOOKS):
+        found, is_whole = _read_states(stage_dir)
+        if is_whole:
+            break
+    return sorted(found, key=State.age, reverse=True)
+
+
+def _read_states(stage_dir: Path) -> tuple[list[State], bool]:
+    """States with a readable manifest; and whether none went meanwhile, as it does where an attempt
+    that nobody could end has written newer ones."""
+    found, is_whole = [], True
     for directory in state_dirs(stage_dir):
         try:
             manifest = read_manifest(directory, StateManifest)
         except Corrupt as corrupt:
-            if not directory.exists():  # its attempt, which nobody could end, has newer ones
-                return states_of(stage_dir)
+            is_whole = is_whole and directory.exists()
             _log.warning("%s; an older state is looked for", corrupt)
             continue
         found.append(State(directory, int(directory.parent.parent.name), manifest))
-    return sorted(found, key=State.age, reverse=True)
+    return found, is_whole
 
 
 def state_dirs(stage_dir: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from acereason_trainer.config.forms import COLUMN, IMPORT_PATH, VERIFIER_SERVICE
 from acereason_trainer.config.model import IN_KEY_WHEN_SET, NOT_IN_KEY, Combination, Model
 
-Layout = Literal["packed", "padded"]
+Layout = Literal["packed", "padded", "auto"]
 """How the sequences of a step lie in a forward pass."""
 Column = Annotated[str, Field(pattern=COLUMN)]
 ImportPath = Annotated[str, Field(pattern=IMPORT_PATH, max_length=256)]

@@ -306,7 +306,8 @@ class RL(Model):
     """How sequences lie in a forward pass. `packed`: behind one another in one row without padding,
     each attending to itself alone (flash attention where there is a GPU). `padded`: side by side,
     filled up to the longest, and what stands in one row is kept apart by a mask; slower, and for
-    models whose attention cannot be exchanged. Changes rounding, never results."""
+    models whose attention cannot be exchanged. `auto`: an older word for `packed`. Changes
+    rounding, never results."""
     prompting: Prompting = Prompting()
     """How problems become prompts."""
     loading: ModelLoading = ModelLoading()

@@ -78,7 +78,8 @@ class SFT(Model):
     """How sequences lie in a forward pass. `packed`: behind one another in one row without padding,
     each attending to itself alone (flash attention where there is a GPU). `padded`: side by side,
     filled up to the longest, and what stands in one row is kept apart by a mask; slower, and for
-    models whose attention cannot be exchanged. Changes rounding, never results."""
+    models whose attention cannot be exchanged. `auto`: an older word for `packed`. Changes
+    rounding, never results."""
     mix: list[MixPart] = Field(default_factory=list, max_length=16)
     """Resampling by ranges of a column."""
     prompting: Prompting = Prompting()

@@ -30,12 +30,13 @@ OUTPUT_KIND: dict[str, ArtifactKind] = {
 }
 """What each stage kind publishes."""
 
-SEMANTICS: dict[str, int] = {"curate": 5, "sft": 1, "mathRL": 6, "codeRL": 5, "evaluate": 6}
+SEMANTICS: dict[str, int] = {"curate": 5, "sft": 1, "mathRL": 7, "codeRL": 6, "evaluate": 7}
 """Raised for a stage kind only when the same settings and inputs would give other results."""
 
-SEMANTICS_OF_PARTS: dict[str, int] = {"bfloat16": 1, "plateau": 1}
+SEMANTICS_OF_PARTS: dict[str, int] = {"bfloat16": 1, "plateau": 1, "passRate": 1}
 """Raised in the place of a kind's number where only stages that have this part would give other
-results: training in bfloat16, and stopping by a plateau. The others keep their finished work."""
+results: training in bfloat16, stopping by a plateau, drawing for curation. The others keep their
+finished work."""
 
 # What a stage's own code says of itself ends in the run's status, and JSON has no NaN and an API
 # server no larger integers: a record with one is refused here, or else every write of that status.
@@ -259,6 +260,8 @@ def semantics_of(stage: StageSettings) -> int:
         parts.append("bfloat16")
     if isinstance(settings, (MathRL, CodeRL)) and settings.stop.plateau is not None:
         parts.append("plateau")
+    if isinstance(settings, Curate) and settings.pass_rate is not None:
+        parts.append("passRate")
     return SEMANTICS[stage.kind] + sum(SEMANTICS_OF_PARTS[part] for part in parts)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from acereason_trainer.artifacts.errors import told_when_full
-from acereason_trainer.policy.loading import chat_end, stop_tokens
+from acereason_trainer.policy.loading import stop_tokens
 
 
 def export_model(
@@ -19,12 +19,9 @@ def export_model(
     """Write config, weights, generation config and tokenizer; `from_pretrained` reads them.
 
     weights: by name, where the module itself does not hold them. Whatever ends a response here ends
-    one for those who read the directory, and so does the token that the chat template writes behind
-    an answer: a base model's own configuration often names neither, and such a model never stops.
-    Raises StoreFull.
+    one for those who read the directory. Raises StoreFull.
     """
-    end = chat_end(tokenizer)
-    ends = stop_tokens(model, tokenizer) | ({end} if end is not None else set())
+    ends = stop_tokens(model, tokenizer)
     configured = model.generation_config.eos_token_id
     if {*(configured if isinstance(configured, list) else [configured])} != ends:
         model.generation_config.eos_token_id = sorted(ends) if len(ends) > 1 else min(ends)

@@ -6,6 +6,7 @@ computed again to save memory counts for nothing.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,14 @@ PEAKS = {
     "H200": 989.0,
     "GH200": 989.0,
     "H100 PCIe": 756.0,
+    "H100 NVL": 835.0,
     "H100": 989.0,
     "A100": 312.0,
     "L40S": 362.0,
+    "L40": 181.0,
     "L4": 121.0,
 }
-"""Dense bfloat16 TFLOP/s by a word of the device's name, as NVIDIA's data sheets have them."""
+"""Dense bfloat16 TFLOP/s by words of the device's name, as NVIDIA's data sheets have them."""
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 """Configurations of models of which a token meets a part only."""
 
@@ -94,8 +97,13 @@ def peak_flops(loading: ModelLoading, telemetry: Telemetry) -> float | None:
         return telemetry.peak_tflops * 1e12
     if loading.dtype != "bfloat16" or not torch.cuda.is_available():
         return None
-    name = torch.cuda.get_device_name()
-    return next((peak * 1e12 for word, peak in PEAKS.items() if word in name), None)
+    return peak_of(torch.cuda.get_device_name())
+
+
+def peak_of(device: str) -> float | None:
+    """Operations per second of a device by its name; None for one that is not in the table."""
+    words = set(re.split(r"[\s-]+", device))
+    return next((p * 1e12 for name, p in PEAKS.items() if words.issuperset(name.split())), None)
 
 
 def _shapes(file: Path) -> dict[str, list[int]]:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from acereason_trainer.config.common import Layout
 from acereason_trainer.policy.attention import Documents, attend_by_document, check_used
 from acereason_trainer.policy.head import Head
+from acereason_trainer.policy.micro_batches import Layout
 
 
 class Scoring(nn.Module):

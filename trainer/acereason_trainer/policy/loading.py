@@ -177,7 +177,9 @@ def _unsupported(config: Any, what: str) -> StageFailure:
 
 
 def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Token ids that end a response: the tokenizer's, and those of the generation config."""
+    """Token ids that end a response: the tokenizer's, those of the generation config, and the one
+    that the chat template writes behind an answer. A base model's own configuration often lacks
+    that one, and such a model would never stop."""
     return _ends(model.generation_config, tokenizer)
 
 
@@ -193,7 +195,8 @@ def end_tokens(directory: Path, config: Any, tokenizer: Any) -> frozenset[int]:
 def _ends(generation: Any, tokenizer: Any) -> frozenset[int]:
     configured = generation.eos_token_id
     ids = configured if isinstance(configured, list) else [configured]
-    return frozenset([tokenizer.eos_token_id, *(i for i in ids if i is not None)])
+    all_ids = [tokenizer.eos_token_id, chat_end(tokenizer), *ids]
+    return frozenset(i for i in all_ids if i is not None)
 
 
 def chat_end(tokenizer: Any) -> int | None:

@@ -32,7 +32,7 @@ def make_policy(context: StageContext, settings: SFT | RL, total_steps: int | No
         "optimizer": settings.optimizer,
         "total_steps": total_steps,
         "tokens_per_micro_batch": settings.tokens_per_micro_batch,
-        "layout": settings.layout,
+        "layout": "padded" if settings.layout == "padded" else "packed",
         "activation_checkpointing": recompute,
         "check_stop": context.check_stop,
     }
@@ -52,6 +52,7 @@ def _say_what_does_not_fit(
         shape,
         gpu=torch.cuda.get_device_properties(device()).total_memory,
         tokens=settings.tokens_per_micro_batch,
+        longest=_longest(settings),
         ranks=context.peers.world,
         zero=zero,
         number=DTYPES[settings.loading.dtype].itemsize,
@@ -59,3 +60,10 @@ def _say_what_does_not_fit(
     )
     if sentence:
         say(sentence)
+
+
+def _longest(settings: SFT | RL) -> int:
+    """Tokens that one sequence may have."""
+    if isinstance(settings, SFT):
+        return settings.row_tokens
+    return settings.max_prompt_tokens + settings.max_response_tokens

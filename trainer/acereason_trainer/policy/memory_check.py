@@ -40,6 +40,7 @@ def what_does_not_fit(
     *,
     gpu: int,
     tokens: int,
+    longest: int,
     ranks: int,
     zero: Zero | None,
     number: int,
@@ -47,8 +48,10 @@ def what_does_not_fit(
 ) -> str | None:
     """One sentence where a step is planned to take more than a GPU has; None where it fits.
 
-    gpu: bytes of one. The other arguments are those of `plan`.
+    gpu: bytes of one. tokens: of a micro-batch. longest: tokens of the longest sequence, which is a
+    micro-batch of its own where it is longer. The other arguments are those of `plan`.
     """
+    most, least = max(tokens, longest), max(FEWEST_TOKENS, longest)
 
     def taken(tokens: int) -> int:
         told = plan(
@@ -56,12 +59,12 @@ def what_does_not_fit(
         )
         return sum(told.gpu.values())
 
-    if taken(tokens) <= SHARE * gpu:
+    if taken(most) <= SHARE * gpu:
         return None
-    fewer = tokens // 2
-    while fewer > FEWEST_TOKENS and taken(fewer) > SHARE * gpu:
-        fewer //= 2
-    if taken(fewer) <= SHARE * gpu:
+    fewer = max(most // 2, least)
+    while fewer > least and taken(fewer) > SHARE * gpu:
+        fewer = max(fewer // 2, least)
+    if fewer < most and taken(fewer) <= SHARE * gpu:
         advice = f"lower tokensPerMicroBatch (now {tokens:,}) to {fewer:,}"
     elif not recompute:
         advice = "set activationCheckpointing, or use more GPUs"
@@ -71,8 +74,9 @@ def what_does_not_fit(
         advice = "use more GPUs, or set zero.offloadOptimizer"
     else:
         advice = "use more GPUs"
+    what = "a step" if longest <= tokens else f"a step with a sequence of {longest:,} tokens"
     return (
-        f"a step is planned to take {taken(tokens) / 1e9:.0f} GB of each GPU, and of its "
+        f"{what} is planned to take {taken(most) / 1e9:.0f} GB of each GPU, and of its "
         f"{gpu / 1e9:.0f} GB it can have {SHARE * gpu / 1e9:.0f}; before it runs out of memory, "
         f"{advice}"
     )

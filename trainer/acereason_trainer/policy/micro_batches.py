@@ -6,14 +6,15 @@ mask. `packed`: all sequences behind one another in one row, and nothing else.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from acereason_trainer.config.common import Layout
 from acereason_trainer.policy.attention import Documents
 from acereason_trainer.policy.protocol import Batch
 
+Layout = Literal["packed", "padded"]
 ATTENTION_IS_HALF_AT = 2**16
 """Length of a sequence at which attention takes as long as all the rest (Qwen2.5-7B: 65 thousand
 tokens, 14B: 54). Work of a sequence is its length x (1 + length / this)."""
@@ -159,7 +160,7 @@ def micro_batches(
     layout: Layout = "packed",
 ) -> Iterator[MicroBatch]:
     """A rank's share of the batch, in micro-batches of at most `budget` tokens (padding counts),
-    each made when asked for: a mask of packed rows takes T bytes per token.
+    each made when asked for: a mask of `padded` rows that are shared takes T bytes per token.
 
     All ranks have as many. Where there is nothing for a rank, it runs one token of weight 0: the
     collectives of a round need everybody.

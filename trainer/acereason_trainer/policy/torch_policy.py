@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from acereason_trainer.config.common import Layout, ModelLoading
+from acereason_trainer.config.common import ModelLoading
 from acereason_trainer.config.sft import Optimizer
 from acereason_trainer.policy import loading as loader
 from acereason_trainer.policy.exporting import export_model
 from acereason_trainer.policy.forward import Scoring
 from acereason_trainer.policy.loss import loss_of, totals_of
-from acereason_trainer.policy.micro_batches import micro_batches, one_sequence
+from acereason_trainer.policy.micro_batches import Layout, micro_batches, one_sequence
 from acereason_trainer.policy.protocol import Batch, Update
 from acereason_trainer.policy.room import Room, moments_of
 from acereason_trainer.policy.schedule import learning_rate

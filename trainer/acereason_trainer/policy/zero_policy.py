@@ -27,7 +27,7 @@ from deepspeed.utils import (
 )
 from torch import Tensor
 
-from acereason_trainer.config.common import Layout, ModelLoading, Zero
+from acereason_trainer.config.common import ModelLoading, Zero
 from acereason_trainer.config.sft import Optimizer
 from acereason_trainer.peers import Peers
 from acereason_trainer.policy import loading as loader
@@ -35,6 +35,7 @@ from acereason_trainer.policy.exporting import export_model
 from acereason_trainer.policy.forward import Scoring
 from acereason_trainer.policy.loss import loss_of, totals_of
 from acereason_trainer.policy.micro_batches import (
+    Layout,
     MicroBatch,
     micro_batches,
     one_sequence,

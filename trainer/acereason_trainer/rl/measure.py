@@ -23,6 +23,7 @@ def measure(
     flat = rollouts.flat
     lengths = [len(r.completion.tokens) for r in flat]
     tokens = sum(lengths)
+    drawn_now = sum(len(r.completion.tokens) for r in flat if not r.completion.recalled)
     checked = [r for r in flat if r.counted]
     right = [r for r in checked if r.reward == 1]
     groups = [[r.reward for r in group if r.counted] for group in rollouts.groups]
@@ -50,7 +51,7 @@ def measure(
         "trained_tokens": float(update.tokens),
         "prompts": float(len(rollouts.groups)),
         "group_size": float(len(rollouts.groups[0])),
-        "generated_tokens_per_second": tokens / max(rollouts.generate_seconds, 1e-9),
+        "generated_tokens_per_second": drawn_now / max(rollouts.generate_seconds, 1e-9),
         "tail_seconds": rollouts.tail_seconds,
         **_mean_lengths(right, checked),
     }

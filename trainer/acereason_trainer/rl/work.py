@@ -7,13 +7,17 @@ from acereason_trainer.telemetry.speed import Work
 
 
 def work_of(rollouts: Rollouts, batch: Batch, machinery: Machinery) -> Work:
-    """Of one step: responses drawn and sequences trained. A group's prompt is read once."""
-    drawn = [(len(r.completion.request.prompt), len(r.completion.tokens)) for r in rollouts.flat]
+    """Of one step: responses drawn and sequences trained. A group's prompt is read once, and what
+    was read from a journal took no device's time."""
+    drawn_now = [[r for r in group if not r.completion.recalled] for group in rollouts.groups]
+    groups = [group for group in drawn_now if group]
+    flat = [r.completion for group in groups for r in group]
+    drawn = [(len(c.request.prompt), len(c.tokens)) for c in flat]
     a, flops = machinery.arithmetic, None
     if a is not None:
         flops = (
             sum(a.writing(prompt, response) for prompt, response in drawn)
-            + sum(a.reading(len(g[0].completion.request.prompt)) for g in rollouts.groups)
+            + sum(a.reading(len(g[0].completion.request.prompt)) for g in groups)
             + a.training(map(len, batch.sequences))
         )
     return Work(

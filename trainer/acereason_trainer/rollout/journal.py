@@ -71,4 +71,4 @@ def row_of(c: Completion) -> list[Any]:
 def completion_of(request: SampleRequest, row: list[Any]) -> Completion:
     """The response that `row_of` has written."""
     tokens, logprobs, finish, text = row
-    return Completion(request, tuple(tokens), tuple(logprobs), finish, text)
+    return Completion(request, tuple(tokens), tuple(logprobs), finish, text, recalled=True)

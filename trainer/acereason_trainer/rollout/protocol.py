@@ -1,7 +1,7 @@
 """What the loops ask of a sampler, whatever engine is behind it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from acereason_trainer.policy.protocol import Policy
@@ -46,6 +46,8 @@ class Completion:
     """`length`: cut at the limit, no end-of-text was drawn."""
     text: str
     """Decoded response without special tokens."""
+    recalled: bool = field(default=False, compare=False)
+    """Whether it was drawn before, and only read from a journal now."""
 
 
 OnBatch = Callable[[Sequence[Completion]], None]

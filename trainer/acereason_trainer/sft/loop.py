@@ -10,7 +10,7 @@ from acereason_trainer.checkpoints import Checkpoints
 from acereason_trainer.config.sft import SFT
 from acereason_trainer.dataset import read_rows, resampled
 from acereason_trainer.policy.flops import Machinery, arithmetic_of, peak_flops
-from acereason_trainer.policy.health import check_update
+from acereason_trainer.policy.health import check_update, not_a_number
 from acereason_trainer.policy.loading import context_of, load_config, load_tokenizer
 from acereason_trainer.policy.making import make_policy
 from acereason_trainer.policy.protocol import Batch, Policy
@@ -132,7 +132,6 @@ def train(
         began = time.monotonic()
         with recorder.phase("train"):
             update = policy.step(batch)
-        check_update(update, step)
         seconds, tokens = time.monotonic() - began, sum(map(len, batch.sequences))
         room = len(batch.rows or ()) * settings.row_tokens
         recorder.record(
@@ -146,9 +145,11 @@ def train(
                 "documents": float(len(batch.sequences)),
                 "padding_share": 1 - tokens / room,
                 "tokens_per_second": tokens / seconds,
+                "alarm_number": float(not_a_number(update, step) is not None),
             },
             work_of(batch, machinery),
         )
+        check_update(update, step)
         checkpoints.completed(step)
 
 

@@ -45,7 +45,7 @@ _TABLE = (
     Metric("learning_rate", "", "Learning rate of the step."),
     Metric("epoch", "passes", "Passes over the data so far."),
     Metric("trained_tokens", "tokens", "Tokens with a weight in the loss."),
-    Metric("padding_share", "fraction", "Positions of the step that hold no token."),
+    Metric("padding_share", "fraction", "Room of the rows that no token fills."),
     Metric("documents", "rows", "Documents (SFT) in the step."),
     Metric("reward", "", "Mean reward over checked responses."),
     Metric("accuracy", "fraction", "Share of responses that are right."),
@@ -111,7 +111,7 @@ _TABLE = (
     Metric(
         "tokens_per_second",
         "tokens/s",
-        "Trained tokens of SFT by the seconds of the training step.",
+        "Tokens of the documents (SFT) by the seconds of the training step.",
     ),
     Metric(
         "generated_tokens_per_second",
