@@ -10,6 +10,7 @@
     push         weights on their way to vLLM, against a copy in memory
     checkpoint   publishing and verifying against cp, sync and sha256sum
     resume       from a kill to the next step
+    profile      where the time of our SFT step and of vLLM's drawing goes
     gpu          where there is one: tokens/s, MFU and phases of Qwen2.5-shaped random weights
 
 TRL has an environment of its own (peers/trl.txt) and its settings stand in peers/train_trl.py. Both
@@ -37,6 +38,7 @@ from benchmarks.trainer_gpu_shapes import SHAPES
 from benchmarks.trainer_grpo import ENOUGH_TO_LEARN, grpo_section
 from benchmarks.trainer_loss import loss_section
 from benchmarks.trainer_models import REAL, TINY, Subject, threads
+from benchmarks.trainer_profile import profile_section
 from benchmarks.trainer_push import push_section
 from benchmarks.trainer_resume import resume_section
 from benchmarks.trainer_sft import sft_section
@@ -114,6 +116,7 @@ PARTS: Mapping[str, Part] = {
     "checkpoint": Part("checkpoint", None, 1.5, lambda s: checkpoint_section(s.mib, s.rounds)),
     "resume": Part("resume", None, 1.5, lambda s: resume_section(s.kills, s.sft_steps)),
     "gpu": Part("gpu", None, 0.5, lambda s: gpu_section(s.shapes)),
+    "profile": Part("profile", None, 1.5, lambda s: profile_section()),
     f"sft-{REAL.name}": _sft(REAL, 4),
     f"grpo-{REAL.name}": _grpo(REAL, 16),
 }
@@ -190,7 +193,7 @@ def _put(result: Result, part: Part, found: Result) -> None:
 
 def _in_short(error: str) -> str:
     """What failed, and the last words of its log."""
-    first, *log = error.strip().splitlines()
+    first, *log = (error.strip() or "no reason was given").splitlines()
     return f"{first.rstrip(':')}: {log[-1].strip()}" if log else first
 
 

@@ -93,6 +93,7 @@ def tables(result: Result) -> list[str]:
         "push": _push_told,
         "checkpoint": _checkpoint_told,
         "resume": _resume_told,
+        "profile": _profile_told,
         "gpu": _gpu_told,
     }
     told = [part for name, tell in made.items() if result.get(name) for part in tell(result[name])]
@@ -226,6 +227,21 @@ def _resume_told(found: Result) -> list[str]:
         f"{found['kills']} kills); loading torch and transformers alone takes "
         f"{found['importSeconds']['median']:.1f} s."
     ]
+
+
+def _profile_told(profile: Result) -> list[str]:
+    sft, vllm = profile["sft"], profile["vllm"]
+    return [
+        f"Where a step of SFT goes (the 0.6M, packed): of {sft['millisecondsPerStep']:.0f} ms, "
+        f"{_shares(sft['shares'])}.",
+        f"Where vLLM's drawing goes (the 0.6M, {vllm['responses']} responses at once): of "
+        f"{vllm['millisecondsPerStep']:.1f} ms for one token of each, {_shares(vllm['shares'])}.",
+    ]
+
+
+def _shares(shares: Mapping[str, float]) -> str:
+    ordered = sorted(shares.items(), key=lambda part: -part[1])
+    return ", ".join(f"{name} {100 * share:.0f} %" for name, share in ordered)
 
 
 def _gpu_told(gpu: Result) -> list[str]:

@@ -96,23 +96,56 @@ def test_on_a_cluster_nobody_is_blamed_before_the_settling_window_is_over() -> N
     assert desk.stage("math").spent.user == 0
 
 
-def test_a_job_whose_pods_are_gone_says_so() -> None:
+@pytest.mark.parametrize("stopping", [False, True], ids=["", "FailureTarget stays on a Job"])
+def test_a_job_whose_pods_are_gone_says_so(stopping: bool) -> None:
     desk = running()
+    desk.change("math", stopping=stopping)
     desk.ends("math")
     failure = desk.stage("math").last_failure
     assert failure is not None
     assert (failure.verdict, failure.reason) == ("Infrastructure", "PodsGone")
-    assert "its pods are gone, and with them how they ended" in failure.message
+    assert "no pod of it is left to say how it ended" in failure.message
 
 
-def test_a_pod_that_was_deleted_while_it_ran_is_named_and_not_the_one_that_is_well() -> None:
+BEFORE, AFTER = NOON - timedelta(seconds=9), NOON + timedelta(seconds=9)
+
+
+@pytest.mark.parametrize(
+    ("pod", "finished"),
+    [
+        (a_dead_pod(None, "b", node="n1", terminating_since=BEFORE), False),
+        (a_dead_pod(137, "b", node="n1", terminating_since=BEFORE), False),
+        (a_pod("b", node="n1", terminating_since=BEFORE), True),
+    ],
+    ids=["gone", "past its grace period", "not gone yet"],
+)
+def test_a_pod_that_was_deleted_is_named_and_not_the_one_that_is_well(
+    pod: PodView, finished: bool
+) -> None:
     desk = running()
-    deleted = a_dead_pod(None, "b", terminating_since=NOON, node="n1")
-    desk.ends("math", a_pod("a"), deleted, finished=False)
+    well = a_dead_pod(0, "a") if finished else a_pod("a")
+    desk.ends("math", well, pod, finished=finished)
     failure = desk.stage("math").last_failure
     assert failure is not None
     assert (failure.verdict, failure.reason, failure.pod) == ("Infrastructure", "PodDeleted", "b")
-    assert "pod b was deleted from node n1 while it ran" in failure.message
+    assert "pod b was deleted from node n1 before it had ended" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("pod", "reason"),
+    [
+        (a_dead_pod(137, "b", terminating_since=AFTER), "Error"),
+        (a_dead_pod(None, "b", terminating_since=AFTER), "NoRecord"),
+        (a_dead_pod(1, "b", terminating_since=BEFORE), "Error"),
+    ],
+    ids=["killed, and then deleted", "ended, and then deleted", "failed while it was deleted"],
+)
+def test_a_pod_that_ended_by_itself_was_not_deleted(pod: PodView, reason: str) -> None:
+    desk = running()
+    desk.ends("math", pod)
+    failure = desk.stage("math").last_failure
+    assert failure is not None
+    assert failure.reason == reason
 
 
 @pytest.mark.parametrize("consequence", ["LostPeer", "StateGivenUp"])

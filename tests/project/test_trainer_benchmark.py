@@ -1,6 +1,7 @@
 """The trainer's benchmark's own decisions: turns, intervals, goals, and what is told of them."""
 
 import sys
+from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from benchmarks.trainer_files import figures_of as figures_of_files
 from benchmarks.trainer_gpu import rl_figures, sft_figures
 from benchmarks.trainer_gpu_shapes import SHAPES, documents
 from benchmarks.trainer_grpo import figures_of as figures_of_steps
+from benchmarks.trainer_profile import REST, kind_of, shares_of, timed
 from benchmarks.trainer_push import figures_of as figures_of_pushes
 from benchmarks.trainer_sft import (
     LAYOUTS,
@@ -419,6 +421,39 @@ def test_a_pushs_rate_is_that_of_all_its_bytes() -> None:
 def test_parts_that_are_not_there_are_known() -> None:
     there = {"sft": {"0.6M": {"turns": 1}}, "grpo": {}, "loss": {"tokens": 1}}
     assert missing_of(there) == [n for n in PARTS if n not in ("sft-0.6M", "loss")]
+
+
+def test_a_reward_of_too_few_steps_is_known_to_be_missing() -> None:
+    grpo = {"0.6M": {"comparesRewards": True}, "SmolLM2-135M": {"comparesRewards": False}}
+    missing = missing_of({"grpo": grpo})
+    assert missing[0] == "the final reward of SmolLM2-135M (--only grpo-SmolLM2-135M --turns 20)"
+    assert not [part for part in missing if "grpo" in part and part != missing[0]]
+
+
+def test_a_profile_is_told_with_the_largest_share_first() -> None:
+    kinds = [kind_of(n) for n in ("aten::mm", "aten::mul", "aten::_scaled_dot_product_x", "Mul0")]
+    assert kinds == ["matrix products", "other arithmetic", "attention", REST]
+    shares = shares_of({"a": 1.0, "b": 3.0})
+    assert shares == {"a": 0.25, "b": 0.75}
+    profile = {
+        "sft": {"millisecondsPerStep": 160.0, "shares": shares},
+        "vllm": {"responses": 256, "steps": 112, "millisecondsPerStep": 9.5, "shares": shares},
+    }
+    page = told(a_result() | {"profile": profile})
+    assert any("of 160 ms, b 75 %, a 25 %." in sentence for sentence in page)
+    assert any("of 9.5 ms for one token of each, b 75 %, a 25 %." in sentence for sentence in page)
+
+
+def test_a_part_is_timed_also_where_it_raises() -> None:
+    class Engine:
+        def fails(self) -> None:
+            raise KeyError
+
+    parts: defaultdict[str, float] = defaultdict(float)
+    timed(Engine, "fails", "failing", parts)
+    with pytest.raises(KeyError):
+        Engine().fails()
+    assert parts["failing"] > 0
 
 
 def test_every_section_that_was_measured_is_told() -> None:

@@ -147,21 +147,23 @@ def ends() -> Any:
         tokenizer_object=Tokenizer(WordLevel(words, "<unk>")),
         eos_token="<eos>",
         additional_special_tokens=["<end>"],
-        chat_template="{% for m in messages %}[{{ m.content }}]<end>{% endfor %}",
+        chat_template="{% for m in messages %}[ {{ m.content }}<end>{% endfor %}",
     )
     model = SimpleNamespace(generation_config=GenerationConfig(eos_token_id=1))
-    return sorted(stop_tokens(model, tokenizer))
+    found = sorted(stop_tokens(model, tokenizer))
+    assert found == [1, 2]
+    return found
 
 
 PINS = [
     ("curate", 5, [kept, math_verdicts, code_verdicts], "5cc75552a45ce441"),
     ("sft", 1, [packed], "94b2ae9d97810670"),
-    ("mathRL", 7, [math_verdicts, drawn, ends], "106a9415d2713a54"),
-    ("codeRL", 6, [code_verdicts, drawn, ends], "b0d1bbb7061a45b5"),
-    ("evaluate", 7, [math_verdicts, code_verdicts, ends], "a09f74fbd6ac3544"),
+    ("mathRL", 7, [math_verdicts, drawn, ends], "ca7729b7b8d55cf0"),
+    ("codeRL", 6, [code_verdicts, drawn, ends], "e754ed6584afab97"),
+    ("evaluate", 7, [math_verdicts, code_verdicts, ends], "8e41649f15f7bb6a"),
     ("bfloat16", 1, [gradient_in_bfloat16], "bcfdea3bcfd320fc"),
     ("plateau", 1, [ended_by_a_plateau], "37e35e2fbb3b6c2e"),
-    ("passRate", 1, [ends], "043f347c2cdc0d8c"),
+    ("passRate", 1, [ends], "0f99aed32426007c"),
 ]
 
 

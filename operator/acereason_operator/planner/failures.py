@@ -66,7 +66,7 @@ class BadEnd:
 
 JOB_GONE = BadEnd("Infrastructure", "JobGone", "its Job was removed by somebody else")
 
-PODS_GONE = BadEnd("Infrastructure", "PodsGone", "its pods are gone, and with them how they ended")
+PODS_GONE = BadEnd("Infrastructure", "PodsGone", "no pod of it is left to say how it ended")
 """As an operator finds it that was away while they were removed."""
 
 
@@ -113,13 +113,28 @@ def _explanation(job: JobView, scene: Scene) -> BadEnd:
             if wanted == code or (wanted is None and code not in OF_CODE):
                 return _by_code(job, code, pod)
     if not job.pods:
-        return JOB_GONE if job.stopping else PODS_GONE
-    pod = next((p for p in job.pods if _failed(p)), job.pods[0])
-    reason, what = "NoRecord", "it ended without a record"
-    if pod.terminating_since is not None:
-        node = pod.node or "unknown"
-        reason, what = "PodDeleted", f"pod {pod.name} was deleted from node {node} while it ran"
-    return BadEnd("Infrastructure", reason, what, pod.name, pod.node)
+        return PODS_GONE
+    pod = min(job.pods, key=lambda p: (not _failed(p), p.terminating_since is None))
+    if _was_deleted(pod):
+        return _deleted(pod)
+    return BadEnd("Infrastructure", "NoRecord", "it ended without a record", pod.name, pod.node)
+
+
+def _was_deleted(pod: PodView) -> bool:
+    """Whether somebody ended it before it had ended by itself, and it could say nothing more."""
+    if pod.terminating_since is None or pod.result is not None:
+        return False
+    unfinished = pod.finished_at is None or pod.terminating_since <= pod.finished_at
+    return unfinished and pod.exit_code in (None, KILLED)
+
+
+def _deleted(pod: PodView) -> BadEnd:
+    where = f" from node {pod.node}" if pod.node else ""
+    what = f"pod {pod.name} was deleted{where} before it had ended"
+    return BadEnd(
+        "Infrastructure", "PodDeleted", what, pod.name, pod.node, pod.exit_code,
+        log_tail=pod.log_tail,
+    )  # fmt: skip
 
 
 def _codes(job: JobView) -> list[tuple[int, PodView | None]]:
@@ -159,6 +174,8 @@ def _infrastructure(pod: PodView) -> BadEnd:
 
 
 def _by_code(job: JobView, code: int, pod: PodView | None) -> BadEnd:
+    if pod is not None and job.prepare is None and _was_deleted(pod):
+        return _deleted(pod)
     result = pod.result if pod else None
     said = job.prepare.message if job.prepare else (result.message if result else "")
     recorded = result is not None or job.prepare is not None

@@ -1,13 +1,16 @@
 """Batches and an optimizer that policies of several kinds are compared on."""
 
 import torch
-from acereason_trainer.policy.protocol import Batch
+from acereason_trainer.policy.protocol import Batch, Policy
 
 STEPS = 20
 FEW = 5
 """Steps that show whether an option changes anything."""
 OPTIMIZER = {"learning_rate": 1e-3, "grad_clip": 0.5, "final_fraction": 0.1}
 """Clipped at every step: what is clipped must be the whole gradient's norm."""
+
+LENGTH, MANY = 16, 400
+"""Tokens and number of sequences that are a micro-batch each."""
 
 
 def a_batch(n: int = 6, seed: int = 0, rows: list[list[int]] | None = None) -> Batch:
@@ -29,3 +32,11 @@ def a_batch(n: int = 6, seed: int = 0, rows: list[list[int]] | None = None) -> B
 def batches() -> list[Batch]:
     """One for each step, of 1 to 9 sequences: also fewer than there are ranks."""
     return [a_batch(n=1 + seed * 5 % 9, seed=seed) for seed in range(STEPS)]
+
+
+def many_small_gradients(policy: Policy) -> float:
+    """The gradient's norm after a step of so many equal sequences, each a micro-batch of its own
+    where `LENGTH` tokens are one."""
+    sequence = [5 + (7 * n) % 80 for n in range(LENGTH)]
+    weights = torch.full((LENGTH - 1,), 1 / (LENGTH * MANY))
+    return policy.step(Batch([sequence] * MANY, [1] * MANY, [weights] * MANY)).grad_norm

@@ -29,7 +29,15 @@ from acereason_trainer.process_group import meet
 from acereason_trainer.stage import StageFailure, Stopped
 from torch import Tensor
 
-from tests.trainer.policy.batches import FEW, OPTIMIZER, STEPS, a_batch, batches
+from tests.trainer.policy.batches import (
+    FEW,
+    LENGTH,
+    OPTIMIZER,
+    STEPS,
+    a_batch,
+    batches,
+    many_small_gradients,
+)
 
 HALF = STEPS // 2
 
@@ -76,6 +84,12 @@ def main() -> None:
         found["as 14B runs"] = few_steps(
             desk, (2, 3), dtype="bfloat16", offload=True, activation_checkpointing=True
         )
+        found["many small gradients"] = {
+            f"stage {stage}": many_small_gradients(
+                desk.policy(stage, dtype="bfloat16", tokens_per_micro_batch=LENGTH)
+            )
+            for stage in (1, 2, 3)
+        }
         found["offload"] = few_steps(desk, (2, 3), offload=True)
         found["checkpointing"] = few_steps(desk, (2, 3), activation_checkpointing=True)
         found["padded"] = few_steps(desk, (2, 3), layout="padded")

@@ -19,6 +19,8 @@ EOS, UNK = 1, 2
 ENDED = "{% for m in messages %}[{{ m.role }}]{{ m.content }}<unk>\n{% endfor %}"
 """A template that ends each turn with a special token of its own, as ChatML does."""
 BARE = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+ASKED_ALONE = "{% for m in messages if m.role == 'user' %}<unk>{{ m.content }}{% endfor %}"
+"""Passes over answers; what it begins with ends none."""
 PROMPTS_ONLY = (
     "{% for m in messages %}{% if m.role != 'user' %}{{ raise_exception('no') }}{% endif %}"
     "{{ m.content }}{% endfor %}"
@@ -34,6 +36,7 @@ PROMPTS_ONLY = (
         (BARE, None, EOS),
         (BARE, EOS, EOS),
         (PROMPTS_ONLY, None, EOS),
+        (ASKED_ALONE, None, EOS),
         (None, None, EOS),
     ],
 )

@@ -15,7 +15,11 @@ from acereason_trainer.config.model import Model
 from acereason_trainer.config.rl import RL
 from acereason_trainer.config.sft import SFT, Optimizer
 from acereason_trainer.policy import head, memory_page, memory_plan
-from acereason_trainer.policy.memory_check import shape_of, what_does_not_fit
+from acereason_trainer.policy.memory_check import (
+    shape_of,
+    what_does_not_fit,
+    what_does_not_fit_beside_engines,
+)
 from acereason_trainer.policy.memory_plan import QWEN_7B, QWEN_14B, Shape, activations, plan
 from acereason_trainer.policy.protocol import Batch
 from acereason_trainer.policy.torch_policy import TorchPolicy
@@ -210,3 +214,34 @@ def test_a_models_shape_is_read_from_its_configuration() -> None:
     assert shape_of(config) == QWEN_7B
     config.num_experts = 8
     assert shape_of(config) is None
+
+
+def beside(
+    shape: Shape, zero: Zero, *, ranks: int = 8, share: float = 0.7, host: float = 1e12
+) -> str | None:
+    memory = plan(shape, tokens=32_768, ranks=ranks, zero=zero)
+    return what_does_not_fit_beside_engines(memory, gpu=80e9, memory_share=share, host=int(host))
+
+
+def test_the_papers_models_fit_beside_their_engines_as_they_are_by_default() -> None:
+    assert beside(QWEN_7B, Zero()) is None
+    assert beside(QWEN_14B, Zero()) is None
+
+
+def test_weights_that_an_engine_leaves_no_room_for_are_told_of_with_a_share_that_does() -> None:
+    sentence = beside(QWEN_14B, Zero(stage=2), ranks=32)
+    assert sentence is not None
+    assert "30 GB of the trainer are planned to stay on each GPU while vllm draws" in sentence
+    assert "lower vllm.memoryShare (now 0.7) to 0.5" in sentence
+    assert beside(QWEN_14B, Zero(stage=2), ranks=32, share=0.5) is None
+
+
+@pytest.mark.parametrize("offload", [False, True])
+def test_a_host_that_cannot_hold_what_waits_is_told_of(offload: bool) -> None:
+    zero = Zero(stage=3, offload_optimizer=offload)
+    sentence = beside(QWEN_14B, zero, host=200e9)
+    assert sentence is not None
+    assert sentence.startswith("236 GB of optimizer and gradients are planned to be in the host's")
+    assert "200 are available" in sentence
+    assert beside(QWEN_14B, zero, host=240e9) is None
+    assert beside(QWEN_14B, zero, ranks=16, host=200e9) is None, "two nodes"

@@ -16,7 +16,7 @@ from acereason_trainer.policy.schedule import learning_rate
 from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.stage import StageFailure, Stopped
 
-from tests.trainer.policy.batches import a_batch
+from tests.trainer.policy.batches import LENGTH, a_batch, many_small_gradients
 
 
 def a_policy(
@@ -192,6 +192,13 @@ def test_a_stop_between_micro_batches_leaves_the_policy_at_the_step_before(
         policy.step(a_batch())
     assert torch.equal(before, weights(policy))
     assert policy.step(a_batch()) == a_policy(tiny_model, budget=32, dtype=dtype).step(a_batch())
+
+
+def test_gradients_of_many_micro_batches_are_summed_in_float32(tiny_model: Path):
+    """Each is below bfloat16's rounding of the sum: summed there, half of them would be lost."""
+    whole = many_small_gradients(a_policy(tiny_model, dtype="float32"))
+    cut = many_small_gradients(a_policy(tiny_model, budget=LENGTH, dtype="bfloat16"))
+    assert cut == pytest.approx(whole, rel=0.03)
 
 
 def test_logits_in_chunks_give_the_same_step(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):

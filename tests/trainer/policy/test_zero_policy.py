@@ -20,7 +20,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Qwen2Config
 
 from tests.trainer.pairs import run_ranks
-from tests.trainer.policy.batches import FEW, OPTIMIZER, STEPS, a_batch, batches
+from tests.trainer.policy.batches import (
+    FEW,
+    OPTIMIZER,
+    STEPS,
+    a_batch,
+    batches,
+    many_small_gradients,
+)
 
 pytestmark = pytest.mark.slow
 """Costs about 40 s: two processes import torch and DeepSpeed and take some 400 small steps."""
@@ -187,6 +194,15 @@ def test_a_gradient_that_is_no_number_changes_nothing_in_bfloat16(
     assert not case["norm is finite"]
     good = asdict(one_process(tiny_model, "bfloat16").step(a_batch()))
     assert case["then"] == pytest.approx(good, rel=0.02, abs=0.02)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_gradients_of_many_micro_batches_are_summed_in_float32(
+    found: dict[str, Any], tiny_model: Path, stage: int
+) -> None:
+    """Each is below bfloat16's rounding of the sum."""
+    whole = many_small_gradients(one_process(tiny_model, "float32"))
+    assert found["many small gradients"][f"stage {stage}"] == pytest.approx(whole, rel=0.03)
 
 
 @pytest.mark.parametrize("stage", [2, 3])

@@ -7,7 +7,9 @@ import pytest
 from acereason_trainer.config.rl import MathRL
 from acereason_trainer.peers import End, Peers
 from acereason_trainer.policy.flops import Arithmetic, Machinery
-from acereason_trainer.rl.batches import advantages_of, assemble
+from acereason_trainer.policy.protocol import Update
+from acereason_trainer.rl.batches import advantages_of, assemble, masked
+from acereason_trainer.rl.measure import measure
 from acereason_trainer.rl.rollouts import Means, collect
 from acereason_trainer.rl.work import work_of
 from acereason_trainer.rollout.protocol import SamplingParams
@@ -36,6 +38,19 @@ def test_what_was_read_from_a_journal_is_no_work_of_this_step() -> None:
     work = work_of(half, batch, machinery)
     assert work.tokens == 2 * (2 + 4)
     assert work.flops == pytest.approx(20 * (2 + 2 * 4 + 3 * 2 * 6))
+
+
+def test_what_was_read_from_a_journal_was_not_generated_by_this_step() -> None:
+    """Its tokens would make a rate that no device has."""
+    first, second = STEP.groups
+    recalled = [replace(r, completion=replace(r.completion, recalled=True)) for r in first]
+    rates = []
+    for step in (STEP, replace(STEP, groups=[recalled, second])):
+        advantages = advantages_of(step, STAGE)
+        update = Update(0.0, 0.0, 0.0, 0.0, 0.0, tokens=8)
+        metrics = measure(step, advantages, masked(step, STAGE), update)
+        rates.append(metrics["generated_tokens_per_second"])
+    assert rates == [4 * 4 / 1.0, 2 * 4 / 1.0]
 
 
 def test_without_an_account_there_is_no_arithmetic() -> None:

@@ -36,7 +36,9 @@ def test_a_later_attempt_finds_what_each_rank_wrote(tmp_path: Path) -> None:
     first.keep(3, PARAMS, RESPONSES[3:])
     later = journals(tmp_path / "2", tmp_path / "1")
     for journal in later:
-        assert journal.find(3, PARAMS, REQUESTS) == [RESPONSES[0], *RESPONSES[2:]]
+        found = journal.find(3, PARAMS, REQUESTS)
+        assert found == [RESPONSES[0], *RESPONSES[2:]]
+        assert all(c.recalled for c in found), "nobody drew them now"
 
 
 def test_responses_of_other_weights_or_parameters_are_others(tmp_path: Path) -> None:

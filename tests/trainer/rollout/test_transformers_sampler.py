@@ -137,7 +137,10 @@ def test_a_journal_of_other_weights_is_not_used(tiny_model: Path, model: Any, tm
     requests = some_requests(tiny_model)
     drawn = a_sampler(tiny_model, model).generate(requests, params, ignore)
     journal.keep(7, params, drawn)
-    assert journal.find(7, params, requests) == drawn
+    found = journal.find(7, params, requests)
+    assert found == drawn
+    assert all(c.recalled for c in found or ())
+    assert not any(c.recalled for c in drawn)
     assert journal.find(8, params, requests) is None
     assert journal.find(7, SamplingParams(0.9, 1.0, 8), requests) is None
 

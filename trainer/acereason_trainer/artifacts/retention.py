@@ -29,7 +29,11 @@ PINS = "pins"
 ABANDONED_SECONDS = 24 * 3600.0
 """What is being written is not touched for a day; no publishing takes so long."""
 
-NEEDLESS = {"best": "weights of a validation", "journal": "responses of an unfinished step"}
+NEEDLESS = {
+    "best": "weights of a validation",
+    "journal": "responses of a step",
+    "answers": "answers",
+}
 """Of an attempt, where its stage is not gone on with: directory, and what it holds."""
 
 _NAME = re.compile(r"sha256:[0-9a-f]{64}|[A-Za-z]+-[0-9a-f]{32}(?![0-9a-f])")

@@ -18,6 +18,7 @@ from acereason_trainer.config.common import ModelLoading, Telemetry
 
 PEAKS = {
     "B200": 2250.0,
+    "H200 NVL": 835.0,
     "H200": 989.0,
     "GH200": 989.0,
     "H100 PCIe": 756.0,
@@ -101,8 +102,11 @@ def peak_flops(loading: ModelLoading, telemetry: Telemetry) -> float | None:
 
 
 def peak_of(device: str) -> float | None:
-    """Operations per second of a device by its name; None for one that is not in the table."""
+    """Operations per second of a device by its name; None for one that is not in the table, and
+    for a part of one (MIG)."""
     words = set(re.split(r"[\s-]+", device))
+    if "MIG" in words:
+        return None
     return next((p * 1e12 for name, p in PEAKS.items() if words.issuperset(name.split())), None)
 
 

@@ -206,7 +206,10 @@ def chat_end(tokenizer: Any) -> int | None:
     said = [{"role": "user", "content": "1?"}, {"role": "assistant", "content": "1."}]
     try:
         text = tokenizer.apply_chat_template(said, tokenize=False)
-    except TemplateError:  # made for prompts alone: no answer, no end
+    except (TemplateError, TypeError, ValueError):  # made for prompts alone: no answer, no end
         return None
-    ids = tokenizer(text.rpartition("1.")[2], add_special_tokens=False)["input_ids"]
+    _, answer, behind = text.rpartition("1.")
+    if not answer:  # the template passes over answers
+        return None
+    ids = tokenizer(behind, add_special_tokens=False)["input_ids"]
     return ids[0] if ids and ids[0] in tokenizer.added_tokens_decoder else None

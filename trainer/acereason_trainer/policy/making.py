@@ -7,8 +7,15 @@ import torch
 from acereason_trainer.config.common import Zero
 from acereason_trainer.config.rl import RL
 from acereason_trainer.config.sft import SFT
+from acereason_trainer.config.vllm import VLLM
+from acereason_trainer.host_memory import available
 from acereason_trainer.policy.loading import DTYPES, device, load_config
-from acereason_trainer.policy.memory_check import shape_of, what_does_not_fit
+from acereason_trainer.policy.memory_check import (
+    shape_of,
+    what_does_not_fit,
+    what_does_not_fit_beside_engines,
+)
+from acereason_trainer.policy.memory_plan import plan
 from acereason_trainer.policy.protocol import Policy
 from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.stage import StageContext
@@ -48,18 +55,26 @@ def _say_what_does_not_fit(
 ) -> None:
     config = load_config(context.model_dir, settings.loading).get_text_config()
     shape = shape_of(config)
-    sentence = shape and what_does_not_fit(
-        shape,
-        gpu=torch.cuda.get_device_properties(device()).total_memory,
-        tokens=settings.tokens_per_micro_batch,
-        longest=_longest(settings),
-        ranks=context.peers.world,
-        zero=zero,
-        number=DTYPES[settings.loading.dtype].itemsize,
-        recompute=recompute,
-    )
-    if sentence:
-        say(sentence)
+    if shape is None:
+        return
+    gpu = torch.cuda.get_device_properties(device()).total_memory
+    told: dict[str, Any] = {
+        "tokens": settings.tokens_per_micro_batch,
+        "ranks": context.peers.world,
+        "zero": zero,
+        "number": DTYPES[settings.loading.dtype].itemsize,
+        "recompute": recompute,
+    }
+    sentences = [what_does_not_fit(shape, gpu=gpu, longest=_longest(settings), **told)]
+    if isinstance(settings, RL) and settings.sampler == "vllm":
+        memory = plan(shape, ranks_per_node=context.peers.local_world, **told)
+        share = (settings.vllm or VLLM()).memory_share
+        sentences.append(
+            what_does_not_fit_beside_engines(memory, gpu=gpu, memory_share=share, host=available())
+        )
+    for sentence in sentences:
+        if sentence:
+            say(sentence)
 
 
 def _longest(settings: SFT | RL) -> int:

@@ -6,7 +6,7 @@ Said and not enforced: the plan is arithmetic, and what runs out of memory says 
 from typing import Any
 
 from acereason_trainer.config.common import Zero
-from acereason_trainer.policy.memory_plan import Shape, plan
+from acereason_trainer.policy.memory_plan import OFFLOADED, WAITING, Memory, Shape, plan
 
 SHARE = 0.9
 """Of a GPU's memory; the rest is for CUDA itself and for what its allocator cannot use."""
@@ -80,3 +80,32 @@ def what_does_not_fit(
         f"{gpu / 1e9:.0f} GB it can have {SHARE * gpu / 1e9:.0f}; before it runs out of memory, "
         f"{advice}"
     )
+
+
+def what_does_not_fit_beside_engines(
+    memory: Memory, *, gpu: int, memory_share: float, host: int
+) -> str | None:
+    """One sentence where what the trainer keeps while vLLM draws is planned to be more than engines
+    leave of a GPU, or more than the host has; None where it fits.
+
+    gpu: bytes of one. host: bytes that are available on a node. memory_share: of the engine.
+    """
+    left = SHARE * gpu - memory_share * gpu
+    if memory.beside_engine > left:
+        share = int((SHARE - memory.beside_engine / gpu) * 20) / 20
+        advice = "use zero.stage 3"
+        if share > 0:
+            advice = f"lower vllm.memoryShare (now {memory_share:g}) to {share:g}"
+        return (
+            f"{memory.beside_engine / 1e9:.0f} GB of the trainer are planned to stay on each GPU "
+            f"while vllm draws, which leaves {max(left, 0) / 1e9:.0f}; before it runs out of "
+            f"memory, {advice}"
+        )
+    waits = memory.host.get(WAITING, 0) + memory.host.get(OFFLOADED, 0)
+    if waits > host:
+        return (
+            f"{waits / 1e9:.0f} GB of optimizer and gradients are planned to be in the host's "
+            f"memory while vllm draws, and {host / 1e9:.0f} are available; use more nodes, "
+            "or nodes with more memory"
+        )
+    return None

@@ -4,9 +4,11 @@ from pathlib import Path
 
 from acereason_trainer.config.common import Zero
 from acereason_trainer.config.rl import RL
-from acereason_trainer.policy.memory_plan import QWEN_7B, QWEN_14B, Memory, Shape, plan
+from acereason_trainer.config.vllm import VLLM
+from acereason_trainer.policy.memory_plan import QWEN_7B, QWEN_14B, Memory, Shape, cached, plan
 
 PAGE = Path("docs/memory.md")
+GPU = 80e9
 TOKENS: int = RL.model_fields["tokens_per_micro_batch"].default
 RANKS = 8
 RESPONSES, RESPONSE = 128 * 16, 16_384
@@ -47,7 +49,8 @@ TAIL = """
 With twice the tokens in a micro-batch, the last two double and nothing else does: at 65,536 tokens
 Qwen2.5-14B no longer fits eight GPUs of 80 GB. A response longer than `tokensPerMicroBatch` is a
 micro-batch of its own. A stage whose step does not fit its GPUs by this plan says so in its log
-before it loads the model, and what would.
+before it loads the model, and what would; so does one whose engines leave too little of a GPU for
+the weights that the trainer keeps there, or that moves more to the host than is available.
 
 ## The host
 
@@ -89,7 +92,19 @@ def page() -> str:
         plans = {way: _plan(shape, zero) for way, zero in WAYS.items()}
         parts.append(f"\n## {name}: {shape.parameters / 1e9:.1f} billion parameters\n\n")
         parts.append(_table(plans))
+        parts.append(_of_an_engine(shape))
     return "".join(parts) + TAIL
+
+
+def _of_an_engine(shape: Shape) -> str:
+    share = VLLM.model_fields["memory_share"].default
+    room = share * GPU - 2 * shape.parameters
+    response = cached(shape, 2) * TOKENS
+    return (
+        f"\nAn engine has {share:g} of an {GPU / 1e9:.0f} GB GPU (`vllm.memoryShare`): beside its "
+        f"weights, a cache\nfor {room / response:.0f} responses of {TOKENS:,} tokens, which take "
+        f"{response / 1e9:.1f} GB each; others wait.\n"
+    )
 
 
 def _plan(shape: Shape, zero: Zero) -> Memory:
@@ -105,6 +120,9 @@ def _table(plans: dict[str, Memory]) -> str:
             lines.append(f"| {part} | {' | '.join(cells)} |")
         sums = [f"**{sum(column.values()) / 1e9:.0f}**" for column in columns]
         lines.append(f"| **{total}** | {' | '.join(sums)} |")
+        if where == "gpu":
+            beside = [f"{memory.beside_engine / 1e9:.1f}" for memory in plans.values()]
+            lines.append(f"| each GPU, of the trainer while vllm draws | {' | '.join(beside)} |")
     return "\n".join(lines) + "\n"
 
 

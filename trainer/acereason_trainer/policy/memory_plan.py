@@ -27,6 +27,10 @@ PROCESS = 2_000_000_000
 """Of a rank or an engine, before it holds anything: Python, torch and what they have loaded. On a
 CPU 0.8 and 1.0 GB; what CUDA adds is an estimate."""
 
+OFFLOADED = "optimizer, offloaded"
+WAITING = "what waits while vllm draws"
+"""Parts of the host's memory that there is no going on without."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -74,6 +78,9 @@ class Memory:
     """On each GPU, at the peak of a step."""
     host: dict[str, int]
     """On each node."""
+    beside_engine: int
+    """Of the trainer on each GPU while vLLM draws there: the weights that it computes with, and
+    what a push makes whole at once."""
 
 
 def plan(
@@ -105,12 +112,25 @@ def plan(
     gradients = MASTER * p if zero is not None and zero.stage == 3 else 0
     host = {
         "model's files, as the kernel's cache of them": number * p,
-        "optimizer, offloaded": (state + MASTER * p) // nodes if offloaded else 0,
+        OFFLOADED: (state + MASTER * p) // nodes if offloaded else 0,
         "copy of the state that is being written": 3 * MASTER * p // nodes,
-        "what waits while vllm draws": 0 if offloaded else (state + gradients) // nodes,
+        WAITING: 0 if offloaded else (state + gradients) // nodes,
         **(_drawing(number * p, drawn, min(ranks, ranks_per_node)) if drawn else {}),
     }
-    return Memory(_taken(gpu), _taken(host))
+    return Memory(_taken(gpu), _taken(host), _beside_engine(shape, number, ranks, zero))
+
+
+def cached(shape: Shape, number: int) -> int:
+    """Bytes that an engine's cache takes for a token: its keys and values."""
+    return 2 * shape.layers * shape.key_heads * shape.head_size * number
+
+
+def _beside_engine(shape: Shape, number: int, ranks: int, zero: Zero | None) -> int:
+    p = shape.parameters
+    if zero is None or zero.stage < 3:
+        return number * p
+    whole = max(shape.vocabulary, shape.intermediate) * shape.hidden
+    return number * (p // ranks + whole)
 
 
 def _drawing(weights: int, tokens: int, ranks: int) -> dict[str, int]:

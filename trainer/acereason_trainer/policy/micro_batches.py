@@ -210,7 +210,7 @@ def _assemble(
 ) -> MicroBatch:
     width = max(sum(len(batch.sequences[i]) for i in row) for row in rows)
     shared = any(len(row) > 1 for row in rows)
-    masked = shared and layout == "padded"
+    masked = shared and layout != "packed"
     tokens = torch.zeros(len(rows), width, dtype=torch.long)
     positions = torch.zeros(len(rows), width, dtype=torch.long)
     documents = torch.full((len(rows), width), -1, dtype=torch.long)

@@ -78,6 +78,11 @@ class Policy(Weights, Protocol):
         """The torch module, for samplers that share the process."""
         ...
 
+    @property
+    def steps(self) -> int:
+        """Optimizer steps that its weights have taken."""
+        ...
+
     def step(self, batch: Batch) -> Update:
         """One optimizer step: minimise -sum of weight x log p(token)."""
         ...

@@ -82,6 +82,11 @@ class TorchPolicy:
         return self._model
 
     @property
+    def steps(self) -> int:
+        """Optimizer steps that its weights have taken."""
+        return self._steps
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self._parameters[0].device

@@ -130,6 +130,11 @@ class ZeroPolicy:
         self._settle()
 
     @property
+    def steps(self) -> int:
+        """Optimizer steps that its weights have taken."""
+        return self._steps
+
+    @property
     def model(self) -> Any:
         """The torch module with all weights, in evaluation mode."""
         if self._stage < 3:

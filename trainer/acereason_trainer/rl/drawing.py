@@ -39,10 +39,10 @@ class Drawing:
         """Where curves go."""
         return self.by.recorder
 
-    def push(self, policy: Policy, version: int) -> None:
-        """Draw from these weights from now on."""
+    def push(self, policy: Policy) -> None:
+        """Draw from these weights from now on; their version is what the policy itself counts."""
         with self.recorder.phase("push"):
-            self.by.sampler.push(policy, version=version)
+            self.by.sampler.push(policy, version=policy.steps)
 
     def step(self, state: Curriculum, prompts: Sequence[Prompt]) -> Rollouts:
         """The responses of the next optimizer step.

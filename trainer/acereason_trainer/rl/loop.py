@@ -118,7 +118,7 @@ def train(
     state = Curriculum.parse(resumed.loop) if resumed.loop else Curriculum()
     while True:
         checkpoints.check_stop()
-        drawing.push(policy, version=state.step)
+        drawing.push(policy)
         state = drawing.choose_temperature_once(state, prompts)
         state = drawing.validate_if_due(state, problems)
         state = best.kept(state, stage, policy)

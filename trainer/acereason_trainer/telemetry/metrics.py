@@ -99,7 +99,11 @@ _TABLE = (
         "Walls around model-written programs (landlock, seccomp) that the verifier's kernel lacks.",
     ),
     Metric("advantage_std", "", "Standard deviation of the advantages of the step."),
-    Metric("validation_accuracy", "fraction", "Accuracy on the validation problems."),
+    Metric(
+        "validation_accuracy",
+        "fraction",
+        "Accuracy on the validation problems, of the weights that drew the step.",
+    ),
     Metric("validation_stderr", "fraction", "Standard error of validation_accuracy."),
     Metric("alarm_number", "", "1 where the loss or gradient of the step is not a number."),
     Metric("alarm_reward", "", "1 where the mean reward has fallen too far below its best."),
@@ -121,13 +125,14 @@ _TABLE = (
     Metric(
         "device_tokens_per_second",
         "tokens/s",
-        "Tokens of a step, prompts and responses, by its seconds, for each device.",
+        "Tokens that a step drew (RL, with their prompts) or trained (SFT) by its seconds, for "
+        "each device.",
     ),
     Metric(
         "idle_share",
         "fraction",
-        "Share of a step in which devices neither draw nor train: they wait for data, for "
-        "verdicts, for slower ranks, for states to be written.",
+        "Share of a step outside of drawing, measuring, training and handing weights over: devices "
+        "wait for data, for verdicts, for slower ranks, for states to be written.",
     ),
     Metric(
         "mfu",

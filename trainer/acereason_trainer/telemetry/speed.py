@@ -12,7 +12,7 @@ class Work:
     """What all devices did in one step."""
 
     tokens: int
-    """Tokens of the step: of prompts and of responses."""
+    """Tokens that were drawn, with their prompts; of SFT those that were trained."""
     drawing_seconds: float
     """In which a device drew responses, as the mean over the devices: those that are done earlier
     wait for the others. SFT draws none."""
