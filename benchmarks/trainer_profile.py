@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from acereason_trainer.rollout.engine_client import QUIET
+
 from benchmarks.trainer_models import BUILD, quickstart_model
 from benchmarks.trainer_models import environment as contestants_environment
 
@@ -39,9 +41,8 @@ def profile_section() -> dict[str, Any]:
 
 def _in_a_process(what: str, model: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.trainer_profile", what, str(model)]
-    done = subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, env=contestants_environment(), text=True
-    )
+    env = {**contestants_environment(), **QUIET}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=env, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
