@@ -272,17 +272,22 @@ def test_one_failure_within_the_budget_is_only_told(laptop: Laptop) -> None:
 
 
 def test_stages_that_fit_run_at_once_and_the_next_one_waits(laptop: Laptop) -> None:
-    half = {"resources": {"requests": {"cpu": f"{500 * machine_cores()}m"}}}
-    whole = {"resources": {"requests": {"cpu": machine_cores()}}}
-    names = ("a", "b", "c")
-    cores = (half, half, whole)
+    # `c` needs the gate, so that it cannot be prepared first and take every core.
+    shares = {"a": 500, "b": 250, "gate": 250, "c": 1000}
     stages = [
-        told({**DATA, "name": name, "needs": [], "curate": {"maxRows": i + 1}}, "wait", **cpu)
-        for i, (name, cpu) in enumerate(zip(names, cores, strict=True))
+        told(
+            {**SFT, "name": name, "needs": ["gate"]}
+            if name == "c"
+            else {**DATA, "name": name, "needs": [], "curate": {"maxRows": i + 1}},
+            "wait",
+            resources={"requests": {"cpu": f"{share * machine_cores()}m"}},
+        )
+        for i, (name, share) in enumerate(shares.items())
     ]
     runner = laptop.has(*stages).run()
-    laptop.ready("a")
-    laptop.ready("b")
+    for name in ("a", "b", "gate"):
+        laptop.ready(name)
+    laptop.lets_go("gate")
     wait_for(lambda: laptop.stage("c").state == "Pending", "c to be prepared")
     laptop.lets_go("a")
     wait_for(lambda: laptop.stage("a").state == "Complete", "a to end")
