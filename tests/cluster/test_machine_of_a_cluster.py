@@ -14,6 +14,7 @@ from tests.left_out import LeftOut
 def test_a_user_who_is_not_root_reads_what_is_left_out_and_why(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(LeftOut, match="are left out: nodes are made by root"):
         machine.make_ready()
@@ -22,6 +23,7 @@ def test_a_user_who_is_not_root_reads_what_is_left_out_and_why(
 def test_a_machine_without_debians_packages_reads_which_are_missing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(machine, "FOLDERS", str(tmp_path))

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,8 @@ class Installation:
     """The runs'."""
     began: float
     """When `helm install` was called, by the monotonic clock."""
+    published: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    """Names of artifacts that were seen, by namespace and claim: none may ever be lost."""
 
     @property
     def store(self) -> Path:

@@ -187,6 +187,10 @@ def test_no_pod_was_given_a_token_or_a_secret(installation: Installation, seen: 
         assert pod["spec"]["automountServiceAccountToken"] is False
         volumes = {next(iter(volume.keys() - {"name"})) for volume in pod["spec"]["volumes"]}
         assert volumes <= {"persistentVolumeClaim", "downwardAPI", "emptyDir"}
+        for container in (*pod["spec"]["containers"], *pod["spec"].get("initContainers", ())):
+            assert "envFrom" not in container
+            given = [variable.get("valueFrom", {}) for variable in container.get("env", ())]
+            assert not [source for source in given if "secretKeyRef" in source]
 
 
 def test_the_store_holds_what_status_says(seen: Seen, installation: Installation) -> None:

@@ -171,9 +171,14 @@ class Trial:
 
     def verify(self) -> None:
         """Hash every byte of all that was ever published on its volume, by this run and by others;
-        raises Corrupt or NotFound. What its stages came to must have the digests that it says."""
+        raises Corrupt or NotFound. What its stages came to must have the digests that it says, and
+        what was there when any run of this volume was looked at must be there still."""
         store = DirectoryStore(self._volume)
-        for name in store.names():
+        names = set(store.names())
+        seen = self.there.published.setdefault((self.there.namespace, self.claim), set())
+        assert seen <= names, f"lost: {sorted(seen - names)}"
+        seen |= names
+        for name in names:
             store.hashed(f"{ARTIFACTS}/{name}")
         for stage in self.status()["stages"]:
             made = stage["artifact"]

@@ -149,10 +149,12 @@ def stop() -> Iterator[StopFlag]:
 
 
 @pytest.mark.parametrize(
-    ("verdicts_come", "kept"), [(False, 0), (True, 1)], ids=["never", "within the grace"]
+    ("verdicts_come", "grace", "kept"),
+    [(False, 0.2, 0), (True, 600.0, 1)],
+    ids=["never", "within the grace"],
 )
 def test_a_stop_is_seen_while_verdicts_are_waited_for(
-    tmp_path: Path, stop: StopFlag, verdicts_come: bool, kept: int
+    tmp_path: Path, stop: StopFlag, verdicts_come: bool, grace: float, kept: int
 ) -> None:
     rewarder = SlowRewarder()
 
@@ -170,7 +172,7 @@ def test_a_stop_is_seen_while_verdicts_are_waited_for(
     rewarders = Rewarders(lambda domain, verifier: rewarder, Verifier())
     with Recorder(tmp_path, total=10, unit="answers", settings=Telemetry(), key="k") as recorder:
         recorder.start()
-        examiner = Examiner(LetsVerdictsCome(), rewarders, PARAMS, journal, recorder, stop, 0.2)
+        examiner = Examiner(LetsVerdictsCome(), rewarders, PARAMS, journal, recorder, stop, grace)
         with pytest.raises(Stopped):
             list(examiner.examined(in_batches(asked(5, 2), 4)))
     assert len(list(tmp_path.glob("answers/*.json"))) == kept

@@ -60,7 +60,6 @@ def run(project: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_the_quickstart_runs_through_every_stage_and_is_not_done_twice(project: Path):
     """Costs about 90 s: thirteen stages, each a process that imports torch."""
     run(project)

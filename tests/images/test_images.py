@@ -39,6 +39,23 @@ def python(image: Contained, program: str) -> str:
     return done.stdout.strip()
 
 
+def installed(image: Contained) -> set[str]:
+    """Packages in it but ours, as a lock names them."""
+    listed = python(
+        image,
+        "import importlib.metadata, json\n"
+        "found = importlib.metadata.distributions()\n"
+        "print(json.dumps([(d.metadata['Name'], d.version) for d in found]))",
+    )
+    names = [(re.sub(r"[-_.]+", "-", n).lower(), v.split("+")[0]) for n, v in json.loads(listed)]
+    return {f"{name}=={version}" for name, version in names if name != "acereason"}
+
+
+def pinned(lock: str) -> set[str]:
+    """What a lock names."""
+    return set(re.findall(r"^[^\s;#]+", (ROOT / lock).read_text(), re.MULTILINE))
+
+
 PARTS = pytest.mark.parametrize("part", ["operator", "verifier", "trainer"])
 
 
@@ -51,7 +68,7 @@ def test_labels_say_what_it_is_and_what_it_was_made_from(inside: Images, part: s
     assert labels["description"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", labels["version"])
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", labels["revision"])
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}[+-]\d\d:\d\d|.*Z", labels["created"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:]{8}([+-]\d\d:\d\d|Z)", labels["created"])
 
 
 @PARTS
@@ -106,6 +123,13 @@ def test_bytecode_does_not_ask_for_the_time_of_its_source(inside: Images, part: 
 
 
 @pytest.mark.parametrize("part", WITHOUT_TORCH)
+def test_packages_are_those_of_its_lock(inside: Images, part: str) -> None:
+    found = installed(inside[part])
+    assert any(pin.startswith("pydantic==") for pin in found)
+    assert found <= pinned(f"images/{part}/requirements.lock")
+
+
+@pytest.mark.parametrize("part", WITHOUT_TORCH)
 def test_there_is_no_torch_and_nothing_to_install_or_compile_with(
     inside: Images, part: str
 ) -> None:
@@ -125,6 +149,18 @@ def test_the_verifier_has_nothing_that_talks_to_kubernetes(inside: Images) -> No
         "print(*filter(find_spec, ['acereason_operator', 'kubernetes', 'kopf', 'requests']))",
     )
     assert found == ""
+
+
+def test_of_our_own_code_the_verifier_has_what_checks(inside: Images) -> None:
+    found = python(
+        inside["verifier"],
+        "import acereason_trainer, importlib, pkgutil\n"
+        "within = acereason_trainer.__path__, 'acereason_trainer.'\n"
+        "names = [m.name for m in pkgutil.walk_packages(*within) if '.__main__' not in m.name]\n"
+        "[importlib.import_module(name) for name in names if 'zygote' not in name]\n"
+        "print(*sorted({name.split('.')[1] for name in names}))",
+    )
+    assert found == "config output_file processes rewards stage verifier"
 
 
 def test_the_operators_commands_run(inside: Images) -> None:
@@ -234,12 +270,9 @@ def test_the_trainer_runs_and_has_what_its_lock_names(
         "import torch, numpy, sortedcontainers, pyarrow\n"
         "assert (torch.ones(2, 2) @ torch.ones(2, 2)).sum() == 8",
     )
-    lock = ROOT / f"images/trainer/{'gpu' if gpu_trainer else 'cpu'}.lock"
-    pinned = set(re.findall(r"^[^\s;]+", lock.read_text(), re.MULTILINE))
-    listed = json.loads(image.run("pip", "list", "--format=json").stdout)
-    found = {p["name"].lower().replace("_", "-"): p["version"].split("+")[0] for p in listed}
-    assert {"torch", "deepspeed", "transformers"} <= found.keys()
-    assert {f"{n}=={v}" for n, v in found.items() if n != "acereason"} <= pinned
+    found = installed(image)
+    assert {"torch", "deepspeed", "transformers"} <= {pin.partition("==")[0] for pin in found}
+    assert found <= pinned(f"images/trainer/{'gpu' if gpu_trainer else 'cpu'}.lock")
 
 
 def test_an_image_for_a_reward_of_ones_own_can_be_made_from_the_trainers(inside: Images) -> None:

@@ -3,6 +3,7 @@
 Prepare and launcher are the real ones; `stand_in_rank.py` takes the ranks' place.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -116,6 +117,24 @@ class Laptop:
         assert process.returncode == code, f"ended with {process.returncode}\n{out}\n{err}"
         return out + err
 
+    @staticmethod
+    def said_until(process: "subprocess.Popen[str]", words: str) -> str:
+        """What a process prints, up to the line with these words; the rest waits to be read."""
+        assert process.stdout is not None
+        lines: list[str] = []
+        while not lines or words not in lines[-1]:
+            lines.append(process.stdout.readline())
+            assert lines[-1], f"it ended without {words!r}\n{''.join(lines)}"
+        return "".join(lines)
+
+    @staticmethod
+    def rest_of(process: "subprocess.Popen[str]", code: int = 0) -> str:
+        """What a process prints after `said_until`; it must end by itself with this code."""
+        assert process.stdout is not None
+        said = process.stdout.read()
+        assert process.wait(PATIENCE) == code, said
+        return said
+
     def status(self) -> RunStatus:
         path = self.store / "runs" / "demo" / "status.json"
         return RunStatus.parse_json(path.read_bytes()) if path.exists() else RunStatus()
@@ -160,5 +179,6 @@ class Laptop:
                     pipe.close()
         for mark in self.store.glob("work/*/*/*/*.job"):
             pid = int(mark.read_text())
-            if is_alive(pid) and str(self.store) in Path(f"/proc/{pid}/cmdline").read_text():
-                os.killpg(pid, signal.SIGKILL)
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ends just now
+                if is_alive(pid) and str(self.store) in Path(f"/proc/{pid}/cmdline").read_text():
+                    os.killpg(pid, signal.SIGKILL)

@@ -6,6 +6,7 @@ The environment variable STAND_IN (a stage's `env`) holds words:
     stubborn        the same, and ignore SIGTERM
     fail            end with 1
     fail-first      end with 1 in the first attempt
+    complain        say already before it waits why it will fail
     refuse          end with 78 and a sentence
     pause           take two seconds
     random          publish something else each time
@@ -73,6 +74,8 @@ def publish() -> None:
 
 progress(1)
 print(f"attempt {file.attempt} of {file.stage} begins", flush=True)
+if "complain" in told:
+    print("the data is not what it should be", flush=True)
 if {"wait", "stubborn"} & set(told):
     wait()
 if "fail" in told or ("fail-first" in told and file.attempt == 1):

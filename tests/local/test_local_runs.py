@@ -69,10 +69,11 @@ def test_a_killed_stage_is_tried_again_by_its_runner(laptop: Laptop) -> None:
 
 def test_runner_and_stage_killed_together_cost_one_infrastructure_loss(laptop: Laptop) -> None:
     runner = laptop.has(told(DATA, "wait")).run()
-    laptop.ready("data")
+    rank = laptop.ready("data")
     runner.kill()
     runner.wait()
     os.kill(laptop.launcher("data"), signal.SIGKILL)
+    wait_for(lambda: not is_alive(rank), "the rank to end with its launcher")
     laptop.lets_go("data")
     assert "BackingOff" not in laptop.runs(), "whoever starts a run wants it to go on now"
     assert laptop.stage("data").spent.infrastructure == 1

@@ -17,7 +17,10 @@ from tests.waiting import wait_for
 def test_every_line_of_json_output_is_an_event_and_the_last_one_has_the_status(
     laptop: Laptop,
 ) -> None:
-    out, _ = laptop.has(DATA, told(SFT, "fail-first"), EVAL).run().communicate()
+    runner = laptop.has(told(DATA, "wait"), told(SFT, "fail-first"), EVAL).run()
+    out = laptop.said_until(runner, '"progress"')
+    laptop.lets_go("data")
+    out += laptop.rest_of(runner)
     events = [json.loads(line) for line in out.splitlines()]
     assert {"stage", "progress", "message", "end"} == {event["event"] for event in events}
     states = [e["state"] for e in events if e["event"] == "stage" and e["stage"] == "sft"]
@@ -63,12 +66,13 @@ def test_a_terminal_gets_a_bar_for_each_running_stage(laptop: Laptop) -> None:
 
 
 def test_logs_follow_a_stage_over_its_attempts_to_its_end(laptop: Laptop) -> None:
-    runner = laptop.has(told(DATA, "wait fail-first"), SFT).run()
+    runner = laptop.has(told(DATA, "complain wait fail-first"), SFT).run()
     laptop.ready("data")
     logs = laptop.start("logs", "data", "-f", "--store", "store")
+    said = laptop.said_until(logs, "the data is not")
     laptop.lets_go("data")
     laptop.end_of(runner)
-    said = laptop.end_of(logs)
+    said += laptop.rest_of(logs)
     assert "==> attempt 1, rank-0.log <==\nattempt 1 of data begins\nthe data is not" in said
     assert "==> attempt 2, rank-0.log <==\nattempt 2 of data begins" in said
     assert "attempt 2" not in laptop.says("logs", "data", "--attempt", "1", "--store", "store")

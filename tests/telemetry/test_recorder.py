@@ -6,6 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ from acereason_trainer.artifacts.errors import StoreFull
 from acereason_trainer.config.common import Telemetry
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.stage_file import Progress, ResultRecord
+from acereason_trainer.launch.free_port import free_port
 from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.rollout.protocol import Completion, SampleRequest
+from acereason_trainer.telemetry import recorder as recorder_module
 from acereason_trainer.telemetry.exporters import HTTPPort
 from acereason_trainer.telemetry.metrics import (
     HEADLINES,
@@ -23,7 +26,9 @@ from acereason_trainer.telemetry.metrics import (
     SHARES_OF_TIME,
     is_timing,
 )
-from acereason_trainer.telemetry.recorder import Recorder, read_metrics
+from acereason_trainer.telemetry.recorder import SECONDS_BETWEEN_LINES, Recorder, read_metrics
+
+from tests.waiting import PATIENCE
 
 
 def a_recorder(directory: Path, total: int | None = 10, **telemetry: Any) -> Recorder:
@@ -73,14 +78,20 @@ def test_a_resumed_attempt_has_the_whole_curve_and_no_step_twice(tmp_path: Path)
 
 
 def test_the_log_has_a_plain_line_now_and_then_and_one_for_the_last_step(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    clock = SimpleNamespace(now=1000.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(recorder_module, "time", clock)
     with a_recorder(tmp_path, total=1200) as recorder:
-        recorder.start(1197)
-        for step in (1198, 1199, 1200):
+        recorder.start(1195)
+        for step in range(1196, 1201):
+            clock.now += SECONDS_BETWEEN_LINES / 2
             recorder.record(step, {"reward": 0.123456, "grad_norm": 2.0})
-    first, last = [line[9:].split(", ") for line in capsys.readouterr().err.splitlines()]
-    assert (first[0], last[0]) == ("steps 1,198 of 1,200", "steps 1,200 of 1,200")
+    lines = [line[9:].split(", ") for line in capsys.readouterr().err.splitlines()]
+    assert [line[0][6:11] for line in lines] == ["1,196", "1,198", "1,200"]
+    last = lines[-1]
+    assert last[0] == "steps 1,200 of 1,200"
     assert last[1].endswith(" steps/s")
     assert last[2:] == ["reward 0.123"], "the headlines alone"
 
@@ -160,19 +171,13 @@ def test_a_file_that_finds_no_room_is_named_with_what_to_do(
     assert full.value.path == tmp_path / named
 
 
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 def test_metrics_are_served_while_the_stage_runs(tmp_path: Path) -> None:
     port = free_port()
     with a_recorder(tmp_path, metrics_port=port) as recorder:
         recorder.start()
         recorder.record(3, {"reward": 0.25, "loss": float("nan")})
         url = f"http://127.0.0.1:{port}/metrics"
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
             text = answer.read().decode()
     assert "acereason_stage_reward 0.25" in text
     assert "acereason_stage_step 3.0" in text
@@ -200,7 +205,7 @@ def test_why_earlier_attempts_ended_is_served_by_the_one_after_them(tmp_path: Pa
     port = free_port()
     with a_recorder(tmp_path / "5", metrics_port=port) as recorder:
         recorder.start()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
             lines = answer.read().decode().splitlines()
     assert sorted(line for line in lines if line.startswith("acereason_stage_earlier_ends{")) == [
         'acereason_stage_earlier_ends{reason="InvariantBroken"} 1.0',
@@ -213,7 +218,9 @@ def test_the_step_that_a_stage_is_at_is_served_beside_its_metrics(tmp_path: Path
     with a_recorder(tmp_path, metrics_port=port) as recorder:
         recorder.start()
         recorder.record(3, {"reward": 0.25})
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=5) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{port}/progress", timeout=PATIENCE
+        ) as answer:
             assert answer.headers["Content-Type"] == "application/json"
             served = Progress.parse_json(answer.read())
     assert (served.step, served.total, served.metrics["reward"]) == (3, 10, 0.25)
@@ -225,7 +232,7 @@ def test_a_stage_that_has_written_no_progress_yet_serves_none(tmp_path: Path) ->
     served = HTTPPort(port, "sft-1", tmp_path / "progress.json", {})
     try:
         with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=5)
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=PATIENCE)
     finally:
         served.close()
 

@@ -1,5 +1,6 @@
 """Stages on two ranks, as the launcher starts them: what one process learns, and no state lost."""
 
+import json
 import os
 import shutil
 import signal
@@ -68,12 +69,20 @@ def a_prepared_stage(
     return {**stage, "ranks": ranks, "prepared": {**stage["prepared"], "key": key}}
 
 
-def start(stage: dict[str, Any]) -> tuple[Path, "subprocess.Popen[bytes]"]:
-    """The launcher of an attempt, and the attempt's directory (made where it is not there yet)."""
+def start(
+    stage: dict[str, Any], held_at: int | None = None
+) -> tuple[Path, "subprocess.Popen[bytes]"]:
+    """The launcher of an attempt, and the attempt's directory (made where it is not there yet).
+
+    held_at: the step after which it stands still until it is told to stop.
+    """
     work_dir = Path(stage["store"]) / StageFile.parse(stage).work_dir
     if not work_dir.exists():
         begun(stage)
     command = [sys.executable, "-m", "acereason_trainer.launch", str(work_dir / "stage.yaml")]
+    if held_at is not None:
+        rank = [sys.executable, str(Path(__file__).with_name("held_rank.py")), str(held_at)]
+        command += ["--rank-command", json.dumps(rank)]
     return work_dir, subprocess.Popen(command)
 
 
@@ -86,7 +95,7 @@ def launched(stage: dict[str, Any]) -> ResultRecord:
 
 def stopped(stage: dict[str, Any], step: int, number: signal.Signals) -> ResultRecord:
     """How the attempt ended after SIGTERM for all, or SIGKILL for its last rank, at a step."""
-    work_dir, launcher = start(stage)
+    work_dir, launcher = start(stage, held_at=step)
     while (progress := read_progress(work_dir / "progress.json")) is None or progress.step < step:
         assert launcher.poll() is None, (work_dir / "rank-0.log").read_text()
         time.sleep(0.01)

@@ -11,7 +11,8 @@ import ctypes
 import os
 import signal
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
+_PRCTL = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
+"""None where the system is no Linux."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -22,7 +23,7 @@ def die_with_parent(parent: int | None = None) -> bool:
     `parent` is who should be there: where it is gone already, this process ends at once. Returns
     False where the system has no such thing.
     """
-    done = _LIBC.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) == 0
+    done = _PRCTL is not None and _PRCTL(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0) == 0
     if parent is not None and os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
     return bool(done)
@@ -33,7 +34,7 @@ def adopt_orphans() -> bool:
 
     False where the system has no such thing.
     """
-    return bool(_LIBC.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    return bool(_PRCTL is not None and _PRCTL(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
 def end_children() -> None:

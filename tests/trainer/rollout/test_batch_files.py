@@ -1,20 +1,17 @@
 """A journal gives back what was put in, or nothing: what damaged it costs a drawing, no attempt."""
 
 import json
-import multiprocessing
-import os
-import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from acereason_trainer.evaluation.journal import Answer, AnswerJournal
 from acereason_trainer.rewards.protocol import Verdict
-from acereason_trainer.rollout.batch_files import read_batch, write_batch
+from acereason_trainer.rollout.batch_files import read_batch
 from acereason_trainer.rollout.journal import Journal, attempt_journal
 from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
-
-from tests.waiting import PATIENCE
 
 PARAMS = SamplingParams(1.0, 1.0, 8)
 REQUESTS = [SampleRequest("p", (1, 2), n, seed) for n, seed in enumerate((7, 8, 9))]
@@ -96,22 +93,23 @@ def test_batches_of_all_attempts_are_found_also_of_one_that_left_no_state(tmp_pa
     assert len(third.batches()) == 2, "they are its own now, to be forgotten"
 
 
-def _write_for_ever(path: Path, ready: "multiprocessing.Queue[int]") -> None:
-    rows = [[n] * 5000 for n in range(len(REQUESTS))]
-    while True:
-        write_batch(path, rows)
-        ready.put(1)
+WRITES_FOR_EVER = """
+import sys
+from pathlib import Path
+from acereason_trainer.rollout.batch_files import write_batch
+while True:
+    write_batch(Path(sys.argv[1]), [[n] * 5000 for n in range(int(sys.argv[2]))])
+    print("written", flush=True)
+"""
 
 
 def test_a_writer_that_is_killed_leaves_a_whole_batch(tmp_path: Path) -> None:
     path = tmp_path / "journal" / "batch.json"
-    context = multiprocessing.get_context("fork")
+    command = [sys.executable, "-c", WRITES_FOR_EVER, str(path), str(len(REQUESTS))]
     for _ in range(5):
-        ready: multiprocessing.Queue[int] = context.Queue()
-        writer = context.Process(target=_write_for_ever, args=(path, ready))
-        writer.start()
-        assert ready.get(timeout=PATIENCE) and writer.pid is not None
-        os.kill(writer.pid, signal.SIGKILL)
-        writer.join(PATIENCE)
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"written\n"
+            writer.kill()
         found = read_batch(path, REQUESTS, lambda request, row: row)
         assert found == [[n] * 5000 for n in range(len(REQUESTS))]
