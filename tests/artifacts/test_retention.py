@@ -107,6 +107,7 @@ def test_garbage_goes_after_a_day(store):
         "artifacts/.aside-sft-x",
         "artifacts/.tmp-sft-x",
         f"artifacts/{a_key(7)}",
+        "work/run/sft/1/.tmp-gc-x",
         "work/run/sft/1/states/.tmp-00000010-x",
     ]
     for path in garbage:
@@ -148,16 +149,20 @@ def test_a_damaged_artifact_that_a_run_names_is_kept_as_evidence(store):
         ("newest", ["1/states/00000005", "1/states/00000010"]),
         (
             "none",
-            ["1/best", "1/journal", "1/states/00000005", "1/states/00000010", "2/states/00000015"],
+            [
+                "1/best", "1/journal", "1/states/00000005", "1/states/00000010", "2/answers",
+                "2/states/00000015",
+            ],
         ),
     ],
-)
+)  # fmt: skip
 def test_states_of_finished_stages_go_as_the_run_says(store, keep, gone):
     for attempt, step in ((1, 5), (1, 10), (2, 15)):
         work_dir = store.root / "work/run/sft" / str(attempt)
         write_state(work_dir, a_key(1), step)
     (store.root / "work/run/sft/1/best/00000004").mkdir(parents=True)
     (store.root / "work/run/sft/1/journal").mkdir()
+    (store.root / "work/run/sft/2/answers").mkdir()
     a_run(store, "run")
     with holding(store.root / "runs/run/lock"):
         assert removed(store, {"run": keeping(sft=keep)}) == []

@@ -305,7 +305,7 @@ def helm_test_makes_a_run_and_waits_for_it(cluster: Cluster) -> None:
     assert cluster.names() == before
 
 
-COMPLETE = "the run is complete: the operator works, and so do the images"
+COMPLETE = "the run is complete: the operator works, and so does the trainer's image"
 
 
 def played(cluster: Cluster, account: str, condition: str, message: str) -> tuple[int, str]:

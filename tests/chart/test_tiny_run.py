@@ -102,7 +102,7 @@ def program(world: World, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def ended(
     program: ModuleType, answer: Callable[[str, str], Answer], folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, verifier: str = "",
 ) -> int:  # fmt: skip
     """Its exit code on a server that answers so."""
     run, kubeconfig = folder / "run.yaml", folder / "kubeconfig"
@@ -116,7 +116,7 @@ def ended(
         }
         kubeconfig.write_text(json.dumps(told))
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
-        return int(asyncio.run(program.main(run, PATIENCE)))
+        return int(asyncio.run(program.main(run, PATIENCE, verifier)))
 
 
 def test_an_api_server_that_is_away_or_busy_for_a_while_is_asked_again(
@@ -138,7 +138,7 @@ def test_an_api_server_that_is_away_or_busy_for_a_while_is_asked_again(
     assert ended(program, answer, tmp_path, monkeypatch) == 0
     said = capfd.readouterr().out.splitlines()
     assert not world.objects
-    assert said[-1] == "the run is complete: the operator works, and so do the images"
+    assert said[-1] == "the run is complete: the operator works, and so does the trainer's image"
     for status in (403, 429, 500, 503):
         assert f"the API server: not now, {status}; it is asked again" in said
 
@@ -168,6 +168,43 @@ def test_patience_with_an_api_server_ends(
     assert "the API server: no. Look at it: kubectl describe" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize(("ready_after", "code"), [(3, 0), (10_000, 1)])
+def test_the_verifier_is_asked_until_it_is_ready(
+    ready_after: int, code: int, world: World, program: ModuleType, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    asked: list[str] = []
+
+    def answer(_: str, path: str) -> Answer:
+        asked.append(path)
+        world.now += 10
+        return (200, "ok") if len(asked) > ready_after else (503, "it starts")
+
+    with served(answer) as verifier:
+        assert ended(program, world.answer, tmp_path, monkeypatch, verifier) == code
+    said = capfd.readouterr().out
+    assert set(asked) == {"/readyz"}
+    assert (f"the verifier at {verifier} is ready" in said) is (code == 0)
+    assert (f'the verifier at {verifier} is not ready: "it starts". Look' in said) is (code == 1)
+
+
+def test_a_verifier_that_does_not_answer_is_not_ready(
+    world: World, program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    with served(world.answer) as gone:
+        pass
+    trouble = program._trouble
+
+    def late(url: str) -> str:
+        world.now += PATIENCE
+        return str(trouble(url))
+
+    monkeypatch.setattr(program, "_trouble", late)
+    assert ended(program, world.answer, tmp_path, monkeypatch, gone) == 1
+    assert "Connection refused" in capfd.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("stays", "kind"),
     [("acereasonruns", "AceReasonRun"), ("persistentvolumeclaims", "PersistentVolumeClaim")],
@@ -180,4 +217,4 @@ def test_what_does_not_go_in_time_is_no_success(
     assert ended(program, world.answer, tmp_path, monkeypatch) == 1
     said = capfd.readouterr().out
     assert f"the run is complete, but its {kind} does not go. Look at it: kubectl" in said
-    assert "so do the images" not in said
+    assert "the operator works" not in said

@@ -35,9 +35,11 @@ class Costs:
         took = {"seconds": round(seconds, 1), "secondsSinceInstall": round(since_install, 1)}
         self.quickstart = {"whole": whole, **took, "table": {}}
 
-    def note_table(self, task: str, apart: float, error: float) -> None:
-        """Keep how far its accuracy is from that of `acereason run`, and the standard error."""
-        self.quickstart["table"][task] = {"apart": apart, "standardError": error}
+    def note_table(self, task: str, apart: float, error: float, farthest: float) -> None:
+        """Keep how far its accuracy is from that of `acereason run`, the standard error, and how
+        many of its own the evaluation is off that is the farthest."""
+        off = {"apart": apart, "standardError": error, "farthest": round(farthest, 2)}
+        self.quickstart["table"][task] = off
 
     def result(self) -> dict[str, Any]:
         """As JSON has it. What a fault cost is left out where no quiet run was measured."""

@@ -1,6 +1,7 @@
 """What a platform engineer sees of an installation on a cluster with nodes."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -33,8 +34,9 @@ def test_the_operators_replicas_are_on_different_nodes(installation: Installatio
 
 
 def test_helm_test_makes_a_run_and_takes_it_away(installation: Installation) -> None:
-    """20 s: a run of one small stage, with both images."""
+    """20 s: a run of one small stage, with all three images."""
     said = installation.helm("test", RELEASE, "--timeout", "20m")
-    assert "the run is complete: the operator works, and so do the images" in said
+    assert "the run is complete: the operator works, and so does the trainer's image" in said
+    assert re.search(r"the verifier at http://\S+:8321 is ready", said)
     left = installation.get("arr")["items"]
     assert f"test-{RELEASE}" not in {run["metadata"]["name"] for run in left}

@@ -176,6 +176,7 @@ def test_network_policies_let_through_what_the_work_needs_and_nothing_else(
     elsewhere = replace(rank, labels={**rank.labels, "acereason.dev/run": "another"})
     stranger = Peer(installation.namespace, {"app": "stranger"}, {})
     prometheus = Peer(MONITORING, {"app": "prometheus"}, {})
+    helm_test = Peer(installation.system, labels_of_helm_test(operator), {})
     server = Port(installation.api_server_port)
     flows: Sequence[tuple[str, Peer, Peer, Port | str, bool]] = [
         ("a stage has its answers checked", rank, verifier, "http", True),
@@ -191,6 +192,7 @@ def test_network_policies_let_through_what_the_work_needs_and_nothing_else(
         ("another run's pod joins ranks", elsewhere, rank, COLLECTIVE, False),
         ("a stranger joins ranks", stranger, rank, COLLECTIVE, False),
         ("a stranger scrapes the operator", stranger, operator, "probes", False),
+        ("helm test asks the verifier", helm_test, verifier, "http", True),
         ("a stranger uses the verifier", stranger, verifier, "http", False),
         ("what prepares uses the verifier", prepare, verifier, "http", False),
         ("a program leaves the verifier", verifier, OUTSIDE, server, False),
@@ -204,6 +206,11 @@ def test_network_policies_let_through_what_the_work_needs_and_nothing_else(
         if may_reach(policies, source, target, port) != wanted
     ]
     assert not wrong
+
+
+def labels_of_helm_test(operator: Peer) -> dict[str, str]:
+    """Of its pod, which is gone when it has succeeded."""
+    return {**operator.labels, "app.kubernetes.io/component": "test"}
 
 
 def listed(installation: Installation, namespace: str, kind: str) -> list[Any]:

@@ -20,6 +20,17 @@ PANELS = [
     if panel["type"] != "row"
 ]
 each = pytest.mark.parametrize("name", BOARDS)
+WATCHED = {
+    "run_stage_accuracy",
+    "stage_reward",
+    "stage_entropy",
+    "stage_entropy_target",
+    "stage_response_tokens",
+    "stage_truncated_share",
+    "stage_tokens_per_second",
+    "stage_generated_tokens_per_second",
+}
+"""What a researcher looks for, without its prefix."""
 
 
 def test_there_is_one_for_each_reader() -> None:
@@ -27,6 +38,13 @@ def test_there_is_one_for_each_reader() -> None:
         "AceReason / Runs",
         "AceReason / Operator",
     }
+
+
+def test_a_researcher_finds_what_is_looked_for() -> None:
+    asked = [t["expr"] for p in BOARDS["runs"]["panels"] for t in p.get("targets", ())]
+    shown = {name for expr in asked for name in re.findall(r"acereason_(\w+)", expr)}
+    assert shown >= WATCHED
+    assert any("_seconds" in expr and "generate" in expr for expr in asked), "phases of a step"
 
 
 @pytest.mark.parametrize("panel", PANELS)

@@ -131,6 +131,16 @@ def test_a_pod_that_was_deleted_is_named_and_not_the_one_that_is_well(
     assert "pod b was deleted from node n1 before it had ended" in failure.message
 
 
+def test_peers_that_only_lost_a_deleted_pod_do_not_hide_it() -> None:
+    desk = running()
+    follows = ResultRecord(exit_code=75, reason="LostPeer", message="another one is gone")
+    deleted = a_pod("b", node="n1", terminating_since=BEFORE)
+    desk.ends("math", a_dead_pod(75, "a", result=follows), deleted)
+    failure = desk.stage("math").last_failure
+    assert failure is not None
+    assert (failure.verdict, failure.reason, failure.pod) == ("Infrastructure", "PodDeleted", "b")
+
+
 @pytest.mark.parametrize(
     ("pod", "reason"),
     [

@@ -109,7 +109,7 @@ def _explanation(job: JobView, scene: Scene) -> BadEnd:
     # A stable sort: of pods that say why, the first to end still is first.
     ends = sorted(_codes(job), key=lambda end: _is_a_consequence(end[1]))
     without_end = next((p for p in job.pods if p.exit_code is None and _was_deleted(p)), None)
-    if without_end is not None and all(_is_a_consequence(pod) for _, pod in ends):
+    if without_end and ends and all(_is_a_consequence(pod) for _, pod in ends):
         return _deleted(without_end)
     for wanted in PRECEDENCE:
         for code, pod in ends:

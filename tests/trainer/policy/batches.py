@@ -10,7 +10,8 @@ OPTIMIZER = {"learning_rate": 1e-3, "grad_clip": 0.5, "final_fraction": 0.1}
 """Clipped at every step: what is clipped must be the whole gradient's norm."""
 
 LENGTH, MANY = 16, 400
-"""Tokens and number of sequences that are a micro-batch each."""
+"""Tokens and number of sequences that are a micro-batch each. In bfloat16 a sum of numbers stands
+still at 512 times the power of two below them: 400 come to as much as 13 % less, by their norm."""
 
 
 def a_batch(n: int = 6, seed: int = 0, rows: list[list[int]] | None = None) -> Batch:
@@ -34,9 +35,10 @@ def batches() -> list[Batch]:
     return [a_batch(n=1 + seed * 5 % 9, seed=seed) for seed in range(STEPS)]
 
 
-def many_small_gradients(policy: Policy) -> float:
-    """The gradient's norm after a step of so many equal sequences, each a micro-batch of its own
-    where `LENGTH` tokens are one."""
+def many_small_gradients(policy: Policy, ranks: int = 1) -> float:
+    """The gradient's norm after a step of so many equal sequences for each rank, each a micro-batch
+    of its own where `LENGTH` tokens are one. It is the same for any number of ranks."""
+    many = MANY * ranks
     sequence = [5 + (7 * n) % 80 for n in range(LENGTH)]
-    weights = torch.full((LENGTH - 1,), 1 / (LENGTH * MANY))
-    return policy.step(Batch([sequence] * MANY, [1] * MANY, [weights] * MANY)).grad_norm
+    weights = torch.full((LENGTH - 1,), 1 / (LENGTH * many))
+    return policy.step(Batch([sequence] * many, [1] * many, [weights] * many)).grad_norm

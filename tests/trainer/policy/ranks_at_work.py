@@ -71,6 +71,9 @@ class Desk:
         return directory
 
 
+AS_14B_RUNS = {"offload": True, "activation_checkpointing": True}
+
+
 def main() -> None:
     make_bfloat16_safe()
     torch.set_num_threads(1)
@@ -81,12 +84,14 @@ def main() -> None:
         found["not a number in bfloat16"] = {
             f"stage {stage}": not_a_number(desk, stage, "bfloat16") for stage in (1, 2, 3)
         }
-        found["as 14B runs"] = few_steps(
-            desk, (2, 3), dtype="bfloat16", offload=True, activation_checkpointing=True
-        )
+        found["as 14B runs"] = few_steps(desk, (2, 3), dtype="bfloat16", **AS_14B_RUNS)
+        found["sampled as 14B runs"] = {
+            f"stage {stage}": between_drawings_of(desk, stage, "bfloat16", **AS_14B_RUNS)
+            for stage in (2, 3)
+        }
         found["many small gradients"] = {
             f"stage {stage}": many_small_gradients(
-                desk.policy(stage, dtype="bfloat16", tokens_per_micro_batch=LENGTH)
+                desk.policy(stage, dtype="bfloat16", tokens_per_micro_batch=LENGTH), peers.world
             )
             for stage in (1, 2, 3)
         }
@@ -125,11 +130,11 @@ def between_drawings(desk: Desk, dtype: str) -> dict[str, Any]:
     return {f"stage {s}": between_drawings_of(desk, s, dtype) for s in (1, 2, 3)}
 
 
-def between_drawings_of(desk: Desk, stage: int, dtype: str) -> dict[str, Any]:
+def between_drawings_of(desk: Desk, stage: int, dtype: str, **options: Any) -> dict[str, Any]:
     """Updates of the first steps with a sampler's turn before each; what it was told last, and how
     much of what the ranks hold was freed for it, as a share of their state. That is written in the
     middle of another turn."""
-    policy, updates, freed = desk.policy(stage, dtype=dtype), [], 0
+    policy, updates, freed = desk.policy(stage, dtype=dtype, **options), [], 0
     for batch in batches()[:FEW]:
         held = [o for o in gc.get_objects() if issubclass(type(o), Tensor)]
         before = bytes_of(held)
@@ -140,7 +145,7 @@ def between_drawings_of(desk: Desk, stage: int, dtype: str) -> dict[str, Any]:
         policy.take_room()
         updates.append(asdict(policy.step(batch)))
     policy.make_room()
-    policy.save_state(desk.below(f"sampled-{dtype}-{stage}"))
+    policy.save_state(desk.below("-".join(["sampled", *options, dtype, str(stage)])))
     pairs = desk.peers.together(lambda: (freed, policy.state_bytes))
     all_freed, of_states = map(sum, zip(*pairs, strict=True))
     return {

@@ -14,11 +14,13 @@ from acereason_trainer.config.common import ModelLoading, Zero
 from acereason_trainer.config.model import Model
 from acereason_trainer.config.rl import RL
 from acereason_trainer.config.sft import SFT, Optimizer
+from acereason_trainer.config.vllm import VLLM
 from acereason_trainer.policy import head, memory_page, memory_plan
 from acereason_trainer.policy.memory_check import (
     shape_of,
     what_does_not_fit,
-    what_does_not_fit_beside_engines,
+    what_engines_leave_no_room_for,
+    what_the_host_lacks,
 )
 from acereason_trainer.policy.memory_plan import QWEN_7B, QWEN_14B, Shape, activations, plan
 from acereason_trainer.policy.protocol import Batch
@@ -217,10 +219,19 @@ def test_a_models_shape_is_read_from_its_configuration() -> None:
 
 
 def beside(
-    shape: Shape, zero: Zero, *, ranks: int = 8, share: float = 0.7, host: float = 1e12
+    shape: Shape, zero: Zero | None, *, ranks: int = 8, gpu: float = 80e9, **engines: Any
 ) -> str | None:
-    memory = plan(shape, tokens=32_768, ranks=ranks, zero=zero)
-    return what_does_not_fit_beside_engines(memory, gpu=80e9, memory_share=share, host=int(host))
+    memory = plan(shape, tokens=32_768, ranks=ranks, zero=zero, drawn=1)
+    return what_engines_leave_no_room_for(
+        shape,
+        memory,
+        gpu=int(gpu),
+        vllm=VLLM(**engines),
+        longest=32_768,
+        ranks=ranks,
+        zero=zero,
+        number=2,
+    )
 
 
 def test_the_papers_models_fit_beside_their_engines_as_they_are_by_default() -> None:
@@ -229,19 +240,69 @@ def test_the_papers_models_fit_beside_their_engines_as_they_are_by_default() -> 
 
 
 def test_weights_that_an_engine_leaves_no_room_for_are_told_of_with_a_share_that_does() -> None:
-    sentence = beside(QWEN_14B, Zero(stage=2), ranks=32)
+    sentence = beside(QWEN_7B, Zero(stage=2), memory_share=0.8)
     assert sentence is not None
-    assert "30 GB of the trainer are planned to stay on each GPU while vllm draws" in sentence
-    assert "lower vllm.memoryShare (now 0.7) to 0.5" in sentence
-    assert beside(QWEN_14B, Zero(stage=2), ranks=32, share=0.5) is None
+    assert "15 GB of the trainer are planned to stay on each GPU while vllm draws" in sentence
+    assert "lower vllm.memoryShare (now 0.8) to 0.7" in sentence
+    assert beside(QWEN_7B, Zero(stage=2), memory_share=0.7) is None
 
 
-@pytest.mark.parametrize("offload", [False, True])
-def test_a_host_that_cannot_hold_what_waits_is_told_of(offload: bool) -> None:
+@pytest.mark.parametrize(("gib", "lower"), [(8.0, None), (60.0, "(now 60) to 36")])
+def test_a_cache_of_a_given_size_counts_in_the_place_of_a_share(
+    gib: float, lower: str | None
+) -> None:
+    sentence = beside(QWEN_7B, Zero(stage=2), memory_share=0.9, cache_gib=gib)
+    assert (sentence is None) is (lower is None)
+    assert lower is None or f"lower vllm.cacheGib {lower}" in str(sentence)
+    assert beside(QWEN_7B, Zero(stage=2), cache_gib=36.0) is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "told", "advice"),
+    [
+        (QWEN_14B, {"zero": Zero(stage=2), "gpu": 40e9}, "use zero.stage 3"),
+        (QWEN_7B, {"zero": None, "ranks": 1, "gpu": 24e9}, "use more GPUs, or larger ones"),
+        (QWEN_14B, {"zero": Zero(), "gpu": 24e9}, "raise vllm.tensorParallel (now 1)"),
+    ],
+)
+def test_no_share_is_advised_in_which_an_engine_has_no_room_itself(
+    shape: Shape, told: dict[str, Any], advice: str
+) -> None:
+    assert advice in str(beside(shape, **told))
+
+
+def lacking(host: float, *, drawn: int = 0, ranks: int = 8, offload: bool = False) -> str | None:
     zero = Zero(stage=3, offload_optimizer=offload)
-    sentence = beside(QWEN_14B, zero, host=200e9)
+    memory = plan(QWEN_14B, tokens=32_768, ranks=ranks, zero=zero, drawn=drawn)
+    return what_the_host_lacks(memory, host=int(host))
+
+
+@pytest.mark.parametrize(
+    ("told", "most"),
+    [
+        ({"offload": True}, "236: optimizer, offloaded"),
+        ({"drawn": 1}, "236: what waits while vllm draws"),
+    ],
+)
+def test_a_host_that_cannot_hold_what_must_be_there_is_told_of(
+    told: dict[str, Any], most: str
+) -> None:
+    sentence = lacking(200e9, **told)
     assert sentence is not None
-    assert sentence.startswith("236 GB of optimizer and gradients are planned to be in the host's")
-    assert "200 are available" in sentence
-    assert beside(QWEN_14B, zero, host=240e9) is None
-    assert beside(QWEN_14B, zero, ranks=16, host=200e9) is None, "two nodes"
+    assert f"(the most, {most}), and 200 are available" in sentence
+    assert lacking(290e9, **told) is None
+    assert lacking(200e9, **told, ranks=16) is None, "two nodes"
+
+
+def test_rollouts_that_a_host_cannot_hold_are_told_of() -> None:
+    assert lacking(300e9, drawn=10**7) is None
+    assert lacking(300e9, drawn=10**8) is not None
+
+
+def test_what_stays_on_a_gpu_without_anybody_drawing_there_needs_no_host() -> None:
+    assert lacking(1e9) is None
+
+
+def test_a_whole_model_that_draws_beside_a_step_is_planned_for() -> None:
+    assert unfit(QWEN_14B, tokens=32_768) is None
+    assert unfit(QWEN_14B, tokens=32_768, sampler=30 * 10**9) is not None

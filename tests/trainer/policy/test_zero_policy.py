@@ -200,7 +200,7 @@ def test_a_gradient_that_is_no_number_changes_nothing_in_bfloat16(
 def test_gradients_of_many_micro_batches_are_summed_in_float32(
     found: dict[str, Any], tiny_model: Path, stage: int
 ) -> None:
-    """Each is below bfloat16's rounding of the sum."""
+    """On each rank, before it gives up the parts that are others'."""
     whole = many_small_gradients(one_process(tiny_model, "float32"))
     assert found["many small gradients"][f"stage {stage}"] == pytest.approx(whole, rel=0.03)
 
@@ -213,6 +213,14 @@ def test_what_is_recomputed_and_offloaded_in_bfloat16_changes_little_of_a_step(
     few = found["bfloat16"][f"stage {stage}"]
     for theirs, ours in zip(few, found["as 14B runs"][f"stage {stage}"], strict=True):
         assert ours == pytest.approx(theirs, rel=0.02, abs=0.02)
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_an_offloaded_optimizer_gives_room_beside_it_and_changes_no_bit_of_a_step(
+    found: dict[str, Any], stage: int
+) -> None:
+    sampled = found["sampled as 14B runs"][f"stage {stage}"]
+    assert sampled["updates"] == found["as 14B runs"][f"stage {stage}"]
 
 
 @pytest.mark.parametrize("stage", STAGES)

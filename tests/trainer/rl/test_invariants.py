@@ -1,18 +1,24 @@
 """What must hold of every step is looked at, and a broken one ends the attempt."""
 
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.rl import MathRL
+from acereason_trainer.policy.flops import Machinery
+from acereason_trainer.policy.protocol import Policy
 from acereason_trainer.rl.batches import advantages_of
+from acereason_trainer.rl.curriculum import Curriculum
+from acereason_trainer.rl.drawing import Drawing
 from acereason_trainer.rl.invariants import check_rollouts, require_version
-from acereason_trainer.rl.rollouts import Rollout, Rollouts
+from acereason_trainer.rl.rollouts import Means, Rollout, Rollouts
 from acereason_trainer.stage import StageFailure
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up_rollouts import a_response, groups
+from made_up_rollouts import Checks, Draws, a_recorder, a_response, groups, prompts
 
 OWN = {"reward": {"function": "a.b:c"}}
 
@@ -59,6 +65,17 @@ def test_a_step_is_drawn_from_the_weights_that_it_changes() -> None:
     require_version(6, step=7)
     with pytest.raises(StageFailure, match="step 7 would be drawn from the weights of step 5"):
         require_version(5, step=7)
+
+
+def test_it_is_the_policy_that_counts_its_steps_and_not_the_loop(tmp_path: Path) -> None:
+    """So a policy that stepped twice, or went on from another state than its loop, is found."""
+    stepped_once = cast(Policy, SimpleNamespace(steps=1))
+    with a_recorder(tmp_path) as recorder:
+        means = Means(Draws(), Checks(lambda *_: 1.0), recorder, check_stop=lambda: None)
+        drawing = Drawing(a_stage(promptsPerStep=2), means, ("k", 0), Machinery(1, None, None))
+        drawing.push(stepped_once)
+        with pytest.raises(StageFailure, match="step 1 would be drawn from the weights of step 1"):
+            drawing.step(Curriculum(), prompts(4))
 
 
 def test_a_verdict_is_0_or_1_and_a_reward_of_ones_own_may_lie_between() -> None:

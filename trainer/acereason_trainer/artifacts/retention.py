@@ -29,6 +29,8 @@ PINS = "pins"
 ABANDONED_SECONDS = 24 * 3600.0
 """What is being written is not touched for a day; no publishing takes so long."""
 
+LEAVING = f"{TEMPORARY}gc-"
+"""What a name begins with while its directory is removed."""
 NEEDLESS = {
     "best": "weights of a validation",
     "journal": "responses of a step",
@@ -160,7 +162,11 @@ def is_running(root: Path, run: str) -> bool:
 
 def _abandoned(root: Path) -> Iterator[Removal]:
     """What a killed process left half-written, and what stood in an artifact's place."""
-    hidden = [*root.glob(f"{ARTIFACTS}/.*"), *root.glob(f"work/*/*/*/{STATES}/.*")]
+    hidden = [
+        *root.glob(f"{ARTIFACTS}/.*"),
+        *root.glob(f"work/*/*/*/{STATES}/.*"),
+        *root.glob(f"work/*/*/*/{LEAVING}*"),
+    ]
     for path in sorted(hidden):
         if _is_abandoned(path):
             yield Removal(path.relative_to(root).as_posix(), _size(path), "was never finished")
@@ -216,6 +222,6 @@ def _size(directory: Path) -> int:
 
 def _remove(path: Path) -> None:
     """Out of sight first: a half-removed artifact must not look like a damaged one."""
-    leaving = path.with_name(f"{TEMPORARY}gc-{secrets.token_hex(8)}")
+    leaving = path.with_name(f"{LEAVING}{secrets.token_hex(8)}")
     path.rename(leaving)
     shutil.rmtree(leaving)

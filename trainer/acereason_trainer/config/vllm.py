@@ -20,8 +20,8 @@ class VLLM(Model):
     what of the trainer stays there then: its share of the weights, and one whole layer during a
     push. Nothing of it is held while training."""
     cache_gib: float | None = Field(default=None, gt=0, le=4096, json_schema_extra=NOT_IN_KEY)
-    """GiB of the cache of keys and values of one engine, in the place of what `memoryShare` leaves.
-    Unset on a CPU: 1."""
+    """GiB of the cache of keys and values on each GPU of an engine, in the place of what
+    `memoryShare` leaves. Unset on a CPU: 1."""
     patience_seconds: float = Field(default=600.0, ge=1, le=86400, json_schema_extra=NOT_IN_KEY)
     """How long an engine may take to start or to take on weights, and how long it may give no sign
     of life while it draws. Then it counts as dead, and the attempt ends to be tried again. Loading

@@ -13,7 +13,8 @@ from acereason_trainer.policy.loading import DTYPES, device, load_config
 from acereason_trainer.policy.memory_check import (
     shape_of,
     what_does_not_fit,
-    what_does_not_fit_beside_engines,
+    what_engines_leave_no_room_for,
+    what_the_host_lacks,
 )
 from acereason_trainer.policy.memory_plan import plan
 from acereason_trainer.policy.protocol import Policy
@@ -59,22 +60,51 @@ def _say_what_does_not_fit(
         return
     gpu = torch.cuda.get_device_properties(device()).total_memory
     told: dict[str, Any] = {
-        "tokens": settings.tokens_per_micro_batch,
         "ranks": context.peers.world,
         "zero": zero,
         "number": DTYPES[settings.loading.dtype].itemsize,
-        "recompute": recompute,
     }
-    sentences = [what_does_not_fit(shape, gpu=gpu, longest=_longest(settings), **told)]
-    if isinstance(settings, RL) and settings.sampler == "vllm":
-        memory = plan(shape, ranks_per_node=context.peers.local_world, **told)
-        share = (settings.vllm or VLLM()).memory_share
-        sentences.append(
-            what_does_not_fit_beside_engines(memory, gpu=gpu, memory_share=share, host=available())
+    of_a_step = {**told, "tokens": settings.tokens_per_micro_batch, "recompute": recompute}
+    longest, engines = _longest(settings), _engines(settings)
+    whole = isinstance(settings, RL) and engines is None and zero is not None and zero.stage == 3
+    memory = plan(
+        shape,
+        **of_a_step,
+        ranks_per_node=context.peers.local_world,
+        drawn=_drawn(settings) if engines else 0,
+    )
+    sentences = [
+        what_does_not_fit(
+            shape,
+            **of_a_step,
+            gpu=gpu,
+            longest=longest,
+            sampler=told["number"] * shape.parameters if whole else 0,
+        ),
+        what_engines_leave_no_room_for(
+            shape, memory, gpu=gpu, vllm=engines, longest=longest, **told
         )
+        if engines
+        else None,
+        what_the_host_lacks(memory, host=available()),
+    ]
     for sentence in sentences:
         if sentence:
             say(sentence)
+
+
+def _engines(settings: SFT | RL) -> VLLM | None:
+    """Settings of engines that draw on the same GPUs; None where there are none."""
+    if isinstance(settings, RL) and settings.sampler == "vllm":
+        return settings.vllm or VLLM()
+    return None
+
+
+def _drawn(settings: SFT | RL) -> int:
+    """Tokens of the responses of a step, each half as long as it may be."""
+    assert isinstance(settings, RL)
+    group = max(settings.group_size.per_epoch or [settings.group_size.fixed or 0])
+    return settings.prompts_per_step * group * settings.max_response_tokens // 2
 
 
 def _longest(settings: SFT | RL) -> int:

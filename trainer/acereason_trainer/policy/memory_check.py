@@ -6,10 +6,15 @@ Said and not enforced: the plan is arithmetic, and what runs out of memory says 
 from typing import Any
 
 from acereason_trainer.config.common import Zero
-from acereason_trainer.policy.memory_plan import OFFLOADED, WAITING, Memory, Shape, plan
+from acereason_trainer.config.vllm import VLLM
+from acereason_trainer.policy.memory_plan import DROPPED, Memory, Shape, cached, plan
 
 SHARE = 0.9
 """Of a GPU's memory; the rest is for CUDA itself and for what its allocator cannot use."""
+WORKSPACE = 3_000_000_000
+"""Of an engine beside weights and cache: logits of the responses that it decodes at once, and what
+its kernels need. An estimate."""
+GIB = 2**30
 FEWEST_TOKENS = 1024
 """Fewer in a micro-batch save nothing worth the time."""
 EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
@@ -45,11 +50,13 @@ def what_does_not_fit(
     zero: Zero | None,
     number: int,
     recompute: bool,
+    sampler: int = 0,
 ) -> str | None:
     """One sentence where a step is planned to take more than a GPU has; None where it fits.
 
     gpu: bytes of one. tokens: of a micro-batch. longest: tokens of the longest sequence, which is a
-    micro-batch of its own where it is longer. The other arguments are those of `plan`.
+    micro-batch of its own where it is longer. sampler: bytes of what a sampler keeps there during
+    the step. The other arguments are those of `plan`.
     """
     most, least = max(tokens, longest), max(FEWEST_TOKENS, longest)
 
@@ -57,7 +64,7 @@ def what_does_not_fit(
         told = plan(
             shape, tokens=tokens, ranks=ranks, zero=zero, number=number, recompute=recompute
         )
-        return sum(told.gpu.values())
+        return sampler + sum(told.gpu.values())
 
     if taken(most) <= SHARE * gpu:
         return None
@@ -82,30 +89,62 @@ def what_does_not_fit(
     )
 
 
-def what_does_not_fit_beside_engines(
-    memory: Memory, *, gpu: int, memory_share: float, host: int
+def what_engines_leave_no_room_for(
+    shape: Shape,
+    memory: Memory,
+    *,
+    gpu: int,
+    vllm: VLLM,
+    longest: int,
+    ranks: int,
+    zero: Zero | None,
+    number: int,
 ) -> str | None:
-    """One sentence where what the trainer keeps while vLLM draws is planned to be more than engines
-    leave of a GPU, or more than the host has; None where it fits.
+    """One sentence where what the trainer keeps on a GPU while vLLM draws is planned to be more
+    than an engine leaves of it; None where it fits.
 
-    gpu: bytes of one. host: bytes that are available on a node. memory_share: of the engine.
+    gpu: bytes of one. longest: tokens of the longest sequence. The others are those of `plan`.
     """
-    left = SHARE * gpu - memory_share * gpu
-    if memory.beside_engine > left:
-        share = int((SHARE - memory.beside_engine / gpu) * 20) / 20
+    weights = number * shape.parameters // vllm.tensor_parallel
+    if vllm.cache_gib is None:
+        engine = int(vllm.memory_share * gpu)
+    else:
+        engine = weights + int(vllm.cache_gib * GIB) + WORKSPACE
+    left = int(SHARE * gpu) - engine
+    if memory.beside_engine <= left:
+        return None
+    room = int(SHARE * gpu) - memory.beside_engine
+    cache = room - weights - WORKSPACE
+    if cache >= cached(shape, number) * longest // vllm.tensor_parallel:
+        lower = f"vllm.memoryShare (now {vllm.memory_share:g}) to {int(20 * room / gpu) / 20:g}"
+        if vllm.cache_gib is not None:
+            lower = f"vllm.cacheGib (now {vllm.cache_gib:g}) to {cache // GIB}"
+        advice = f"lower {lower}"
+    elif ranks > 1 and zero is not None and zero.stage < 3:
         advice = "use zero.stage 3"
-        if share > 0:
-            advice = f"lower vllm.memoryShare (now {memory_share:g}) to {share:g}"
-        return (
-            f"{memory.beside_engine / 1e9:.0f} GB of the trainer are planned to stay on each GPU "
-            f"while vllm draws, which leaves {max(left, 0) / 1e9:.0f}; before it runs out of "
-            f"memory, {advice}"
-        )
-    waits = memory.host.get(WAITING, 0) + memory.host.get(OFFLOADED, 0)
-    if waits > host:
-        return (
-            f"{waits / 1e9:.0f} GB of optimizer and gradients are planned to be in the host's "
-            f"memory while vllm draws, and {host / 1e9:.0f} are available; use more nodes, "
-            "or nodes with more memory"
-        )
-    return None
+    elif vllm.tensor_parallel < ranks:
+        advice = f"raise vllm.tensorParallel (now {vllm.tensor_parallel})"
+    else:
+        advice = "use more GPUs, or larger ones"
+    return (
+        f"{memory.beside_engine / 1e9:.0f} GB of the trainer are planned to stay on each GPU "
+        f"while vllm draws, which leaves {max(left, 0) / 1e9:.0f}; before it runs out of memory, "
+        f"{advice}"
+    )
+
+
+def what_the_host_lacks(memory: Memory, *, host: int) -> str | None:
+    """One sentence where a stage is planned to take more of a node's memory than it has; None where
+    it fits. What the kernel may drop, and a copy that is made where there is room, don't count.
+
+    host: bytes that are available.
+    """
+    parts = {name: size for name, size in memory.host.items() if name not in DROPPED}
+    if sum(parts.values()) <= host:
+        return None
+    most = max(parts, key=lambda name: parts[name])
+    return (
+        f"{sum(parts.values()) / 1e9:.0f} GB are planned to be in the host's memory (the most, "
+        f"{parts[most] / 1e9:.0f}: {most}), and {host / 1e9:.0f} are available; use more nodes, "
+        "or nodes with more memory"
+    )

@@ -5,6 +5,7 @@ from pathlib import Path
 from acereason_trainer.config.common import Zero
 from acereason_trainer.config.rl import RL
 from acereason_trainer.config.vllm import VLLM
+from acereason_trainer.policy.memory_check import WORKSPACE
 from acereason_trainer.policy.memory_plan import QWEN_7B, QWEN_14B, Memory, Shape, cached, plan
 
 PAGE = Path("docs/memory.md")
@@ -50,7 +51,8 @@ With twice the tokens in a micro-batch, the last two double and nothing else doe
 Qwen2.5-14B no longer fits eight GPUs of 80 GB. A response longer than `tokensPerMicroBatch` is a
 micro-batch of its own. A stage whose step does not fit its GPUs by this plan says so in its log
 before it loads the model, and what would; so does one whose engines leave too little of a GPU for
-the weights that the trainer keeps there, or that moves more to the host than is available.
+the weights that the trainer keeps there, or that needs more of the host than is available (beside
+what the kernel may drop and the copy of a state; responses half as long as they may be).
 
 ## The host
 
@@ -98,12 +100,12 @@ def page() -> str:
 
 def _of_an_engine(shape: Shape) -> str:
     share = VLLM.model_fields["memory_share"].default
-    room = share * GPU - 2 * shape.parameters
+    room = share * GPU - 2 * shape.parameters - WORKSPACE
     response = cached(shape, 2) * TOKENS
     return (
         f"\nAn engine has {share:g} of an {GPU / 1e9:.0f} GB GPU (`vllm.memoryShare`): beside its "
-        f"weights, a cache\nfor {room / response:.0f} responses of {TOKENS:,} tokens, which take "
-        f"{response / 1e9:.1f} GB each; others wait.\n"
+        f"weights and {WORKSPACE / 1e9:.0f} GB\nto work with, a cache for {int(room / response)} "
+        f"responses of {TOKENS:,} tokens, which take {response / 1e9:.1f} GB each;\nothers wait.\n"
     )
 
 

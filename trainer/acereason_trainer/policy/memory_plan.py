@@ -27,9 +27,10 @@ PROCESS = 2_000_000_000
 """Of a rank or an engine, before it holds anything: Python, torch and what they have loaded. On a
 CPU 0.8 and 1.0 GB; what CUDA adds is an estimate."""
 
-OFFLOADED = "optimizer, offloaded"
-WAITING = "what waits while vllm draws"
-"""Parts of the host's memory that there is no going on without."""
+FILES = "model's files, as the kernel's cache of them"
+COPY = "copy of the state that is being written"
+DROPPED = (FILES, COPY)
+"""Parts of the host's memory that a stage goes on without where there is too little."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Memory:
     """On each node."""
     beside_engine: int
     """Of the trainer on each GPU while vLLM draws there: the weights that it computes with, and
-    what a push makes whole at once."""
+    what it has whole at once when it compares its logprobs with the engine's after a push."""
 
 
 def plan(
@@ -98,7 +99,8 @@ def plan(
 
     tokens: of one micro-batch. number: bytes of the model's number format (4: float32, without a
     copy for the optimizer but in ZeRO-1 and 2). zero: None for one process with plain torch. drawn:
-    tokens of all responses of an RL step whose engines are vLLM's, one for each rank; 0 of others.
+    tokens of all responses of an RL step whose engines are vLLM's, one for each rank; 0 where no
+    engine draws.
     """
     p = shape.parameters
     own_weights = number == MASTER and (zero is None or zero.stage == 3)
@@ -111,10 +113,12 @@ def plan(
     offloaded = zero is not None and zero.offload_optimizer
     gradients = MASTER * p if zero is not None and zero.stage == 3 else 0
     host = {
-        "model's files, as the kernel's cache of them": number * p,
-        OFFLOADED: (state + MASTER * p) // nodes if offloaded else 0,
-        "copy of the state that is being written": 3 * MASTER * p // nodes,
-        WAITING: 0 if offloaded else (state + gradients) // nodes,
+        FILES: number * p,
+        "optimizer, offloaded": (state + MASTER * p) // nodes if offloaded else 0,
+        COPY: 3 * MASTER * p // nodes,
+        "what waits while vllm draws": (state + gradients) // nodes
+        if drawn and not offloaded
+        else 0,
         **(_drawing(number * p, drawn, min(ranks, ranks_per_node)) if drawn else {}),
     }
     return Memory(_taken(gpu), _taken(host), _beside_engine(shape, number, ranks, zero))
@@ -129,8 +133,7 @@ def _beside_engine(shape: Shape, number: int, ranks: int, zero: Zero | None) -> 
     p = shape.parameters
     if zero is None or zero.stage < 3:
         return number * p
-    whole = max(shape.vocabulary, shape.intermediate) * shape.hidden
-    return number * (p // ranks + whole)
+    return number * (p // ranks + min(p, GATHERED))
 
 
 def _drawing(weights: int, tokens: int, ranks: int) -> dict[str, int]:

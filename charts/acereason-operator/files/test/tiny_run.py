@@ -1,16 +1,20 @@
-"""What `helm test` does: make a run of one small stage, wait until it is complete, take it away.
+"""What `helm test` does: make a run of one small stage, wait until it is complete, take it away;
+then ask the verifier, where there is one, whether it is ready.
 
-    tiny_run.py RUN_FILE SECONDS
+    tiny_run.py RUN_FILE SECONDS [VERIFIER_URL]
 
 It talks to the API server as its pod's service account does, or as KUBECONFIG says where that is
-set, and asks one that is away or busy again. Ends with 0 where the run is complete; with 1 where it
-failed or took longer than SECONDS, and then leaves it there to be looked at.
+set, and asks one that is away or busy again. Ends with 0 where the run is complete and the verifier
+ready; with 1 where the run failed, which is left there to be looked at, or where all of it took
+longer than SECONDS.
 """
 
 import asyncio
 import os
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -32,14 +36,16 @@ from acereason_operator.cluster.protocol import (
 
 EVERY = 1.0
 """Seconds between two looks."""
+ANSWER_SECONDS = 5.0
+"""In which a verifier says whether it is ready."""
 ROLE_IS_NEW = 60.0
 """Seconds in which an API server may not know the test's Role, which was made right before it."""
 
 Answer = TypeVar("Answer")
 
 
-async def main(file: Path, patience: float) -> int:
-    """The exit code."""
+async def main(file: Path, patience: float, verifier: str = "") -> int:
+    """The exit code. verifier: its address; empty where there is none."""
     run = yaml.safe_load(file.read_text(encoding="utf-8"))
     deadline = time.monotonic() + patience
     async with await _api_server() as api:
@@ -50,8 +56,36 @@ async def main(file: Path, patience: float) -> int:
         except ClusterError as error:
             print(f"the API server: {error}. {_advice(run)}", flush=True)
             return 1
-    print("the run is complete: the operator works, and so do the images", flush=True)
-    return 0
+    print("the run is complete: the operator works, and so does the trainer's image", flush=True)
+    return 0 if not verifier or await _is_ready(verifier, deadline) else 1
+
+
+async def _is_ready(verifier: str, deadline: float) -> bool:
+    """Whether the verifier says so, as a stage would reach it; what it says is printed."""
+    while True:
+        trouble = await asyncio.to_thread(_trouble, f"{verifier}/readyz")
+        if not trouble:
+            print(f"the verifier at {verifier} is ready", flush=True)
+            return True
+        if time.monotonic() >= deadline:
+            print(
+                f"the verifier at {verifier} is not ready: {trouble}. Look at it: kubectl "
+                "describe pods -l app.kubernetes.io/component=verifier, in the release's namespace",
+                flush=True,
+            )
+            return False
+        await asyncio.sleep(EVERY)
+
+
+def _trouble(url: str) -> str:
+    """What is wrong with it; empty where nothing is."""
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS):
+            return ""
+    except urllib.error.HTTPError as error:
+        return error.read(1000).decode(errors="replace").strip() or str(error)
+    except OSError as error:
+        return str(error)
 
 
 async def _tried(api: ApiServer, run: Object, deadline: float) -> str:
@@ -145,4 +179,4 @@ async def _remove(api: ApiServer, run: Object, deadline: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(Path(sys.argv[1]), float(sys.argv[2]))))
+    sys.exit(asyncio.run(main(Path(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:])))
