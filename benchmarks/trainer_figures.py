@@ -230,10 +230,16 @@ def _resume_told(found: Result) -> list[str]:
 
 
 def _profile_told(profile: Result) -> list[str]:
-    sft, vllm = profile["sft"], profile["vllm"]
-    return [
+    sft = profile["sft"]
+    of_sft = (
         f"Where a step of SFT goes (the 0.6M, packed): of {sft['millisecondsPerStep']:.0f} ms, "
-        f"{_shares(sft['shares'])}.",
+        f"{_shares(sft['shares'])}."
+    )
+    if "vllm" not in profile:
+        return [of_sft]
+    vllm = profile["vllm"]
+    return [
+        of_sft,
         f"Where vLLM's drawing goes (the 0.6M, {vllm['responses']} responses at once): of "
         f"{vllm['millisecondsPerStep']:.1f} ms for one token of each, {_shares(vllm['shares'])}.",
     ]

@@ -21,7 +21,7 @@ from benchmarks.trainer_files import figures_of as figures_of_files
 from benchmarks.trainer_gpu import rl_figures, sft_figures
 from benchmarks.trainer_gpu_shapes import SHAPES, documents
 from benchmarks.trainer_grpo import figures_of as figures_of_steps
-from benchmarks.trainer_profile import REST, kind_of, shares_of, timed
+from benchmarks.trainer_profile import kind_of, shares_of, timed
 from benchmarks.trainer_push import figures_of as figures_of_pushes
 from benchmarks.trainer_sft import (
     LAYOUTS,
@@ -432,7 +432,7 @@ def test_a_reward_of_too_few_steps_is_known_to_be_missing() -> None:
 
 def test_a_profile_is_told_with_the_largest_share_first() -> None:
     kinds = [kind_of(n) for n in ("aten::mm", "aten::mul", "aten::_scaled_dot_product_x", "Mul0")]
-    assert kinds == ["matrix products", "other arithmetic", "attention", REST]
+    assert kinds == ["matrix products", "other arithmetic", "attention", None]
     shares = shares_of({"a": 1.0, "b": 3.0})
     assert shares == {"a": 0.25, "b": 0.75}
     profile = {
@@ -442,6 +442,8 @@ def test_a_profile_is_told_with_the_largest_share_first() -> None:
     page = told(a_result() | {"profile": profile})
     assert any("of 160 ms, b 75 %, a 25 %." in sentence for sentence in page)
     assert any("of 9.5 ms for one token of each, b 75 %, a 25 %." in sentence for sentence in page)
+    alone = told(a_result() | {"profile": {"sft": profile["sft"]}})
+    assert not any("ms for one token" in sentence for sentence in alone)
 
 
 def test_a_part_is_timed_also_where_it_raises() -> None:
