@@ -29,6 +29,8 @@ help:  ## Show this list
 setup: $(SYNCED)  ## Make .venv with everything the lock names (safe to repeat)
 
 $(UV):
+	@test "$$(uname -s)" = Linux || { \
+	  echo "AceReason needs Linux (processes, sandbox, clusters), and this is $$(uname -s): use a Linux container or machine, or WSL 2" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "$(PYTHON) is $$($(PYTHON) -V 2>&1); Python 3.11 or newer is needed: make PYTHON=python3.12 setup" >&2; exit 1; }
 	@$(PYTHON) -c 'from importlib.util import find_spec as found; exit(not (found("venv") and found("ensurepip")))' || { \
@@ -49,7 +51,7 @@ $(QUICKSTART_DATA): $(wildcard examples/quickstart/*.py examples/tasks/*.py) | s
 	@touch $@
 
 test: setup lint  ## Lint, and run every test; as root on Debian, a real cluster's too
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --durations 25
 
 lint: setup  ## Style, types and the arrows between packages
 	$(BIN)/ruff check

@@ -1,5 +1,6 @@
 """`make setup` on a machine that lacks something says what, and what to do."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -43,4 +44,23 @@ def test_a_python_that_will_not_do_is_refused_before_anything_is_made(
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback (most recent call last)" not in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_a_machine_that_is_no_linux_is_told_what_to_use(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("requirements.lock", "pyproject.toml"):
+        (tmp_path / name).touch()
+    (tmp_path / "uname").write_text("#!/bin/sh\necho Darwin\n")
+    (tmp_path / "uname").chmod(0o755)
+    done = subprocess.run(
+        ["make", "setup"],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "needs Linux (processes, sandbox, clusters), and this is Darwin: use a" in done.stderr
     assert not (tmp_path / ".venv").exists()
