@@ -6,9 +6,11 @@ from typing import Any
 import yaml
 
 from tests.controlplane.control_plane import Account, ControlPlane
+from tests.waiting import wait_for
 
 RULES = Path(__file__).parents[3] / "charts/acereason-operator/files/rules"
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
+REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 NAME = "acereason-operator"
 
 
@@ -39,12 +41,16 @@ def grant(
     account: tuple[str, str],
     namespace: str = "",
 ) -> None:
-    """A role with its binding to an account (its namespace, its name)."""
+    """A role with its binding to an account (its namespace, its name), once it is in force."""
     place = f"{RBAC}/namespaces/{namespace}" if namespace else RBAC
     name = "-".join(account)
     role = {"metadata": {"name": name}, "rules": allowed}
     control_plane.request("POST", f"{place}/{kind.lower()}s", role)
     bind(control_plane, kind, name, account, namespace)
+    wait_for(
+        lambda: _may(control_plane, account, namespace, allowed[0]),
+        f"the {kind} {name} to be in force",
+    )
 
 
 def bind(
@@ -74,3 +80,22 @@ def allowed_by(*names: str) -> set[tuple[str, str, str]]:
         for resource in rule["resources"]
         for verb in rule["verbs"]
     }
+
+
+def _may(
+    control_plane: ControlPlane, account: tuple[str, str], namespace: str, rule: dict[str, Any]
+) -> bool:
+    """Whether an account may do what a rule says first: the authorizer learns of roles and bindings
+    a while after they are made."""
+    resource, _, sub = rule["resources"][0].partition("/")
+    asked = {
+        "namespace": namespace,
+        "group": rule["apiGroups"][0],
+        "resource": resource,
+        "subresource": sub,
+        "verb": rule["verbs"][0],
+    }
+    user = f"system:serviceaccount:{account[0]}:{account[1]}"
+    review = {"spec": {"user": user, "resourceAttributes": asked}}
+    answer = control_plane.request("POST", REVIEWS, review)
+    return bool(answer["status"]["allowed"])

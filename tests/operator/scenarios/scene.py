@@ -220,6 +220,17 @@ class Scene:
             while reason not in (event["reason"] for event in await self.events(name)):
                 await asyncio.sleep(0.2)
 
+    async def until_asked(self, verb: str, resource: str, times: int) -> list[datetime]:
+        """When the operator made requests of a kind here, once it has made so many. (Nobody watches
+        the audit log.)"""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                asked = audit.requests(self.audited, self.namespace)
+                found = [r.at for r in asked if (r.verb, r.resource) == (verb, resource)]
+                if len(found) >= times:
+                    return found
+                await asyncio.sleep(0.5)
+
     async def kubectl(self, *words: str) -> str:
         """What kubectl prints in this namespace. It must succeed."""
         control_plane = self.api.control_plane

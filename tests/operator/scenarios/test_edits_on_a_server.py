@@ -1,11 +1,13 @@
 """What people do to runs, on a real API server: suspend, edit, delete."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from acereason_operator.cluster import labels
 from acereason_operator.cluster.api_server import path_of
 from acereason_operator.cluster.protocol import CLAIM, NETWORK_POLICY, SERVICE, Object
+from acereason_operator.planner.times import parse_time
 from fake_controllers import stage_file_of
 from scenarios.kubelets import Waits
 from scenarios.live_api import Refusal
@@ -192,8 +194,11 @@ async def test_a_claim_whose_name_was_wrong_is_corrected(on: Scene) -> None:
 async def test_a_finished_runs_jobs_go_after_its_time_to_live(on: Scene) -> None:
     await on.apply(ttlAfterFinished="3s")
     await on.holds("Complete")
-    assert on.jobs(), "not before"
     await on.until(lambda: not on.jobs() and not on.pods())
+    finished = on.status().finished_at
+    assert finished is not None
+    removals = await on.until_asked("delete", "jobs", times=2)
+    assert min(removals) >= parse_time(finished) + timedelta(seconds=3), "not before"
     assert on.status().stages[0].artifact, "what they said is kept"
     await on.costs_nothing()
 

@@ -157,6 +157,7 @@ async def test_a_user_that_fails_too_often_reads_all_that_matters(on: Scene) -> 
         log_tail="step 12\ntorch.OutOfMemoryError: CUDA out of memory",
     )  # fmt: skip
     await on.holds("Failed")
+    await on.until_told("StageFailed")
     failure = on.stage().last_failure
     assert failure is not None
     name = pod["metadata"]["name"]

@@ -63,9 +63,13 @@ async def test_a_peer_that_exits_first_is_not_the_users_fault(on: Scene) -> None
     on.hold = {"train"}
     await on.apply(stages=[TWO_NODES])
     first, second = await on.seen_running(pods=2)
+    # The Job controller deletes the peer of a failed pod, which must not go before it is preempted.
+    on.part.dead = {first["spec"]["nodeName"]}
     await on.end(second, 1, message="rank 1: NCCL: remote process exited")
     await on.until(lambda: _ended(on, second))
     await preempt(on, first)
+    on.part.dead = set()
+    on.look_again()
     await is_infrastructure(on, "Disrupted", f"pod {first['metadata']['name']} was taken")
 
 
