@@ -193,7 +193,7 @@ def test_streams_that_kopf_leaves_open_end_without_a_word(
         await watches.stop()
         assert not [t for t in threading.enumerate() if t.name == "watches"]
 
-    gc.collect()  # of earlier tests: it may be told of in whichever thread it is found
+    gc.collect()  # or what earlier tests left may be told of in the thread that is looked at
     with caplog.at_level(logging.INFO):
         asyncio.run(story())
     assert [record for record in caplog.records if record.threadName == "watches"] == []
