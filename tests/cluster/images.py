@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.containerd import Containerd
-from tests.images.buildah import ENVIRONMENT
+from tests.images.buildah import ENVIRONMENT, run
 
 _OCI = "application/vnd.oci.image"
 
@@ -32,9 +32,7 @@ class NoSuchImage(Exception):
 def image_id(name: str) -> str:
     """What buildah knows an image by, which changes with its content."""
     command = ["buildah", "inspect", "--type", "image", "--format", "{{.FromImageID}}", name]
-    asked = subprocess.run(
-        command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, check=False
-    )
+    asked = run(command)
     if asked.returncode != 0:
         raise NoSuchImage(
             f"no image {name} in buildah's local store ({asked.stderr.strip()}); "

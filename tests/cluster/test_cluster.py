@@ -98,6 +98,7 @@ def test_what_a_crash_of_the_command_leaves_can_be_removed() -> None:
                 [kubectl, *arguments],
                 env=environment, input=json.dumps(pod), text=True, check=True, capture_output=True,
             )  # fmt: skip
+        wait("it sleeps", lambda: bool(sleepers()))
         command.kill()
     left = Traces.now()
     assert left.processes
@@ -118,13 +119,12 @@ def test_pods_on_two_nodes_meet_by_name_share_a_volume_and_reach_the_api_server(
     namespace = cluster.new_namespace()
     cluster.apply(*a_gang(namespace))
     ended = wait_for_job(cluster, namespace, "gang")
-    assert ended == "Complete", cluster.kubectl("logs", "-n", namespace, "-l", "app=gang")
+    logs = ("logs", "-n", namespace, "--tail=-1", "-l")
+    assert ended == "Complete", cluster.kubectl(*logs, "app=gang")
     pods = json.loads(cluster.kubectl("get", "pods", "-n", namespace, "-o", "json"))["items"]
     assert {pod["spec"]["nodeName"] for pod in pods} == set(NODES)
     for index in (0, 1):
-        said = cluster.kubectl(
-            "logs", "-n", namespace, "-l", f"batch.kubernetes.io/job-completion-index={index}"
-        )
+        said = cluster.kubectl(*logs, f"batch.kubernetes.io/job-completion-index={index}")
         assert f"I am {1 - index}" in said
         # busybox speaks no cipher of the API server's; its refusal to go without is an answer too.
         assert "HTTP request to an HTTPS server" in said
@@ -295,6 +295,7 @@ def a_sleeper(cluster: Cluster, node: NodeName) -> Iterator[str]:
     cluster.apply(a_pod(namespace, "sleeper", f"exec sleep {SLEEP}", spec))
     try:
         cluster.kubectl("wait", "-n", namespace, "pod/sleeper", "--for=condition=Ready", PATIENTLY)
+        wait("it sleeps", lambda: len(sleepers()) == 1)  # Ready is what its shell is before that
         yield namespace
     finally:
         cluster.kubectl("delete", "-n", namespace, "pod", "sleeper", PATIENTLY)
@@ -351,7 +352,9 @@ def a_gang(namespace: str) -> list[Mapping[str, Any]]:
         me=$JOB_COMPLETION_INDEX; other=$((1 - me))
         (while true; do echo "I am $me" | nc -l -p 9000; done) &
         until nc -w 2 gang-$other.gang 9000 </dev/null | grep "I am $other"; do sleep 0.2; done
-        printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc kubernetes.default.svc.cluster.local 443
+        server=kubernetes.default.svc.cluster.local
+        ask() { printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 2 $server 443; }
+        until ask | grep "HTTPS server"; do sleep 0.2; done
         touch /store/met-$me
         until test -e /store/met-$other; do sleep 0.2; done
     """

@@ -1,6 +1,7 @@
 """What there is of a cluster on this machine, and how the machine is set."""
 
 import json
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -43,14 +44,16 @@ class Traces:
             if "KUBE-" in line or network.DEVICE in line
         ]
         links = [link["ifname"] for link in json.loads(output("ip", "-json", "link"))]
-        roots = Path("/sys/fs/cgroup")
+        # os.walk, unlike glob, goes on where a cgroup is removed under its eyes.
+        groups = [Path(path) for path, _, _ in os.walk("/sys/fs/cgroup")]
+        of_nodes = {cgroup(node) for node in NODES}
         return cls(
             marked_processes.alive(str(STATE)),
             sleepers(),
             [mount for mount in mounts if mount.startswith(f"{STATE}/")],
             rules,
             [link for link in links if link.startswith((network.DEVICE, "veth"))],
-            [found for node in NODES for found in roots.glob(f"**/{cgroup(node)}")],
+            [group for group in groups if group.name in of_nodes],
             list(Path("/run/containerd/s").glob("*")),
             [*STATE.glob("running"), *Path("/var/lib/cni/results").glob("*")],
             [

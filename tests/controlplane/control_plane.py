@@ -12,10 +12,8 @@ service accounts with it. So no program for making keys is needed.
 import base64
 import json
 import os
-import random
 import secrets
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -28,6 +26,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
+from acereason_trainer.launch.free_port import free_port
+
 from tests.controlplane import marked_processes
 
 Program = Literal["etcd", "kube-apiserver", "kube-controller-manager"]
@@ -38,7 +38,6 @@ CRD = Path(__file__).parents[2] / "charts/acereason-operator/files/crds/acereaso
 PATIENCE = 120.0
 """Seconds that anything may take to become ready; 5 is usual, a busy machine takes longer."""
 
-_RANDOM = random.SystemRandom()
 
 
 class NotReady(Exception):
@@ -339,22 +338,9 @@ def prepared(
     users: Mapping[str, str] | None = None,
 ) -> ControlPlane:
     """A control plane in an empty folder, not started yet."""
-    names = (*ORDER, "etcd-peers")
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    ports = {name: free_port() for name in (*ORDER, "etcd-peers")}
     everybody = {_MANAGER: "", **(users or {})}
     return ControlPlane(folder, programs, ports, secrets.token_hex(16), flags, address, everybody)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, outside the range that the kernel gives to clients."""
-    found: list[int] = []
-    while len(found) < count:
-        # Not the module's own generator: workers of one test run may have it in one state.
-        port = _RANDOM.randrange(20_000, 32_000)
-        with socket.socket() as attempt:
-            if port not in found and attempt.connect_ex(("127.0.0.1", port)) != 0:
-                found.append(port)
-    return found
 
 
 def answers(address: str, ca_file: Path | None = None) -> bool:

@@ -20,7 +20,7 @@ from typing import IO
 
 from images.build import IMAGES
 from tests.controlplane.cache import cache, locked
-from tests.images.buildah import ENVIRONMENT, buildah
+from tests.images.buildah import buildah, run
 from tests.left_out import LeftOut, left_out_where_a_command_fails, tried_once
 
 ROOT = Path(__file__).parents[2]
@@ -142,13 +142,7 @@ def _build(part: str, name: str, base: str) -> None:
     registry, tag = name.rsplit("/", 1)[0], name.rsplit(":", 1)[1]
     command = [sys.executable, "-m", "images.build", part, "--engine=buildah", "--device=cpu",
                f"--registry={registry}", f"--tag={tag}", f"--base={base}"]  # fmt: skip
-    try:
-        _run(command, env=os.environ | ENVIRONMENT)
-    except subprocess.CalledProcessError as error:
-        # buildah copies itself into memory at its start, which a busy kernel refuses now and then.
-        if "memfd" not in error.stdout:
-            raise
-        _run(command, env=os.environ | ENVIRONMENT)
+    run(command, cwd=ROOT).check_returncode()
 
 
 def _run(command: Sequence[str | Path], env: Mapping[str, str]) -> None:

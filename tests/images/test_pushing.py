@@ -2,8 +2,6 @@
 given."""
 
 import json
-import os
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Mapping
@@ -13,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.images import built
-from tests.images.buildah import ENVIRONMENT, buildah
+from tests.images.buildah import buildah, run
 from tests.images.registry_program import registry
 
 ROOT = Path(__file__).parents[2]
@@ -31,14 +29,11 @@ def test_what_is_pushed_is_in_the_registry(images: Mapping[str, str], tmp_path: 
     """25 s: compresses the verifier's image; its layers are built already."""
     with registry(tmp_path) as (address, conf):
         name = f"{address}/team/acereason-verifier"
-        done = subprocess.run(
+        done = run(
             [sys.executable, "-m", "images.build", "verifier", "--engine=buildah", "--push",
              f"--registry={address}/team", "--tag=7", f"--base={built.debian()}"],
             cwd=ROOT,
-            env=os.environ | ENVIRONMENT | {"CONTAINERS_REGISTRIES_CONF": str(conf)},
-            capture_output=True,
-            text=True,
-            check=False,
+            CONTAINERS_REGISTRIES_CONF=str(conf),
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         try:
