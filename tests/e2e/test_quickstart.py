@@ -7,6 +7,7 @@ It takes 4 minutes, shortened (short.yaml); `--whole` runs all of it, in at most
 import json
 import math
 import re
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -68,28 +69,70 @@ class Seen:
     since_install: float = 0.0
     """From the beginning of `helm install` to Complete."""
     status: Mapping[str, Any] = field(default_factory=dict)
-    columns: set[str] = field(default_factory=set)
-    """Lines of `kubectl get arr`."""
+    rows: list[list[str]] = field(default_factory=list)
+    """Words of the lines that `kubectl get arr --watch` printed: one for each write."""
+
+
+@dataclass
+class Watch:
+    """`kubectl get arr --watch` of the run, which misses no state, however short."""
+
+    installation: Installation
+    printed: Path
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def go_on(self) -> None:
+        """Start it where it does not run: a server ends each watch, after half an hour or later."""
+        if self.process is None or self.process.poll() is not None:
+            words = ("get", "arr", NAME, "--watch")
+            self.process = self.installation.kubectl_beside(self.printed, *words)
+
+    def rows(self) -> list[list[str]]:
+        """Words of the lines so far, without those of headings."""
+        lines = self.printed.read_text().splitlines(keepends=True)
+        found = [line.split() for line in lines if line.endswith("\n")]
+        return [words for words in found if words[0] != "NAME"]
+
+    def shows_the_end(self) -> bool:
+        """Whether a line says that the run is complete, which comes after its status."""
+        self.go_on()
+        return any(words[1] == "Complete" for words in self.rows())
+
+    def end(self) -> None:
+        """End it."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
 
 
 @pytest.fixture(scope="module")
 def seen(
-    installation: Installation, observed: Prometheus, costs: Costs, whole: bool
+    installation: Installation,
+    observed: Prometheus,
+    costs: Costs,
+    whole: bool,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Seen]:
     """The run, from its file to its end, under the eyes of Prometheus. 4 minutes; 10 with
     --whole."""
     applied = time.monotonic()
     installation.kubectl("apply", "-f", "-", stdin=json.dumps(run_file(installation, whole)))
     found = Seen()
-    wait_for(
-        lambda: look(installation, found),
-        "the quickstart is complete",
-        lambda: installation.kubectl("describe", "arr", NAME)[-4000:],
-        PATIENCE,
-        every=3,  # a look takes two cores for a moment, and the run needs them
-    )
-    found.seconds = time.monotonic() - applied
-    found.since_install = time.monotonic() - installation.began
+    watch = Watch(installation, tmp_path_factory.mktemp("quickstart") / "printed")
+    try:
+        wait_for(
+            lambda: look(watch, found),
+            "the quickstart is complete",
+            lambda: installation.kubectl("describe", "arr", NAME)[-4000:],
+            PATIENCE,
+            every=3,  # a look takes two cores for a moment, and the run needs them
+        )
+        found.seconds = time.monotonic() - applied
+        found.since_install = time.monotonic() - installation.began
+        wait_for(watch.shows_the_end, "a line of its end", watch.printed.read_text)
+    finally:
+        watch.end()
+    found.rows = watch.rows()
     costs.note_quickstart(whole, found.seconds, found.since_install)
     yield found
 
@@ -102,10 +145,10 @@ def run_file(installation: Installation, whole: bool) -> Any:
     return document(json.loads(installation.kubectl(*words, json.dumps(patch))), whole)
 
 
-def look(installation: Installation, found: Seen) -> bool:
+def look(watch: Watch, found: Seen) -> bool:
     """Note what there is to see now; whether the run is complete."""
-    found.status = installation.get("arr", NAME).get("status", {})
-    found.columns.add(installation.kubectl("get", "arr", NAME))
+    watch.go_on()
+    found.status = watch.installation.get("arr", NAME).get("status", {})
     conditions = {c["type"]: c["status"] for c in found.status.get("conditions", ())}
     assert conditions.get("Failed") != "True", found.status
     return conditions.get("Complete") == "True"
@@ -165,11 +208,10 @@ def test_logs_of_a_stage_say_how_far_it_is(installation: Installation) -> None:
 
 
 def test_kubectl_get_shows_state_stage_and_progress(seen: Seen) -> None:
-    lines = [text.splitlines()[1].split() for text in seen.columns if len(text.splitlines()) > 1]
-    assert all(words[0] == NAME for words in lines)
-    assert {"Running", "Complete"} <= {words[1] for words in lines}
-    assert [words for words in lines if "math-1" in words]
-    assert [words for words in lines if re.search(r" \d+/13 \(\d+/\d+\) ", " ".join(words))]
+    assert all(words[0] == NAME for words in seen.rows)
+    assert {"Running", "Complete"} <= {words[1] for words in seen.rows}
+    assert [words for words in seen.rows if "math-1" in words]
+    assert [words for words in seen.rows if re.search(r" \d+/13 \(\d+/\d+\) ", " ".join(words))]
 
 
 def test_describe_tells_how_each_stage_ended(seen: Seen, installation: Installation) -> None:

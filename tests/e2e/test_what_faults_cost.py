@@ -13,6 +13,8 @@ import os
 import signal
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -36,8 +38,9 @@ LATE_ENOUGH = 5
 """Steps that a stage has saved when something is done to it."""
 AWAY = 60.0
 """Seconds that the API server is away."""
-A_MINUTE_AND_MORE = 2000
-"""Steps of a stage that no machine has made before a node counts as lost (20 s)."""
+A_MINUTE_AND_MORE = 1600
+"""Steps of a stage that are many enough for two attempts to make at once: the second one begins
+half a minute after the first one's node is lost."""
 PATIENCE_WITH_MANY_STEPS = 1800.0
 """Seconds for as many, which two attempts make at once."""
 
@@ -121,10 +124,15 @@ def test_one_rank_of_two_is_killed_in_a_pod_that_lives(
 
 def test_a_node_is_drained(installation: Installation, costs: Costs) -> None:
     trial = a_run_in_training(installation, "node-drained", seed=26)
-    node = trial.pod("second")["spec"]["nodeName"]
+    pod = trial.pod("second")
+    node = pod["spec"]["nodeName"]
     words = ("--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=600s")
     try:
-        installation.cluster.kubectl("drain", node, *words)
+        with ThreadPoolExecutor() as beside:
+            with trial.standing_still(pod):
+                drained = beside.submit(installation.cluster.kubectl, "drain", node, *words)
+                trial.wait_until_told_to_stop(pod)
+            drained.result()
         cost = costs.note("node drained", trial.complete())
         assert trial.pod("second")["spec"]["nodeName"] != node
     finally:
@@ -157,8 +165,10 @@ def test_a_container_trains_on_without_its_kubelet(
         installation, "kubelet-lost", seed=28, steps={"second": A_MINUTE_AND_MORE}, grace="10s"
     )
     pod = trial.pod("second")
-    with installation.without_kubelet(pod["spec"]["nodeName"]):
-        made = trial.made("second")
+    with ExitStack() as lost:
+        with trial.standing_still(pod):
+            lost.enter_context(installation.without_kubelet(pod["spec"]["nodeName"]))
+            made = trial.made("second")
         trial.wait("it trains on", lambda: trial.made("second") > made)
         assert trial.stage("second")["attempts"] == 1, "nobody but the container can have done it"
         complete = trial.complete(patience=PATIENCE_WITH_MANY_STEPS)
@@ -213,7 +223,10 @@ def test_the_api_server_is_away_for_a_minute(installation: Installation, costs: 
 
 def test_a_run_is_suspended_and_resumed(installation: Installation, costs: Costs) -> None:
     trial = a_run_in_training(installation, "suspended", seed=31)
-    trial.patch({"suspend": True})
+    pod = trial.pod("second")
+    with trial.standing_still(pod):
+        trial.patch({"suspend": True})
+        trial.wait_until_told_to_stop(pod)
     label = f"acereason.dev/run={trial.name},acereason.dev/stage=second,acereason.dev/phase=train"
     trial.wait("no pod is left", lambda: not installation.get("pods", "-l", label)["items"])
     trial.wait("Suspended", lambda: trial.status()["state"] == "Suspended")

@@ -1,7 +1,10 @@
 """A run on the cluster that a test disturbs, and what the disturbance cost it."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+import os
+import signal
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -215,6 +218,26 @@ class Trial:
         path = f"/api/v1/namespaces/{self.there.namespace}/pods/{pod['metadata']['name']}"
         self._request("DELETE", path, {"gracePeriodSeconds": 0})
 
+    @contextmanager
+    def standing_still(self, pod: Object) -> Iterator[None]:
+        """A block in which what trains in a pod stands still, so that no machine is too quick for
+        what is done to it meanwhile. Signals reach it at the end of the block."""
+        ranks = self.ranks(pod)
+        assert ranks, f"nothing trains in {pod['metadata']['name']} any more"
+        for rank in ranks:
+            os.kill(rank, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for rank in ranks:
+                with suppress(ProcessLookupError):
+                    os.kill(rank, signal.SIGCONT)
+
+    def wait_until_told_to_stop(self, pod: Object) -> None:
+        """Until SIGTERM waits for what stands still in a pod."""
+        ranks = self.ranks(pod)
+        self.wait("its launcher tells it to stop", lambda: any(map(_is_told_to_stop, ranks)))
+
     def grace_ends(self, pod: Object) -> float:
         """When the grace period of a pod is over, in seconds since 1970; waits until Kubernetes has
         asked it to end."""
@@ -261,6 +284,12 @@ class Trial:
         files = sorted(self.work(stage).glob("*/metrics.jsonl"))
         lines = [line for file in files for line in file.read_text().splitlines(keepends=True)]
         return [json.loads(line) for line in dict.fromkeys(lines) if line.endswith("\n")]
+
+
+def _is_told_to_stop(process: int) -> bool:
+    told = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
+    (pending,) = [int(line.split()[1], 16) for line in told if line.startswith("ShdPnd:")]
+    return bool(pending & (1 << (signal.SIGTERM - 1)))
 
 
 def _time(text: str) -> float:
