@@ -39,7 +39,6 @@ PATIENCE = 120.0
 """Seconds that anything may take to become ready; 5 is usual, a busy machine takes longer."""
 
 
-
 class NotReady(Exception):
     """Something of the control plane did not become ready; the text ends with its log."""
 
