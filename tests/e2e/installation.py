@@ -70,11 +70,13 @@ class Installation:
     def kubectl_beside(self, out: Path, *words: str) -> "subprocess.Popen[bytes]":
         """kubectl in the runs' namespace, while this goes on; what it prints is added to a file."""
         control_plane = self.cluster.control_plane
-        command = [control_plane.programs["kubectl"], "--kubeconfig", control_plane.kubeconfig]
+        kubectl, kubeconfig = control_plane.programs["kubectl"], control_plane.kubeconfig
         environment = os.environ | {"KUBECACHEDIR": str(control_plane.folder / "kubectl")}
         with out.open("ab") as file:
             return subprocess.Popen(
-                [*command, "--namespace", self.namespace, *words], env=environment, stdout=file
+                [kubectl, "--kubeconfig", kubeconfig, "--namespace", self.namespace, *words],
+                env=environment,
+                stdout=file,
             )
 
     def get(self, *words: str) -> Any:
