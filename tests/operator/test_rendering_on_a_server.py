@@ -13,6 +13,7 @@ from acereason_operator.cluster.api_server import ApiServer, path_of
 from acereason_operator.cluster.protocol import CLAIM, EVENT, JOB, POD, Object, Refused
 from acereason_operator.cluster.run_objects import KINDS, make_objects
 from acereason_operator.cluster.views import job_view, refused_view, waits_for_room
+from quotas import no_room_for
 from rendering_builders import SNAPSHOTS, a_run, an_action, rendered
 
 from tests.controlplane.control_plane import ControlPlane
@@ -107,17 +108,7 @@ def test_what_is_wrong_in_a_pod_template_is_said_by_the_server(
 def test_a_quota_that_refuses_pods_is_read_from_the_jobs_events(
     control_plane: ControlPlane, namespace: str
 ) -> None:
-    control_plane.request(
-        "POST",
-        f"/api/v1/namespaces/{namespace}/resourcequotas",
-        {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}},
-    )
-    wait_for(
-        lambda: "hard" in control_plane.request(
-            "GET", f"/api/v1/namespaces/{namespace}/resourcequotas/none"
-        ).get("status", {}),
-        "the quota to count",
-    )  # fmt: skip
+    no_room_for(POD, control_plane, namespace, "none")
     body = rendered(a_run())
     del body["metadata"]["ownerReferences"]  # the run is not there: the Job would be collected
     job = create(control_plane, namespace, body)
@@ -132,24 +123,10 @@ def test_a_quota_that_refuses_pods_is_read_from_the_jobs_events(
 
 
 def test_a_quota_of_jobs_is_want_of_room(control_plane: ControlPlane, namespace: str) -> None:
-    control_plane.request(
-        "POST",
-        f"/api/v1/namespaces/{namespace}/resourcequotas",
-        {"metadata": {"name": "jobs"}, "spec": {"hard": {"count/jobs.batch": "0"}}},
-    )
-    run = a_run()
-
-    def refusal() -> Refused | None:
-        try:
-            create(control_plane, namespace, rendered(run))
-        except Refused as error:
-            return error
-        return None
-
-    wait_for(lambda: refusal() is not None, "the quota to count")
-    error = refusal()
-    assert error is not None
-    assert waits_for_room(error)
+    no_room_for(JOB, control_plane, namespace, "jobs")
+    with pytest.raises(Refused) as refused:
+        create(control_plane, namespace, rendered(a_run()))
+    assert waits_for_room(refused.value)
 
 
 def test_a_claim_that_exists_is_left_as_it_is(control_plane: ControlPlane, namespace: str) -> None:
