@@ -63,7 +63,8 @@ _WARM = 1000
 
 @dataclass(frozen=True)
 class Look:
-    """What /proc says about this process and all below it, while nothing is being checked."""
+    """What /proc says about this process and what it started for the soak, while nothing is being
+    checked."""
 
     processes: int
     zombies: int
@@ -113,6 +114,7 @@ def soak(checks: int, workers: int = 2, seed: int = 0) -> Report:
         before = {name for place in places for name in _suspects(place)}
         began = time.monotonic()
         with ExitStack() as stack:
+            others = frozenset(_descendants())
             rewarders = _rewarders(stack, workers)
             waiting: deque[tuple[Check, Future[Grade]]] = deque()
 
@@ -136,10 +138,10 @@ def soak(checks: int, workers: int = 2, seed: int = 0) -> Report:
                 if number == min(_WARM, checks // 2):
                     while waiting:
                         take()
-                    report.first = _look_at_all(rewarders, workers, "begin")
+                    report.first = _look_at_all(rewarders, workers, "begin", others)
             while waiting:
                 take()
-            report.last = _look_at_all(rewarders, workers, "end")
+            report.last = _look_at_all(rewarders, workers, "end", others)
         report.seconds = time.monotonic() - began
         new = {name for place in places for name in _suspects(place)} - before
         report.left_files = sorted(_that_stay(new) | {str(p) for p in Path(here).iterdir()})
@@ -226,7 +228,9 @@ def _that_stay(names: Set[str]) -> Set[str]:
     return left()
 
 
-def _look_at_all(rewarders: Mapping[Place, Rewarder], workers: int, when: str) -> Look:
+def _look_at_all(
+    rewarders: Mapping[Place, Rewarder], workers: int, when: str, others: Set[int]
+) -> Look:
     """A look while every worker runs: one that was killed is forked anew when it is next needed."""
     waiting = []
     for number, ((kind, _), rewarder) in enumerate(rewarders.items()):
@@ -248,7 +252,7 @@ def _look_at_all(rewarders: Mapping[Place, Rewarder], workers: int, when: str) -
     for (kind, _), rewarder in rewarders.items():
         if kind == "bomb":  # a root, too, may take as long on a core that is shared
             wait_for(partial(works, rewarder), "the worker of a hurried rewarder")
-    return _look()
+    return _look(others)
 
 
 def _submit_root(rewarder: Rewarder, number: int) -> Future[Grade]:
@@ -256,15 +260,15 @@ def _submit_root(rewarder: Rewarder, number: int) -> Future[Grade]:
     return rewarder.submit({"answer": rf"{number}\sqrt{{3}}"}, root)
 
 
-def _look() -> Look:
+def _look(others: Set[int]) -> Look:
     """A look at processes that all stay: one that ends meanwhile had ended before."""
     while True:
         with suppress(FileNotFoundError, ProcessLookupError):
-            return _look_once()
+            return _look_once(others)
 
 
-def _look_once() -> Look:
-    below = _descendants()
+def _look_once(others: Set[int]) -> Look:
+    below = _descendants(others)
     alive = [pid for pid in below if _stat(pid)[0] != "Z"]
     return Look(
         processes=1 + len(below),
@@ -291,7 +295,9 @@ def _descriptors(pid: int) -> Iterator[str]:
                 yield name
 
 
-def _descendants() -> list[int]:
+def _descendants(others: Set[int] = frozenset()) -> list[int]:
+    """Processes below this one, but for others and what is below them: a control plane, say, that
+    tests beside this one use."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -301,7 +307,7 @@ def _descendants() -> list[int]:
                 continue  # it ended while it was being looked at
     found = [os.getpid()]
     for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
+        found += [c for c, parent in parents.items() if parent == pid and c not in others]
     return found[1:]
 
 

@@ -17,20 +17,38 @@ from acereason_trainer.telemetry.recorder import Recorder
 WAIT = 0.3
 
 
+class Awaited(Future[Grade]):
+    """Says when somebody begins to wait for it."""
+
+    def __init__(self, on_wait: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_wait = on_wait
+
+    def result(self, timeout: float | None = None) -> Grade:
+        self._on_wait()
+        return super().result(timeout)
+
+
 class SlowChecker:
-    """Has its verdicts `WAIT` seconds after the last response."""
+    """Has its verdicts `WAIT` seconds after the first of them is waited for."""
 
     def __init__(self) -> None:
-        self.asked_for: list[Future[Grade]] = []
+        self.asked_for: list[Awaited] = []
+        self._waited_for = False
 
-    def submit(self, row: Mapping[str, Any], response: str) -> "Future[Grade]":
-        self.asked_for.append(Future())
+    def submit(self, row: Mapping[str, Any], response: str) -> Future[Grade]:
+        self.asked_for.append(Awaited(self._begin))
         return self.asked_for[-1]
 
     def close(self) -> None:
         """Nothing runs."""
 
-    def finish(self) -> None:
+    def _begin(self) -> None:
+        if not self._waited_for:
+            self._waited_for = True
+            threading.Timer(WAIT, self._finish).start()
+
+    def _finish(self) -> None:
         for future in self.asked_for:
             future.set_result(Grade(Verdict.CORRECT, 1.0))
 
@@ -56,7 +74,6 @@ class OneByOne:
             self.asked_before.append(len(self.checker.asked_for))
             drawn.append(Completion(request, (1,), (0.0,), "stop", "</think> 1"))
             on_batch(drawn[-1:])
-        threading.Timer(WAIT, self.checker.finish).start()
         return drawn
 
 
@@ -80,4 +97,4 @@ def test_verdicts_are_asked_for_before_the_last_response_and_the_rest_of_them_is
     assert sampler.asked_before == [0, 1, 2]
     assert [r.reward for r in drawn.flat] == [1.0, 1.0, 1.0]
     (row,) = recorder.rows
-    assert WAIT * 0.9 <= row["reward_wait_seconds"] <= row["step_seconds"]
+    assert WAIT <= row["reward_wait_seconds"] <= row["step_seconds"]

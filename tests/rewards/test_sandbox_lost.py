@@ -10,17 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from acereason_trainer.config.common import CodeLimits, Verifier
+from acereason_trainer.config.common import Verifier
 from acereason_trainer.rewards import Rewarder, Verdict, make_rewarder
 
+from tests.rewards.waiting_programs import LIMITS, WAITS, tell, waits
+from tests.verifier.services import children_of
+from tests.waiting import wait_for
+
 ROW = {"tests": [{"stdin": "", "stdout": "1"}]}
-SLOW = "</think>\n```python\nimport time\ntime.sleep(1.5)\nprint(1)\n```"
+WAITING = f"</think>\n```python\n{WAITS}print(1)\n```"
 
 
 @pytest.fixture
 def rewarder() -> Iterator[Rewarder]:
-    limits = CodeLimits(seconds_per_test=3, memory_mib=256)
-    made = make_rewarder("code", Verifier(workers=1, code=limits, service="local"))
+    made = make_rewarder("code", Verifier(workers=1, code=LIMITS, service="local"))
     made.submit(ROW, "</think>\n```python\nprint(1)\n```").result(60)
     yield made
     made.close()
@@ -49,37 +52,38 @@ def _parent(pid: int) -> int:
 
 def test_a_program_whose_sandbox_is_lost_runs_again(rewarder: Rewarder) -> None:
     first = sandbox()
-    future = rewarder.submit(ROW, SLOW)
+    future = rewarder.submit(ROW, WAITING)
+    program(first)
     os.kill(first, signal.SIGKILL)
+    second = sandbox(other_than=first)
+    tell(program(second))
     grade = future.result(120)
     assert (grade.verdict, grade.reward) == (Verdict.CORRECT, 1)
-    assert sandbox() != first
+    assert sandbox() == second
 
 
 def program(of: int) -> int:
-    """The program that a sandbox runs, once it sleeps."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        children = Path(f"/proc/{of}/task/{of}/children").read_text().split()
-        for pid in map(int, children):
-            stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            if int(stat[3]) == pid and stat[0] == "S":
-                return pid
-        time.sleep(0.01)
-    raise AssertionError("no program was started")
+    """The program that a sandbox runs, once it waits."""
+
+    def found() -> list[int]:
+        return [pid for pid in children_of(of) if waits(pid)]
+
+    wait_for(lambda: len(found()) == 1, "a program to wait")
+    return found()[0]
 
 
 def test_a_program_that_the_machine_kills_runs_again(rewarder: Rewarder) -> None:
     first = sandbox()
-    future = rewarder.submit(ROW, SLOW)
+    future = rewarder.submit(ROW, WAITING)
     os.kill(program(first), signal.SIGKILL)
+    tell(program(sandbox(other_than=first)))
     grade = future.result(120)
     assert (grade.verdict, grade.reward) == (Verdict.CORRECT, 1)
 
 
 def test_a_program_that_the_machine_kills_twice_is_masked(rewarder: Rewarder) -> None:
     first = sandbox()
-    future = rewarder.submit(ROW, SLOW)
+    future = rewarder.submit(ROW, WAITING)
     os.kill(program(first), signal.SIGKILL)
     os.kill(program(sandbox(other_than=first)), signal.SIGKILL)
     grade = future.result(120)
@@ -91,9 +95,14 @@ def test_a_program_that_loses_two_sandboxes_is_masked_and_the_next_one_is_checke
     rewarder: Rewarder,
 ) -> None:
     first = sandbox()
-    future = rewarder.submit(ROW, SLOW)
+    future = rewarder.submit(ROW, WAITING)
+    program(first)
     os.kill(first, signal.SIGKILL)
-    os.kill(sandbox(other_than=first), signal.SIGKILL)
+    second = sandbox(other_than=first)
+    program(second)
+    os.kill(second, signal.SIGKILL)
     grade = future.result(120)
     assert (grade.verdict, grade.reward) == (Verdict.INFRA_ERROR, None)
-    assert rewarder.submit(ROW, SLOW).result(120).verdict is Verdict.CORRECT
+    again = rewarder.submit(ROW, WAITING)
+    tell(program(sandbox(other_than=second)))
+    assert again.result(120).verdict is Verdict.CORRECT

@@ -4,6 +4,7 @@ import asyncio
 import http.server
 import importlib.metadata
 import json
+import os
 import re
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,19 @@ def a_service(**settings: object) -> Iterator[ServiceProcess]:
         service.kill()
 
 
+@contextmanager
+def held(processes: Sequence[int]) -> Iterator[None]:
+    """Stop processes meanwhile: what they are given to do waits, however slow the machine is."""
+    for pid in processes:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in processes:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
 def children_of(pid: int) -> list[int]:
     found: list[int] = []
     with suppress(FileNotFoundError, ProcessLookupError):
@@ -157,6 +171,8 @@ class Network:
     """Bytes that are passed on at once."""
     cut_after: int | None = None
     """Bytes of an answer after which its connection is cut."""
+    most_cuts = 0
+    """Connections that are cut so."""
     swallow = False
     """Accept and pass nothing on."""
 
@@ -222,7 +238,8 @@ async def _pass_on(
     with suppress(OSError):
         while data := await source.read(network.piece):
             await asyncio.sleep(network.delay)
-            if limit is not None and passed + len(data) > limit:
+            cut = limit is not None and network.cuts < network.most_cuts
+            if limit is not None and cut and passed + len(data) > limit:
                 network.cuts += 1
                 sink.write(data[: limit - passed])
                 await sink.drain()

@@ -12,6 +12,7 @@ from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.verifier.desk import Desk, Full, Ticket, TooMany
 from acereason_trainer.verifier.meters import Meters
 
+from tests.operator.jumping_time import in_jumping_time
 from tests.waiting import PATIENCE
 
 SETUP = Setup("math", Verifier())
@@ -37,7 +38,7 @@ Body = Callable[[Desk, Hands], Coroutine[Any, Any, None]]
 def at_a_desk(
     *, capacity: int = 4, slots: int = 2
 ) -> Callable[[Body], Callable[[pytest.LogCaptureFixture], None]]:
-    """The test gets a desk with `slots` hands behind it."""
+    """The test gets a desk with `slots` hands behind it, in time that jumps."""
 
     def decorate(body: Body) -> Callable[[pytest.LogCaptureFixture], None]:
         def test(caplog: pytest.LogCaptureFixture) -> None:
@@ -49,7 +50,7 @@ def at_a_desk(
                 meter = Meters().of_kind("math")
                 await body(Desk(hands, capacity=capacity, slots=slots, meter=meter), hands)
 
-            asyncio.run(run())
+            in_jumping_time(run())
             gc.collect()
             assert "destroyed" not in caplog.text
 
@@ -119,6 +120,20 @@ async def test_only_what_was_handed_over_can_be_late(desk: Desk, hands: Hands):
     assert await answers(late, 2) == {"id-a": Verdict.CORRECT, "id-b": Verdict.CORRECT}
 
 
+@at_a_desk(capacity=6, slots=1)
+async def test_a_full_queue_lets_no_deadline_pass(desk: Desk, hands: Hands):
+    """3.6 s of one worker, with 2 s for a job."""
+    ticket = take(desk, *"abcdef", seconds=2)
+    found = {}
+    for _ in range(6):
+        await asyncio.sleep(0.6)
+        hands.go_on.set()
+        hands.go_on.clear()
+        found |= await answers(ticket, 1)
+    assert found == dict.fromkeys([f"id-{a}" for a in "abcdef"], Verdict.CORRECT)
+    assert ticket.answers.empty()
+
+
 @at_a_desk(slots=1)
 async def test_abandoning_tells_everybody_that_no_more_comes(desk: Desk, hands: Hands):
     tickets = [take(desk, "a"), take(desk, "b")]
@@ -142,5 +157,5 @@ async def test_when_to_ask_again_follows_from_the_measured_rate(desk: Desk, hand
     take(desk, *map(str, range(1000)))
     with pytest.raises(Full) as knowing:
         take(desk, "more", *map(str, range(100)))
-    # 900 were done in less than a second: half of what waits will be in about one.
+    # 900 were done within a second: half of what waits will be in about one.
     assert knowing.value.retry_after == 1

@@ -18,7 +18,6 @@ import itertools
 import logging
 import random
 import threading
-import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -127,7 +126,7 @@ class RemotePool:
 
     def submit(self, job: Job) -> "Future[Grade]":
         """Have a job done by the service. Raises the fault that ended the client, if one did."""
-        asked = Asked(str(next(self._names)), job, alive=time.monotonic())
+        asked = Asked(str(next(self._names)), job, alive=self._loop.time())
         with self._lock:
             if self._fault is not None:
                 raise self._fault
@@ -223,7 +222,7 @@ class RemotePool:
     def _ask_on(self) -> None:
         """Send what waits, as far as there are requests left."""
         while len(self._requests) < _REQUESTS and not self._closed.done():
-            batch = self._outstanding.batch(_BATCH, time.monotonic())
+            batch = self._outstanding.batch(_BATCH, self._loop.time())
             if not batch:
                 return
             request = self._loop.create_task(self._ask(batch))
@@ -241,7 +240,7 @@ class RemotePool:
         self._ask_on()
 
     def _look_after(self) -> None:
-        now = time.monotonic()
+        now = self._loop.time()
         sentence = f"the verifier at {self._url} gave no sign of life for {self._patience:g} s"
         if self._trouble:
             sentence += f": it {self._trouble}"
@@ -293,10 +292,10 @@ class RemotePool:
             raise _Busy(f"answers 200 with {response.content_type}, not as {SERVICE} does")
         missing = {asked.name: asked for asked in batch}
         try:
-            began = time.monotonic()
+            began = self._loop.time()
             self._outstanding.works_on(batch, began + HEARTBEAT_SECONDS)
             async for line in response.content:
-                now = time.monotonic()
+                now = self._loop.time()
                 self._outstanding.works_on(batch, now + HEARTBEAT_SECONDS)
                 if line.strip():
                     answer = _answer(line)

@@ -6,7 +6,6 @@ deadline begins when it is handed over.
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -59,7 +58,7 @@ class Ticket:
 
 
 class Desk:
-    """Belongs to one event loop."""
+    """Belongs to one event loop, whose clock is its own."""
 
     def __init__(self, graders: Graders, *, capacity: int, slots: int, meter: KindMeter) -> None:
         """`capacity`: jobs that may wait. `slots`: jobs handed to the graders at once."""
@@ -96,7 +95,7 @@ class Desk:
         self._sweep_if_full(len(jobs))
         if len(self._waiting) + len(jobs) > self._capacity:
             raise Full(len(self._waiting), self._retry_after())
-        ticket, now = Ticket(setup, deadline_seconds), time.monotonic()
+        ticket, now = Ticket(setup, deadline_seconds), _now()
         self._tickets.add(ticket)
         self._waiting.extend((ticket, name, job, now) for name, job in jobs)
         self._fill()
@@ -126,13 +125,13 @@ class Desk:
             ticket, name, job, since = self._waiting.popleft()
             if not ticket.wanted:
                 continue
-            self._meter.waited(time.monotonic() - since)
+            self._meter.waited(_now() - since)
             task = asyncio.ensure_future(self._grade(ticket, name, job))
             self._running.add(task)
             task.add_done_callback(self._ended)
 
     async def _grade(self, ticket: Ticket, name: str, job: Job) -> None:
-        began = time.monotonic()
+        began = _now()
         late = asyncio.get_running_loop().call_later(
             ticket.deadline_seconds, ticket.answers.put_nowait, (name, _TOO_LATE)
         )
@@ -141,14 +140,14 @@ class Desk:
             grade = await self._graders.grade(ticket.setup, job)
         finally:
             late.cancel()
-        self._meter.graded(grade.verdict, time.monotonic() - began)
+        self._meter.graded(grade.verdict, _now() - began)
         ticket.answers.put_nowait((name, grade))
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._running.discard(task)
         if task.cancelled():
             return  # all of them are
-        self._finished.append(time.monotonic())
+        self._finished.append(_now())
         self._fill()
         task.result()
 
@@ -158,7 +157,7 @@ class Desk:
 
     def _retry_after(self) -> int:
         """When half of what waits should be done, by the rate of the last half minute."""
-        now = time.monotonic()
+        now = _now()
         while self._finished and self._finished[0] < now - _RATE_WINDOW:
             self._finished.popleft()
         if not self._finished:
@@ -166,3 +165,7 @@ class Desk:
         per_second = len(self._finished) / max(now - self._finished[0], 1.0)
         seconds = len(self._waiting) / 2 / per_second
         return max(_RETRY_LEAST, min(_RETRY_MOST, round(seconds)))
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
