@@ -64,10 +64,27 @@ class Prometheus:
         """Until an expression has given a number."""
         wait_for(lambda: bool(self.numbers(expr)), f"data of {expr}", every=1)
 
+    def pages(self) -> dict[str, str]:
+        """What is served now at every address that is scraped."""
+        addresses = [target["scrapeUrl"] for target in self.get("targets")["activeTargets"]]
+        found = {}
+        for address in addresses:
+            with urllib.request.urlopen(address, timeout=120) as answer:
+                found[address] = answer.read().decode()
+        return found
+
     def series(self, selector: str) -> list[dict[str, str]]:
         """Labels of every series that a selector finds."""
         found: list[dict[str, str]] = self.get("series", **{"match[]": selector})
         return found
+
+
+def promtool(*words: str | Path, stdin: str = "") -> "subprocess.CompletedProcess[str]":
+    """Prometheus' own check of files and pages, to its end."""
+    program = prometheus_programs()["promtool"]
+    return subprocess.run(
+        [program, *words], input=stdin, capture_output=True, text=True, check=False
+    )
 
 
 @contextmanager

@@ -4,7 +4,6 @@ What is tested are the rules as the chart renders them: a PrometheusRule's spec 
 """
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 import yaml
 
 from tests.chart.rendered_chart import one, rendered
-from tests.monitoring.prometheus_program import prometheus_programs
+from tests.monitoring.prometheus import promtool
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -36,12 +35,6 @@ ASKED_FOR = {
     "AceReasonWatchSilent",
     "AceReasonNoLeader",
 }
-
-
-def promtool(*words: str | Path) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [prometheus_programs()["promtool"], *words], capture_output=True, text=True, check=False
-    )
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from tests.monitoring.expressions import (
     shown_by_panels,
     wait_until_answered,
 )
-from tests.monitoring.prometheus import Prometheus
+from tests.monitoring.prometheus import Prometheus, promtool
 
 CASES: list[dict[str, Any]] = yaml.load(
     (Path(__file__).parent / "alert_cases.yaml").read_text(), yaml.BaseLoader
@@ -40,6 +40,9 @@ def test_whatever_is_shown_or_asked_for_is_there(observed: Prometheus) -> None:
         patience=400,
     )
     assert health(observed) == {rule["alert"]: "ok" for rule in ALERTS}
+    for address, page in observed.pages().items():
+        checked = promtool("check", "metrics", stdin=page)
+        assert checked.returncode == 0, f"{address}: {checked.stderr}"
 
 
 def made_up_for_tests(observed: Prometheus) -> Questions:
