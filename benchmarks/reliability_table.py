@@ -4,7 +4,7 @@ for docs/reliability.md."""
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchmarks.reliability_goals import goals_of, missed
+from benchmarks.reliability_goals import goals_of, left_out, missed
 
 Result = Mapping[str, Any]
 
@@ -37,6 +37,8 @@ def told(result: Result) -> list[str]:
     goals, not_met = goals_of(result), missed(result)
     kept = f"All {len(goals)} goals that were judged are met."
     sentences.append(f"Missed of {len(goals)} goals: {'; '.join(not_met)}." if not_met else kept)
+    if left := left_out(result):
+        sentences.append(f"Of what is asked for, {len(left)} were not tried: {', '.join(left)}.")
     return sentences
 
 

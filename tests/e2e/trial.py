@@ -224,9 +224,9 @@ class Trial:
         what is done to it meanwhile. Signals reach it at the end of the block."""
         ranks = self.ranks(pod)
         assert ranks, f"nothing trains in {pod['metadata']['name']} any more"
-        for rank in ranks:
-            os.kill(rank, signal.SIGSTOP)
         try:
+            for rank in ranks:
+                os.kill(rank, signal.SIGSTOP)
             yield
         finally:
             for rank in ranks:

@@ -1,7 +1,7 @@
 """Who pays: a verdict over all pods, after the settling window."""
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -131,14 +131,21 @@ def test_a_pod_that_was_deleted_is_named_and_not_the_one_that_is_well(
     assert "pod b was deleted from node n1 before it had ended" in failure.message
 
 
-def test_peers_that_only_lost_a_deleted_pod_do_not_hide_it() -> None:
+@pytest.mark.parametrize(
+    ("since", "reason", "named"),
+    [(BEFORE, "PodDeleted", "b"), (AFTER, "LostPeer", "a")],
+    ids=["somebody deleted it", "the Job controller did, afterwards"],
+)
+def test_peers_that_only_lost_a_deleted_pod_do_not_hide_it(
+    since: datetime, reason: str, named: str
+) -> None:
     desk = running()
     follows = ResultRecord(exit_code=75, reason="LostPeer", message="another one is gone")
-    deleted = a_pod("b", node="n1", terminating_since=BEFORE)
-    desk.ends("math", a_dead_pod(75, "a", result=follows), deleted)
+    ended = a_dead_pod(75, "a", result=follows, finished_at=NOON)
+    desk.ends("math", ended, a_pod("b", node="n1", terminating_since=since))
     failure = desk.stage("math").last_failure
     assert failure is not None
-    assert (failure.verdict, failure.reason, failure.pod) == ("Infrastructure", "PodDeleted", "b")
+    assert (failure.verdict, failure.reason, failure.pod) == ("Infrastructure", reason, named)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_a_fault_costs_what_neither_training_nor_itself_nor_a_quiet_run_takes() 
 def test_what_is_quick_enough_and_near_enough_meets_every_goal() -> None:
     assert len(goals_of(RESULT)) == 5
     assert missed(RESULT) == []
-    assert told(RESULT)[-1] == "All 5 goals that were judged are met."
+    assert "All 5 goals that were judged are met." in told(RESULT)
 
 
 def test_each_goal_that_is_missed_is_named_with_what_was_asked_for() -> None:
@@ -49,7 +49,8 @@ def test_each_goal_that_is_missed_is_named_with_what_was_asked_for() -> None:
         "standard errors that its farthest evaluation is off, math: 3.5, asked for at most 2",
         "seconds that a fault costs, server away: 46, asked for at most 45",
     ]
-    assert told(slow)[-1].startswith("Missed of 5 goals: seconds to a cluster that is up: 61")
+    missed_first = "Missed of 5 goals: seconds to a cluster that is up: 61"
+    assert any(sentence.startswith(missed_first) for sentence in told(slow))
 
 
 def test_where_images_are_new_the_start_of_the_cluster_is_judged_without_their_loading() -> None:
@@ -104,7 +105,8 @@ def test_what_was_not_measured_is_named() -> None:
     assert left_out(all_of_them) == []
     del all_of_them["faults"][3]
     assert left_out(all_of_them | {"quickstart": {}}) == [
-        "node drained: not measured",
-        "the quickstart: not measured",
+        "node drained",
+        "the quickstart",
     ]
+    assert told(all_of_them | {"faults": []})[-1].startswith("Of what is asked for, 11 were not tr")
     assert left_out(deepcopy(RESULT) | {"faults": [], "quickstart": {"whole": True}}) == []

@@ -96,14 +96,19 @@ def launched(stage: dict[str, Any]) -> ResultRecord:
 def stopped(stage: dict[str, Any], step: int, number: signal.Signals) -> ResultRecord:
     """How the attempt ended after SIGTERM for all, or SIGKILL for its last rank, at a step."""
     work_dir, launcher = start(stage, held_at=step)
-    while (progress := read_progress(work_dir / "progress.json")) is None or progress.step < step:
-        assert launcher.poll() is None, (work_dir / "rank-0.log").read_text()
-        time.sleep(0.01)
-    if number == signal.SIGTERM:
-        launcher.send_signal(number)
-    else:
-        os.kill(last_rank_of(launcher), number)
-    launcher.wait()
+    seen = work_dir / "progress.json"
+    try:
+        while (progress := read_progress(seen)) is None or progress.step < step:
+            assert launcher.poll() is None, (work_dir / "rank-0.log").read_text()
+            time.sleep(0.01)
+        if number == signal.SIGTERM:
+            launcher.send_signal(number)
+        else:
+            os.kill(last_rank_of(launcher), number)
+        launcher.wait()
+    finally:
+        launcher.kill()  # and with it the rank that stands still, where it was not told to stop
+        launcher.wait()
     record = ResultRecord.parse_json((work_dir / "result.json").read_bytes())
     assert step <= record.step < STEPS, "it ended by itself"
     return record

@@ -143,9 +143,9 @@ def a_service(**settings: object) -> Iterator[ServiceProcess]:
 @contextmanager
 def held(processes: Sequence[int]) -> Iterator[None]:
     """Stop processes meanwhile: what they are given to do waits, however slow the machine is."""
-    for pid in processes:
-        os.kill(pid, signal.SIGSTOP)
     try:
+        for pid in processes:
+            os.kill(pid, signal.SIGSTOP)
         yield
     finally:
         for pid in processes:

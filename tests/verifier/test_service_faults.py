@@ -76,12 +76,17 @@ def assert_all_told_apart(asked: Sequence[tuple[bool, "Future[Grade]"]]) -> None
 
 
 def wait_for_jobs(service: ServiceProcess, *, running: int, waiting: int = 0) -> None:
-    """Until the service has begun so many, and has accepted so many more."""
+    """Until the service has begun so many, and has accepted so many more; the client may have asked
+    for some of them twice by then."""
 
     def counts() -> tuple[float, ...]:
         return tuple(service.metric(n, kind="code") for n in ("running_jobs", "queue_jobs"))
 
-    wait_for(lambda: counts() == (running, waiting), "the jobs to be accepted", counts)
+    def accepted() -> bool:
+        runs, waits = counts()
+        return runs == running and waits >= waiting
+
+    wait_for(accepted, "the jobs to be accepted", counts)
 
 
 def two_workers(service: ServiceProcess, rewarder: Rewarder) -> list[int]:
@@ -105,8 +110,15 @@ def a_waiting_program(service: ServiceProcess, other_than: int = 0) -> tuple[int
             if program != other_than and waits(program)
         ]
 
-    wait_for(lambda: len(found()) == 1, "a program to wait")
-    return found()[0]
+    # A second one may wait, too: on a busy machine the client asks for the same again.
+    seen: list[tuple[int, int]] = []
+
+    def some() -> bool:
+        seen.extend(found())
+        return bool(seen)
+
+    wait_for(some, "a program to wait")
+    return seen[0]
 
 
 def test_a_worker_that_is_killed_costs_a_retry_and_no_verdict() -> None:

@@ -108,9 +108,8 @@ def _explanation(job: JobView, scene: Scene) -> BadEnd:
         return _infrastructure(taken)
     # A stable sort: of pods that say why, the first to end still is first.
     ends = sorted(_codes(job), key=lambda end: _is_a_consequence(end[1]))
-    without_end = next((p for p in job.pods if p.exit_code is None and _was_deleted(p)), None)
-    if without_end and ends and all(_is_a_consequence(pod) for _, pod in ends):
-        return _deleted(without_end)
+    if deleted := _deleted_before(ends, job):
+        return _deleted(deleted)
     for wanted in PRECEDENCE:
         for code, pod in ends:
             if wanted == code or (wanted is None and code not in OF_CODE):
@@ -121,6 +120,21 @@ def _explanation(job: JobView, scene: Scene) -> BadEnd:
     if _was_deleted(pod):
         return _deleted(pod)
     return BadEnd("Infrastructure", "NoRecord", "it ended without a record", pod.name, pod.node)
+
+
+def _deleted_before(ends: list[tuple[int, PodView | None]], job: JobView) -> PodView | None:
+    """A pod that was deleted before others ended, which only say that they lost a peer. Afterwards
+    the Job controller deletes what is left, and that explains nothing."""
+    if not ends or not all(_is_a_consequence(pod) for _, pod in ends):
+        return None
+    first = earliest(*(pod.finished_at for _, pod in ends if pod))
+
+    def was_first(pod: PodView) -> bool:
+        since = pod.terminating_since
+        return since is not None and (first is None or since <= first)
+
+    deleted = (p for p in job.pods if p.exit_code is None and _was_deleted(p) and was_first(p))
+    return next(deleted, None)
 
 
 def _was_deleted(pod: PodView) -> bool:

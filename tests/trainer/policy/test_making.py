@@ -50,7 +50,7 @@ def test_sequences_are_packed_unless_a_stage_wants_them_padded(
         (1e6, 1e12, SFT(), ["a step is planned to take"]),
         (80e9, 1e12, MathRL.parse({"sampler": "vllm"}), []),
         (
-            1e6,
+            1e5,
             1e6,
             MathRL.parse({"sampler": "vllm"}),
             [

@@ -229,6 +229,7 @@ def beside(
         vllm=VLLM(**engines),
         longest=32_768,
         ranks=ranks,
+        ranks_per_node=min(ranks, 8),
         zero=zero,
         number=2,
     )
@@ -263,6 +264,12 @@ def test_a_cache_of_a_given_size_counts_in_the_place_of_a_share(
         (QWEN_14B, {"zero": Zero(stage=2), "gpu": 40e9}, "use zero.stage 3"),
         (QWEN_7B, {"zero": None, "ranks": 1, "gpu": 24e9}, "use more GPUs, or larger ones"),
         (QWEN_14B, {"zero": Zero(), "gpu": 24e9}, "raise vllm.tensorParallel (now 1)"),
+        (QWEN_14B, {"zero": Zero(), "gpu": 50e9, "memory_share": 0.85}, "raise vllm.tensorPar"),
+        (
+            QWEN_14B,
+            {"zero": Zero(), "ranks": 32, "gpu": 8e9, "tensor_parallel": 8},
+            "use more GPUs, or larger ones",
+        ),
     ],
 )
 def test_no_share_is_advised_in_which_an_engine_has_no_room_itself(

@@ -66,11 +66,12 @@ def _say_what_does_not_fit(
     }
     of_a_step = {**told, "tokens": settings.tokens_per_micro_batch, "recompute": recompute}
     longest, engines = _longest(settings), _engines(settings)
+    ranks_per_node = context.peers.local_world
     whole = isinstance(settings, RL) and engines is None and zero is not None and zero.stage == 3
     memory = plan(
         shape,
         **of_a_step,
-        ranks_per_node=context.peers.local_world,
+        ranks_per_node=ranks_per_node,
         drawn=_drawn(settings) if engines else 0,
     )
     sentences = [
@@ -82,7 +83,13 @@ def _say_what_does_not_fit(
             sampler=told["number"] * shape.parameters if whole else 0,
         ),
         what_engines_leave_no_room_for(
-            shape, memory, gpu=gpu, vllm=engines, longest=longest, **told
+            shape,
+            memory,
+            gpu=gpu,
+            vllm=engines,
+            longest=longest,
+            ranks_per_node=ranks_per_node,
+            **told,
         )
         if engines
         else None,

@@ -97,6 +97,7 @@ def what_engines_leave_no_room_for(
     vllm: VLLM,
     longest: int,
     ranks: int,
+    ranks_per_node: int,
     zero: Zero | None,
     number: int,
 ) -> str | None:
@@ -114,15 +115,16 @@ def what_engines_leave_no_room_for(
     if memory.beside_engine <= left:
         return None
     room = int(SHARE * gpu) - memory.beside_engine
-    cache = room - weights - WORKSPACE
-    if cache >= cached(shape, number) * longest // vllm.tensor_parallel:
-        lower = f"vllm.memoryShare (now {vllm.memory_share:g}) to {int(20 * room / gpu) / 20:g}"
-        if vllm.cache_gib is not None:
-            lower = f"vllm.cacheGib (now {vllm.cache_gib:g}) to {cache // GIB}"
-        advice = f"lower {lower}"
+    response = cached(shape, number) * longest // vllm.tensor_parallel
+    share = int(20 * room / gpu) / 20
+    gib = (room - weights - WORKSPACE) // GIB
+    if vllm.cache_gib is None and share * gpu >= weights + WORKSPACE + response:
+        advice = f"lower vllm.memoryShare (now {vllm.memory_share:g}) to {share:g}"
+    elif vllm.cache_gib is not None and gib * GIB >= max(response, GIB):
+        advice = f"lower vllm.cacheGib (now {vllm.cache_gib:g}) to {gib}"
     elif ranks > 1 and zero is not None and zero.stage < 3:
         advice = "use zero.stage 3"
-    elif vllm.tensor_parallel < ranks:
+    elif vllm.tensor_parallel < ranks_per_node and room > WORKSPACE:
         advice = f"raise vllm.tensorParallel (now {vllm.tensor_parallel})"
     else:
         advice = "use more GPUs, or larger ones"

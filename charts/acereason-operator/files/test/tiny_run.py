@@ -10,6 +10,7 @@ longer than SECONDS.
 """
 
 import asyncio
+import http.client
 import os
 import sys
 import time
@@ -78,14 +79,16 @@ async def _is_ready(verifier: str, deadline: float) -> bool:
 
 
 def _trouble(url: str) -> str:
-    """What is wrong with it; empty where nothing is."""
+    """What is wrong with it; empty where nothing is. No proxy is asked: stages ask none either."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(url, timeout=ANSWER_SECONDS):
-            return ""
-    except urllib.error.HTTPError as error:
-        return error.read(1000).decode(errors="replace").strip() or str(error)
-    except OSError as error:
-        return str(error)
+        try:
+            with opener.open(url, timeout=ANSWER_SECONDS):
+                return ""
+        except urllib.error.HTTPError as error:
+            return error.read(1000).decode(errors="replace").strip() or str(error)
+    except (OSError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
 
 
 async def _tried(api: ApiServer, run: Object, deadline: float) -> str:
