@@ -197,6 +197,8 @@ def pod_specs(objects: list[Object]) -> list[Object]:
 def selects(peer: Object, namespace: str, given: dict[str, str]) -> bool:
     """Whether a policy's peer is a pod with these labels."""
     wanted = peer["podSelector"]["matchLabels"].items() <= given.items()
+    if "namespaceSelector" not in peer:
+        return wanted and namespace == NAMESPACE
     places = [e["values"] for e in peer["namespaceSelector"].get("matchExpressions", ())]
     return wanted and all(namespace in values for values in places)
 
