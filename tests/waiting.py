@@ -1,7 +1,11 @@
-"""Waiting for what other processes do: a condition, by its name, instead of a sleep."""
+"""Waiting for what other processes do, by a condition's name instead of a sleep; and having them
+wait."""
 
+import os
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PATIENCE = 120.0
@@ -33,3 +37,17 @@ def is_alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or while it was
         return False
     return state != "Z"
+
+
+@contextmanager
+def held(processes: Sequence[int]) -> Iterator[None]:
+    """Stop processes meanwhile: what they do waits, however quick or slow the machine is, and
+    signals reach them at the end of the block."""
+    try:
+        for pid in processes:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in processes:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)

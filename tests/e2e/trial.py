@@ -1,10 +1,9 @@
 """A run on the cluster that a test disturbs, and what the disturbance cost it."""
 
 import json
-import os
 import signal
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -19,7 +18,7 @@ from acereason_trainer.config.sources import ArtifactRef
 
 from tests.cluster.process import is_known_to_hold
 from tests.e2e.installation import CLAIM, Installation, processes
-from tests.waiting import wait_for
+from tests.waiting import held, wait_for
 
 RUN_FILE = Path(__file__).with_name("two_stages.yaml")
 RUNS = "/apis/acereason.dev/v1alpha1/namespaces/{}/acereasonruns"
@@ -221,17 +220,11 @@ class Trial:
     @contextmanager
     def standing_still(self, pod: Object) -> Iterator[None]:
         """A block in which what trains in a pod stands still, so that no machine is too quick for
-        what is done to it meanwhile. Signals reach it at the end of the block."""
+        what is done to it meanwhile."""
         ranks = self.ranks(pod)
         assert ranks, f"nothing trains in {pod['metadata']['name']} any more"
-        try:
-            for rank in ranks:
-                os.kill(rank, signal.SIGSTOP)
+        with held(ranks):
             yield
-        finally:
-            for rank in ranks:
-                with suppress(ProcessLookupError):
-                    os.kill(rank, signal.SIGCONT)
 
     def wait_until_told_to_stop(self, pod: Object) -> None:
         """Until SIGTERM waits for what stands still in a pod."""

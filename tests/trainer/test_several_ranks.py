@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from acereason_trainer.telemetry.recorder import read_metrics
 
 from tests.stage_attempts import a_stage, attempt, begun, published, write_rows
 from tests.trainer.test_exact_resume import next_attempt, outcome
+from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("importable_rewards")]
 """Each test costs 10 to 80 s: every launch has two processes that import torch and DeepSpeed."""
@@ -98,9 +98,7 @@ def stopped(stage: dict[str, Any], step: int, number: signal.Signals) -> ResultR
     work_dir, launcher = start(stage, held_at=step)
     seen = work_dir / "progress.json"
     try:
-        while (progress := read_progress(seen)) is None or progress.step < step:
-            assert launcher.poll() is None, (work_dir / "rank-0.log").read_text()
-            time.sleep(0.01)
+        wait_for(lambda: has_come_to(step, seen, launcher), f"step {step}", patience=600)
         if number == signal.SIGTERM:
             launcher.send_signal(number)
         else:
@@ -112,6 +110,13 @@ def stopped(stage: dict[str, Any], step: int, number: signal.Signals) -> ResultR
     record = ResultRecord.parse_json((work_dir / "result.json").read_bytes())
     assert step <= record.step < STEPS, "it ended by itself"
     return record
+
+
+def has_come_to(step: int, file: Path, launcher: "subprocess.Popen[bytes]") -> bool:
+    """Whether an attempt that still runs has completed a step."""
+    assert launcher.poll() is None, (file.parent / "rank-0.log").read_text()
+    progress = read_progress(file)
+    return progress is not None and progress.step >= step
 
 
 def last_rank_of(launcher: "subprocess.Popen[bytes]") -> int:

@@ -4,7 +4,6 @@ import asyncio
 import http.server
 import importlib.metadata
 import json
-import os
 import re
 import signal
 import subprocess
@@ -12,7 +11,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -138,19 +137,6 @@ def a_service(**settings: object) -> Iterator[ServiceProcess]:
         yield service
     finally:
         service.kill()
-
-
-@contextmanager
-def held(processes: Sequence[int]) -> Iterator[None]:
-    """Stop processes meanwhile: what they are given to do waits, however slow the machine is."""
-    try:
-        for pid in processes:
-            os.kill(pid, signal.SIGSTOP)
-        yield
-    finally:
-        for pid in processes:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
 
 
 def children_of(pid: int) -> list[int]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from acereason_trainer.rewards.problem_tests import Test
 
-from tests.verifier.services import ServiceProcess, a_service, held, packed_tests
-from tests.waiting import wait_for
+from tests.verifier.services import ServiceProcess, a_service, packed_tests
+from tests.waiting import held, wait_for
 
 MATH = {"id": "a", "answer": "x+x", "reference": "2x"}
 LOOPS = "while True: pass"

@@ -33,10 +33,9 @@ from tests.verifier.services import (
     a_network_before,
     a_service,
     children_of,
-    held,
     packed_tests,
 )
-from tests.waiting import wait_for
+from tests.waiting import held, wait_for
 
 LONG = 200.0
 """Seconds that nothing here takes, on a machine that does other things too."""
