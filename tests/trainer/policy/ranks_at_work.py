@@ -19,7 +19,7 @@ from acereason_trainer.config.common import ModelLoading, Zero
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.sft import Optimizer
 from acereason_trainer.peers import Peers
-from acereason_trainer.policy import head
+from acereason_trainer.policy import head, zero_policy
 from acereason_trainer.policy.amx import make_bfloat16_safe
 from acereason_trainer.policy.loading import load_model
 from acereason_trainer.policy.protocol import Policy, Update
@@ -27,6 +27,7 @@ from acereason_trainer.policy.zero_engine import engine_settings, spread
 from acereason_trainer.policy.zero_policy import ZeroPolicy
 from acereason_trainer.process_group import meet
 from acereason_trainer.stage import StageFailure, Stopped
+from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
 from torch import Tensor
 
 from tests.trainer.policy.batches import (
@@ -71,12 +72,38 @@ class Desk:
         return directory
 
 
+OF_A_LARGE_MODEL = {
+    "reduce_bucket_size": 4000,
+    "stage3_param_persistence_threshold": 0,
+    "stage3_prefetch_bucket_size": 1000,
+    "stage3_max_live_parameters": 4000,
+    "stage3_max_reuse_distance": 4000,
+    "sub_group_size": 4000,
+}
+"""What DeepSpeed would have to hold to be at its limits with a tiny model, as it is with a large
+one: by default all of this one would stay whole on every rank, and be reduced and stepped at
+once."""
+
+
+def engine_settings_of_a_large_model(*told: Any) -> dict[str, Any]:
+    """What DeepSpeed is told in all cases here."""
+    settings = engine_settings(*told)
+    of_zero = settings["zero_optimization"]
+    of_zero |= {
+        name: limit
+        for name, limit in OF_A_LARGE_MODEL.items()
+        if of_zero["stage"] == 3 or name == "reduce_bucket_size"
+    }
+    return settings
+
+
 AS_14B_RUNS = {"offload": True, "activation_checkpointing": True}
 
 
 def main() -> None:
     make_bfloat16_safe()
     torch.set_num_threads(1)
+    zero_policy.engine_settings = engine_settings_of_a_large_model
     with meet(os.environ) as peers:
         desk = Desk(Path(sys.argv[1]), peers)
         found = {f"stage {stage}": of_stage(desk, stage) for stage in (1, 2, 3)}
@@ -213,11 +240,18 @@ def of_stage(desk: Desk, stage: int) -> dict[str, Any]:
     one_then_two = trained(of_one, HALF)
     return {
         "straight": updates,
+        "whole between steps": whole_of(straight) if stage == 3 else None,
         "resumed": after,
         "one process, then two": one_then_two,
         "without signal": asdict(without_signal(desk.policy(stage))),
         "not a number": not_a_number(desk, stage),
     }
+
+
+def whole_of(policy: ZeroPolicy) -> list[str]:
+    """Parameters that this rank has whole between two steps."""
+    of_rank = policy._engine.module.named_parameters()
+    return [name for name, p in of_rank if p.ds_status != ZeroParamStatus.NOT_AVAILABLE]
 
 
 def without_signal(policy: Policy) -> Update:
