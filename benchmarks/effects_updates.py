@@ -29,15 +29,22 @@ class SeveralUpdates:
     def __init__(self, policy: Any, updates: int) -> None:
         self._policy = policy
         self._updates = updates
+        self._batches = 0
         self._scoring = Scoring(policy.model, recompute=False)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._policy, name)
 
+    @property
+    def steps(self) -> int:
+        """Of the trainer, to which a batch is one."""
+        return self._batches
+
     def step(self, batch: Batch) -> Update:
         """One step for each part; what is told of them is the last one's, and the largest
         gradient. A batch without sequences (no group had a signal) is one step, as it is to the
         trainer."""
+        self._batches += 1
         if not batch.sequences:
             update: Update = self._policy.step(batch)
             return update

@@ -6,13 +6,17 @@ from typing import Any
 import pytest
 import torch
 from acereason_trainer.config.common import ModelLoading
+from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.sft import Optimizer
 from acereason_trainer.policy.protocol import Batch, Update
 from acereason_trainer.policy.torch_policy import TorchPolicy
+from acereason_trainer.telemetry.recorder import read_metrics
 
 from benchmarks.effects_list import effects
 from benchmarks.effects_page import plot, verdict
-from benchmarks.effects_updates import SeveralUpdates, clipped, parts_of
+from benchmarks.effects_updates import SeveralUpdates, clipped, parts_of, several_updates
+from tests.stage_attempts import attempt, published
+from tests.trainer.test_several_ranks import a_prepared_stage
 
 
 class Watched:
@@ -110,3 +114,15 @@ def test_every_effect_has_arms_to_compare_and_a_plot() -> None:
         arms = {name: {"curves": [[0.1, 0.2], [0.3, 0.2]]} for name in effect.arms}
         drawn = plot({"name": effect.name, "curve": effect.curve, "arms": arms})
         assert all(name in drawn for name in effect.arms)
+
+
+@pytest.mark.usefixtures("importable_rewards")
+def test_a_stage_takes_several_updates_of_a_batch_as_one_step(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trainer holds a policy to one step for each batch."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    stage = a_prepared_stage(tmp_path, tiny_model, "mathRL", 1, stop={"steps": 2})
+    with several_updates(3):
+        assert attempt(stage) == ExitCode.DONE
+    assert [row["step"] for row in read_metrics(published(stage)[1] / "metrics.jsonl")] == [1, 2]
