@@ -111,6 +111,10 @@ def main() -> None:
         found["not a number in bfloat16"] = {
             f"stage {stage}": not_a_number(desk, stage, "bfloat16") for stage in (1, 2, 3)
         }
+        found["not a number as 14B runs"] = {
+            f"stage {stage}": not_a_number(desk, stage, "bfloat16", **AS_14B_RUNS)
+            for stage in (2, 3)
+        }
         found["as 14B runs"] = few_steps(desk, (2, 3), dtype="bfloat16", **AS_14B_RUNS)
         found["sampled as 14B runs"] = {
             f"stage {stage}": between_drawings_of(desk, stage, "bfloat16", **AS_14B_RUNS)
@@ -259,9 +263,9 @@ def without_signal(policy: Policy) -> Update:
     return policy.step(replace(a_batch(), sequences=[], prompt_lengths=[], token_weights=[]))
 
 
-def not_a_number(desk: Desk, stage: int, dtype: str = "float32") -> dict[str, Any]:
+def not_a_number(desk: Desk, stage: int, dtype: str = "float32", **options: Any) -> dict[str, Any]:
     """A step on numbers that are none, and the good step after it."""
-    policy, batch = desk.policy(stage, dtype=dtype), a_batch()
+    policy, batch = desk.policy(stage, dtype=dtype, **options), a_batch()
     bad = policy.step(replace(batch, token_weights=[w * math.nan for w in batch.token_weights]))
     return {"norm is finite": math.isfinite(bad.grad_norm), "then": asdict(policy.step(batch))}
 

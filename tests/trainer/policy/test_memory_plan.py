@@ -23,33 +23,19 @@ from acereason_trainer.policy.memory_check import (
     what_the_host_lacks,
 )
 from acereason_trainer.policy.memory_plan import QWEN_7B, QWEN_14B, Shape, activations, plan
-from acereason_trainer.policy.protocol import Batch
 from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.rollout import weight_buckets
 from acereason_trainer.rollout.protocol import Completion, SampleRequest
-from transformers import AutoModelForCausalLM, Qwen2Config
+from transformers import Qwen2Config
 
 from tests.peak_memory import peak_of_tensors
+from tests.trainer.policy.small_shape import SHAPE, a_batch, save_model
 
-SHAPE = Shape(6, 128, 512, 4, 2, 32, 1024, tied=True)
-TOKENS, DOCUMENTS = 2048, 8
+TOKENS = 2048
 
 
 def a_policy(tiny_model: Path, directory: Path, dtype: str, recompute: bool) -> TorchPolicy:
-    config = Qwen2Config(
-        vocab_size=SHAPE.vocabulary,
-        hidden_size=SHAPE.hidden,
-        intermediate_size=SHAPE.intermediate,
-        num_hidden_layers=SHAPE.layers,
-        num_attention_heads=SHAPE.heads,
-        num_key_value_heads=SHAPE.key_heads,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=1,
-    )
-    AutoModelForCausalLM.from_config(config).save_pretrained(directory)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (directory / name).write_bytes((tiny_model / name).read_bytes())
+    save_model(directory, tiny_model)
     return TorchPolicy(
         directory,
         loading=ModelLoading(dtype=dtype),
@@ -60,25 +46,14 @@ def a_policy(tiny_model: Path, directory: Path, dtype: str, recompute: bool) -> 
     )
 
 
-def a_batch() -> Batch:
-    """Two micro-batches: in the second, the gradients of the first are there."""
-    length = TOKENS // DOCUMENTS
-    sequence = torch.randint(0, SHAPE.vocabulary, (length,)).tolist()
-    return Batch(
-        sequences=[sequence] * 2 * DOCUMENTS,
-        prompt_lengths=[1] * 2 * DOCUMENTS,
-        token_weights=[torch.full((length - 1,), 1 / TOKENS)] * 2 * DOCUMENTS,
-    )
-
-
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("recompute", [False, True])
 def test_a_step_takes_what_the_plan_says(
     tiny_model: Path, tmp_path: Path, dtype: str, recompute: bool
 ) -> None:
     policy = a_policy(tiny_model, tmp_path, dtype, recompute)
-    policy.step(a_batch())
-    batch = a_batch()
+    policy.step(a_batch(TOKENS))
+    batch = a_batch(TOKENS)
     measured = peak_of_tensors(lambda: policy.step(batch))
     number = {"float32": 4, "bfloat16": 2}[dtype]
     planned = plan(SHAPE, tokens=TOKENS, number=number, recompute=recompute).gpu

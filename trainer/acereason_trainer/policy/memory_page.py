@@ -39,6 +39,10 @@ TAIL = """
 
 - **Weights, optimizer, gradients** take 2, 12 and 4 bytes per parameter, divided by the ranks where
   ZeRO divides them: stage 1 the optimizer, stage 2 also the gradients, stage 3 also the weights.
+  With stage 1 every rank has the gradients of a micro-batch beside their sums, 2 bytes more.
+- **Where AdamW steps** it makes two float32 numbers for each parameter of a rank, and stage 3 lays
+  out the gradients once more, a billion parameters at once at most. By then what is kept of the
+  tokens is gone, so only what exceeds that counts.
 - **Kept of the tokens**: with activation checkpointing one hidden vector per layer and token;
   without, twenty to thirty times as much.
 - **The output matrix or a layer**: the larger of one layer's backward pass and that of the output

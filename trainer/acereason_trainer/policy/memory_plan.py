@@ -14,6 +14,8 @@ BUCKET = 500_000_000
 """Gradients that DeepSpeed reduces together: as they come, and once more in float32."""
 GATHERED = 1_000_000_000
 """Parameters that ZeRO-3 has whole at once, at most."""
+STEPPED_AT_ONCE = 1_000_000_000
+"""Parameters of a rank that ZeRO-3 steps at once, at most."""
 LOGITS_AT_ONCE = 2**26
 """As in head.py, which needs torch."""
 PUSHED_AT_ONCE = 10**9
@@ -27,6 +29,7 @@ PROCESS = 2_000_000_000
 """Of a rank or an engine, before it holds anything: Python, torch and what they have loaded. On a
 CPU 0.8 and 1.0 GB; what CUDA adds is an estimate."""
 
+STEP = "more than that, where AdamW steps"
 FILES = "model's files, as the kernel's cache of them"
 COPY = "copy of the state that is being written"
 DROPPED = (FILES, COPY)
@@ -98,16 +101,18 @@ def plan(
     """Memory of a step.
 
     tokens: of one micro-batch. number: bytes of the model's number format (4: float32, without a
-    copy for the optimizer but in ZeRO-1 and 2). zero: None for one process with plain torch. drawn:
+    copy for the optimizer but with ZeRO). zero: None for one process with plain torch. drawn:
     tokens of all responses of an RL step whose engines are vLLM's, one for each rank; 0 where no
     engine draws.
     """
     p = shape.parameters
-    own_weights = number == MASTER and (zero is None or zero.stage == 3)
+    own_weights = number == MASTER and zero is None
     state = 2 * MASTER * p + (0 if own_weights else MASTER * p)
+    of_tokens = activations(shape, tokens=tokens, number=number, recompute=recompute)
     gpu = {
         **(_alone(p, state, number) if zero is None else _spread(p, state, number, ranks, zero)),
-        **activations(shape, tokens=tokens, number=number, recompute=recompute),
+        **of_tokens,
+        STEP: max(0, _stepped(p, ranks, zero) - sum(of_tokens.values())),
     }
     nodes = max(1, ranks // ranks_per_node)
     offloaded = zero is not None and zero.offload_optimizer
@@ -156,13 +161,32 @@ def _alone(p: int, state: int, number: int) -> dict[str, int]:
 
 def _spread(p: int, state: int, number: int, ranks: int, zero: Zero) -> dict[str, int]:
     weights = number * p // ranks + number * min(p, GATHERED) if zero.stage == 3 else number * p
-    gradients = MASTER * p if zero.stage == 1 else MASTER * p // ranks
+    own = MASTER * p // ranks
+    gradients = {
+        1: MASTER * p + (0 if number == MASTER else number * p),  # as they came beside their sums
+        2: own * (2 if number == MASTER else 1),  # of a micro-batch beside their sums
+        3: own,
+    }[zero.stage]
     return {
         "weights": weights,
         "optimizer": 0 if zero.offload_optimizer else state // ranks,
         "gradients": gradients,
         "buckets of gradients": (number + MASTER) * min(p, BUCKET),
     }
+
+
+def _stepped(p: int, ranks: int, zero: Zero | None) -> int:
+    """What AdamW makes in a step and lets go of: two numbers for each of the parameters that it
+    steps at once, and ZeRO-3 lays out their gradients once more."""
+    if zero is None:
+        return 2 * MASTER * p
+    if zero.offload_optimizer:
+        return 0
+    return (
+        3 * MASTER * min(p // ranks, STEPPED_AT_ONCE)
+        if zero.stage == 3
+        else (2 * MASTER * p // ranks)
+    )
 
 
 def activations(shape: Shape, *, tokens: int, number: int, recompute: bool) -> dict[str, int]:

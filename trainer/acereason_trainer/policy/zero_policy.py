@@ -207,7 +207,12 @@ class ZeroPolicy:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._engine.step()
-        return float(self._engine.get_global_grad_norm())
+        norm = float(self._engine.get_global_grad_norm())
+        if self._host_steps and self._stage < 3 and not math.isfinite(norm):
+            # DeepSpeed leaves such a step out, but adds the next gradients to what it has summed.
+            sums = self._optimizer.averaged_gradients
+            sums.update(dict.fromkeys(sums))
+        return norm
 
     def _begin_moments(self) -> None:
         """Moments of zero for ZeRO-1 and 2: they look for moments once, when the first of the two
@@ -277,8 +282,7 @@ class ZeroPolicy:
             yield from self._optimizer.single_partition_of_fp32_groups
         else:
             yield self._optimizer.grad_partitions_flat_buffer
-            if self._loading.dtype != "float32":  # else they are the model's own weights
-                yield from self._optimizer.fp32_partitioned_groups_flat
+            yield from self._optimizer.fp32_partitioned_groups_flat
         yield from moments_of(self._adamw)
 
     def _cleared(self) -> Iterator[Tensor]:
