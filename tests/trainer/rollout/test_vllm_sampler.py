@@ -18,13 +18,22 @@ from acereason_trainer.rollout.vllm_sampler import VLLMSampler
 from acereason_trainer.stage import StageFailure, StopFlag
 
 from tests.trainer.policy.batches import STEPS, a_batch
-from tests.trainer.rollout.vllm_models import LONGEST, a_model, a_vllm_sampler
+from tests.trainer.rollout.vllm_models import (
+    LONGEST,
+    a_model,
+    a_sampler_of_two_workers,
+    a_vllm_sampler,
+)
 
 pytestmark = pytest.mark.slow
-"""20 to 60 s for each of two engines, which all tests share; the tests themselves take seconds."""
+"""20 to 60 s for each of three engines, which all tests share; tests themselves take seconds."""
 PROMPTS = ["2 + 2 =", "A much longer question, with words?", "x"]
-OTHER_CONTEXT = {"ropeTheta": 300.0, "maxPositionEmbeddings": 2 * LONGEST}
+OTHER_CONTEXT: dict[str, Any] = {"ropeTheta": 300.0, "maxPositionEmbeddings": 2 * LONGEST}
 """A rotary base so small that a model with another one says something else within a few tokens."""
+
+
+SHARED = Path("/dev/shm")
+"""Where workers on CPUs leave what they shared when they are killed, 8 MB."""
 
 
 @dataclass
@@ -74,22 +83,27 @@ def a_policy(directory: Path, loading: ModelLoading, rate: float = 3e-3) -> Torc
     )
 
 
-@pytest.fixture(scope="module", params=["tied", "untied, other context"])
+@pytest.fixture(scope="module", params=["tied", "untied, other context", "two workers"])
 def desk(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_model: Path
 ) -> Iterator[Desk]:
     tied = request.param == "tied"
     directory = a_model(tmp_path_factory.mktemp("model"), tiny_model, tied=tied)
-    told = {"dtype": "float32", **({} if tied else OTHER_CONTEXT)}
-    longest = LONGEST if tied else 2 * LONGEST
+    store = tmp_path_factory.mktemp("store")
+    told = {"dtype": "float32", **(OTHER_CONTEXT if "context" in request.param else {})}
+    longest = int(told.get("maxPositionEmbeddings", LONGEST))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
-        sampler = a_vllm_sampler(
-            tmp_path_factory.mktemp("store"), directory, StopFlag(), longest=longest, loading=told
+        sampler = (
+            a_sampler_of_two_workers(directory, store / "journal", StopFlag())
+            if request.param == "two workers"
+            else a_vllm_sampler(store, directory, StopFlag(), longest=longest, loading=told)
         )
     loading = ModelLoading.parse(told)
     yield Desk(directory, loading, sampler, a_policy(directory, loading))
     sampler.close()
+    for left in SHARED.glob("vllm_dist_*-cpushm_*"):
+        left.unlink()
 
 
 def trainers_logprobs(desk: Desk, c: Completion, temperature: float) -> torch.Tensor:

@@ -4,12 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+from acereason_trainer.config.common import ModelLoading
 from acereason_trainer.config.rl import RL
+from acereason_trainer.peers import ALONE
 from acereason_trainer.policy.loading import load_config, load_tokenizer
 from acereason_trainer.processes import children
+from acereason_trainer.rollout.engine_client import EngineClient
+from acereason_trainer.rollout.engine_messages import EngineSettings
 from acereason_trainer.rollout.journal import Journal
-from acereason_trainer.rollout.making import make_sampler
+from acereason_trainer.rollout.making import GIB, make_sampler, overrides
+from acereason_trainer.rollout.response_journal import ResponseJournal
 from acereason_trainer.rollout.vllm_sampler import VLLMSampler
 from acereason_trainer.stage import StopFlag
 from transformers import AutoModelForCausalLM, Qwen2Config
@@ -17,7 +23,7 @@ from transformers import AutoModelForCausalLM, Qwen2Config
 from tests.stage_attempts import a_stage, begun
 
 LONGEST = 160
-VLLM = {"maxSequences": 16, "cacheGib": 0.05, "patienceSeconds": 900}
+VLLM: dict[str, Any] = {"maxSequences": 16, "cacheGib": 0.05, "patienceSeconds": 900}
 RL_SETTINGS: dict[str, Any] = {
     "optimizer": {"learningRate": 3e-3},
     "promptsPerStep": 3,
@@ -78,6 +84,40 @@ def a_vllm_sampler(
     )
     assert isinstance(sampler, VLLMSampler)
     return sampler
+
+
+def a_sampler_of_two_workers(directory: Path, journal: Path, stop: StopFlag) -> VLLMSampler:
+    """One engine that is spread over two processes, in float32."""
+    config = load_config(directory, ModelLoading(dtype="float32"))
+    settings = EngineSettings(
+        model=str(directory),
+        overrides=overrides(config, LONGEST),
+        dtype="float32",
+        tokens=LONGEST,
+        stop_tokens=(1,),
+        sequences=VLLM["maxSequences"],
+        tensor_parallel=2,
+        memory_share=0.5,
+        cache_bytes=int(VLLM["cacheGib"] * GIB),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        # It would give each worker a NUMA node of its own, and there is one.
+        patch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        engine = EngineClient(
+            settings, rank=0, gpus=[], patience=VLLM["patienceSeconds"], check_stop=stop.check
+        )
+    return VLLMSampler(
+        engine,
+        load_tokenizer(directory),
+        engines=1,
+        number=0,
+        sequences=VLLM["maxSequences"],
+        longest=LONGEST,
+        dtype="float32",
+        vocabulary=config.vocab_size,
+        journal=ResponseJournal(Journal(journal), 0),
+        peers=ALONE,
+    )
 
 
 def wrote(work_dir: Path, rank: int = 0) -> list[Any]:

@@ -1,19 +1,25 @@
 """The trainer's end of an engine's process: starts it, asks it, and notices when it is gone.
 
 Everything that is waited for has a limit, and an engine that is silent for longer is killed: its
-death, however it comes, is one failure that says so and lets the attempt be tried again. A stop
-comes first: it is heard wherever an engine is waited for, and no death beside it is a failure. An
-engine whose answer is then not waited for is good for nothing but to be closed.
+death, however it comes, is one failure that says so and lets the attempt be tried again. Calls are
+written by a thread, since a write to an engine that does not read has no limit. A stop comes first:
+it is heard wherever an engine is waited for, and no death beside it is a failure. An engine whose
+answer is then not waited for is good for nothing but to be closed.
 """
 
 import contextlib
 import math
 import os
+import pickle
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 
 from acereason_trainer.config.exit_codes import ExitCode
@@ -84,6 +90,9 @@ class EngineClient:
             env=environment(os.environ, gpus),
         )
         theirs.close()
+        self._calls: SimpleQueue[bytes | None] = SimpleQueue()
+        self._writer = Thread(target=_write, args=(self._engine, self._calls), daemon=True)
+        self._writer.start()
         try:
             self._ask(Call("start", (settings,), answered=True), patience)
         except BaseException:
@@ -122,6 +131,10 @@ class EngineClient:
 
     def close(self) -> None:
         """End it, kindly and then not."""
+        with contextlib.suppress(OSError):  # of what is closed, or was by the engine
+            _hang_up(self._engine)
+        self._calls.put(None)
+        self._writer.join()
         self._engine.close()
         try:
             self._process.wait(END_SECONDS)
@@ -136,16 +149,16 @@ class EngineClient:
         return message.value
 
     def _send(self, call: Call) -> None:
-        try:
-            self._engine.send(call)
-        except OSError as e:
-            raise self._dead() from e
+        self._calls.put(pickle.dumps(call))
 
     def _receive(self, limit: float) -> Answer | Finished:
-        until = time.monotonic() + limit
+        until, gone = time.monotonic() + limit, False
         self._check_stop()
         while not self._readable():
             self._check_stop()
+            if gone:  # and has said nothing more: workers of its own may still hold the socket
+                raise self._dead()
+            gone = self._process.poll() is not None
             if time.monotonic() > until:
                 self._process.kill()
                 raise StageFailure(
@@ -215,3 +228,16 @@ def environment(ours: Mapping[str, str], gpus: Sequence[str]) -> dict[str, str]:
     kept = {name: value for name, value in ours.items() if name not in OF_A_RANK}
     seen = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)} if gpus else {}
     return {**QUIET, **kept, **seen}
+
+
+def _write(engine: Connection, calls: "SimpleQueue[bytes | None]") -> None:
+    """Every call in its turn, until None; whoever waits for an answer sees that nobody reads."""
+    with contextlib.suppress(OSError):
+        while (call := calls.get()) is not None:
+            engine.send_bytes(call)
+
+
+def _hang_up(engine: Connection) -> None:
+    """The other end reads its end now, and a write that waits for it fails."""
+    with socket.fromfd(engine.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as end:
+        end.shutdown(socket.SHUT_RDWR)

@@ -50,18 +50,24 @@ def make_sampler(
         memory_share=vllm.memory_share,
         cache_bytes=cache_bytes(vllm),
     )
-    return VLLMSampler(
-        start_engine(settings, vllm.patience_seconds, context),
-        tokenizer,
-        engines=peers.world // vllm.tensor_parallel,
-        number=peers.rank // vllm.tensor_parallel,
-        sequences=vllm.max_sequences,
-        longest=longest,
-        dtype=stage.loading.dtype,
-        vocabulary=config.get_text_config().vocab_size,
-        journal=ResponseJournal(journal, peers.rank),
-        peers=peers,
-    )
+    engine = start_engine(settings, vllm.patience_seconds, context)
+    try:
+        return VLLMSampler(
+            engine,
+            tokenizer,
+            engines=peers.world // vllm.tensor_parallel,
+            number=peers.rank // vllm.tensor_parallel,
+            sequences=vllm.max_sequences,
+            longest=longest,
+            dtype=stage.loading.dtype,
+            vocabulary=config.get_text_config().vocab_size,
+            journal=ResponseJournal(journal, peers.rank),
+            peers=peers,
+        )
+    except BaseException:
+        if engine is not None:
+            engine.close()
+        raise
 
 
 def start_engine(

@@ -164,7 +164,10 @@ class Engine:
 
 
 def _drawn(output: Any) -> Drawn:
+    """Raises RuntimeError for a response that vLLM gave up: what it is cut to is no draw."""
     response = output.outputs[0]
+    if response.finish_reason not in ("stop", "length"):
+        raise RuntimeError(f"vLLM ended a response by {response.finish_reason!r}")
     return Drawn(
         number=int(output.request_id),
         tokens=tuple(response.token_ids),
@@ -180,6 +183,8 @@ def _drawn(output: Any) -> Drawn:
 def main() -> None:
     """Serve the trainer at the other end of a socket."""
     trainer = Connection(int(sys.argv[1]))
+    # Workers of several GPUs are forks: one that outlives this process would keep it open.
+    os.register_at_fork(after_in_child=trainer.close)
     die_with_parent(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # at a terminal it is meant for the trainer
     make_bfloat16_safe()

@@ -7,6 +7,7 @@ name of `WorkerExtension`, which registers the backend.
 """
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +17,17 @@ from vllm.distributed.weight_transfer.base import (
     WeightTransferInitInfo,
     WeightTransferUpdateInfo,
 )
+from vllm.model_executor.layers.attention import is_deferred_attention_layer
+from vllm.model_executor.layers.vocab_parallel_embedding import (
+    ParallelLMHead,
+    VocabParallelEmbedding,
+)
 from vllm.model_executor.model_loader.reload import (
     finalize_layerwise_reload,
     initialize_layerwise_reload,
 )
+from vllm.model_executor.model_loader.reload.layerwise import get_layerwise_info
+from vllm.model_executor.model_loader.reload.utils import get_tensor_load_numel
 
 from acereason_trainer.rollout.weight_buckets import Arrivals, Piece, SharedMemory
 
@@ -74,18 +82,45 @@ class SharedMemoryTransfer(WeightTransferEngine[MemoryOfTrainer, Bucket]):
         model.load_weights(self._arrivals.of(update_info.pieces, self._memory))
 
     def finish_weight_update(self) -> None:
-        """Bring what is not loaded weight by weight up to date."""
+        """Bring what is not loaded weight by weight up to date.
+
+        Raises RuntimeError where something did not come: vLLM would go on with its old weights, or
+        with what its memory held before.
+        """
+        missing = [*self._arrivals.begun, *_without_weights(self.model, tied=self._tied)]
+        if missing:
+            raise RuntimeError(f"a push ended without all weights of {', '.join(missing[:5])}")
         finalize_layerwise_reload(self.model, self.model_config)
-        if self.device.type == "cpu" and self.model_config.hf_text_config.tie_word_embeddings:
+        if self.device.type == "cpu" and self._tied:
             # On CPUs the output matrix is a repacked copy, also where it is tied to the embedding,
             # and reloading the embedding leaves that copy as it was (vLLM 0.32).
             head: Any = self.model.lm_head
             head.quant_method.process_weights_after_loading(head)
 
+    @property
+    def _tied(self) -> bool:
+        """Whether input and output share one matrix."""
+        return bool(self.model_config.hf_text_config.tie_word_embeddings)
+
     def shutdown(self) -> None:
         """Let go of the trainer's memory."""
         if hasattr(self, "_memory"):
             self._memory.close()
+
+
+def _without_weights(model: Any, *, tied: bool) -> Iterator[str]:
+    """Layers of which a push has loaded nothing, or not all."""
+    for name, layer in model.named_modules():
+        info = get_layerwise_info(layer)
+        size = sum(get_tensor_load_numel(p) for p in layer.parameters(recurse=False))
+        # One that is whole can take on no more; scales of attention are in no checkpoint.
+        if not info.can_load() or not size or is_deferred_attention_layer(layer):
+            continue
+        if tied and isinstance(layer, ParallelLMHead):
+            continue
+        # Its rows are padded, and a worker's share of them may be padding alone.
+        if not isinstance(layer, VocabParallelEmbedding) or not info.loaded_weights:
+            yield name
 
 
 WeightTransferEngineFactory.register_engine(BACKEND, SharedMemoryTransfer)

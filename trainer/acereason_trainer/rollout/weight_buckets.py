@@ -95,6 +95,11 @@ class Arrivals:
         self._device = device
         self._begun: dict[str, Tensor] = {}
 
+    @property
+    def begun(self) -> list[str]:
+        """Names of weights that have come in part."""
+        return list(self._begun)
+
     def of(self, pieces: Sequence[Piece], memory: SharedMemory) -> Iterator[tuple[str, Tensor]]:
         """The weights that a bucket has made whole."""
         for piece in pieces:
