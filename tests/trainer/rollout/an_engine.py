@@ -100,6 +100,13 @@ class Engine:
     def die(self) -> None:
         os._exit(9)
 
+    def worker(self) -> int:
+        """A fork, as those of vLLM are: it has this process's end of the socket, and lives on."""
+        if pid := os.fork():
+            return pid
+        while True:
+            signal.pause()
+
 
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[2]))

@@ -115,6 +115,34 @@ def test_an_engine_that_dies_is_a_failure(engine: EngineClient) -> None:
     assert (failure.value.code, failure.value.reason) == (ExitCode.TEMPORARY, "SamplerDied")
 
 
+@pytest.mark.timeout(120)
+def test_an_engine_that_dies_and_leaves_a_worker_is_a_failure_at_once(
+    engine: EngineClient,
+) -> None:
+    """The worker keeps the socket open. The limit is far below the patience of 300 s."""
+    worker = engine.call("worker")
+    try:
+        with pytest.raises(StageFailure, match=f"the process of {ENGINE} is gone") as failure:
+            engine.call("die")
+    finally:
+        os.kill(worker, signal.SIGKILL)
+    assert failure.value.reason == "SamplerDied"
+
+
+@pytest.mark.timeout(120)
+def test_an_engine_that_reads_nothing_holds_nobody_who_asks_it(
+    engine: EngineClient, stop: StopsWhenTold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More is handed over than a socket holds. The limit is for a write that would never end."""
+    monkeypatch.setattr(engine_client, "END_SECONDS", 0.1)
+    os.kill(engine.call("process"), signal.SIGSTOP)
+    engine.add([asked(number, 200_000) for number in range(4)])
+    stop.looks_left = 1
+    with pytest.raises(Stopped):
+        engine.drawn()
+    engine.close()
+
+
 def test_an_engine_that_dies_at_a_stop_is_no_failure(
     engine: EngineClient, stop: StopsWhenTold
 ) -> None:
