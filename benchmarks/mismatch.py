@@ -5,8 +5,8 @@
 
 Responses are drawn by the product's own sampler, which decodes token by token from a cache, and
 scored by whole forward passes, as the trainer does it. Then one side is damaged: each line of the
-table is one damage, held against the same responses. The table of docs/health.md is what this
-prints, without the probe; the limits of rl/health.py lie between its lines.
+table is one damage, held against the same responses. Its figures are those of docs/health.md; the
+limits of rl/health.py lie between its lines.
 
 The probe is what is looked at after each push to vLLM: sequences of tokens from the whole
 vocabulary, scored on both sides. Here one side reads them token by token from a cache, undamaged.
@@ -17,7 +17,7 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,11 @@ from transformers import DynamicCache
 
 from benchmarks.kept_result import write
 from benchmarks.machine import machine
+from benchmarks.mismatch_table import LINES_BEFORE, line
 
-RESULT = Path("build/bench/mismatch.json")
+RESULT = Path("benchmarks/results/mismatch.json")
 SAMPLES = 4
 """Responses to each prompt."""
-HEAD = (
-    "| numbers | damage | tokens | entropy | mean KL | largest of a token | share | seen "
-    "| mean difference of the probe | seen |"
-)
 
 
 class Held:
@@ -76,7 +73,7 @@ def main() -> int:
     asked = {"model": str(told.model), "rows": str(told.rows), "temperature": told.temperature}
     result: dict[str, Any] = {"machine": machine(), **asked, "limits": {"probe": AGREE}}
     found = result["lines"] = []
-    print(f"{HEAD}\n|{'---|' * (HEAD.count('|') - 1)}")
+    print(LINES_BEFORE)
     for dtype in told.dtypes:
         model = load_model(told.model, ModelLoading.parse({"dtype": dtype}))
         sampler = TransformersSampler(tokenizer, sequences_per_batch=64, check_stop=lambda: None)
@@ -195,19 +192,6 @@ def figures_of(
         "seen": is_other_model(update, dtype),
         **({} if probed is None else {"probe": probed, "probeSeen": not probed <= AGREE[dtype]}),
     }
-
-
-def line(f: Mapping[str, Any]) -> str:
-    """A line of the table."""
-    probed = f"{f['probe']:.1e}" if "probe" in f else ""
-    cells = [
-        *(f["numbers"], f["damage"], f"{f['tokens']:,}", f"{f['entropy']:.2f}"),
-        f"{f['meanKl']:.1e} ± {f['meanKlError']:.0e}",
-        f"{f['largestKl']:.2g}",
-        f"{f['share']:.2%} ± {f['shareError']:.2%}",
-        *("yes" if f["seen"] else "", probed, "yes" if f.get("probeSeen") else ""),
-    ]
-    return f"| {' | '.join(cells)} |"
 
 
 def _error(values: Tensor) -> float:

@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks import (
     effects_page,
+    mismatch_table,
     operator_tables,
     quickstart,
     reliability_table,
@@ -30,6 +31,7 @@ PAGES = (
     Path("docs/performance.md"),
     Path("docs/reliability.md"),
     Path("docs/effects.md"),
+    Path("docs/health.md"),
 )
 RESULTS = Path("benchmarks/results")
 KUBECTL = Path("docs/generated/kubectl")
@@ -119,6 +121,7 @@ FORMS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "reliability-whole": reliability_table.told,
     "trainer": trainer_figures.told,
     "effects": effects_page.told,
+    "mismatch": mismatch_table.told,
     "vllm-quickstart": vllm_quickstart.told,
 }
 RESULT_OF = {"operator-in-full": "operator"}
@@ -134,6 +137,8 @@ COMMANDS = {
     "reliability-whole": "make e2e-full",
     "trainer": "make bench-trainer",
     "effects": "make effects",
+    "mismatch": "python -m benchmarks.mismatch --model build/smollm2/model --rows "
+    "build/smollm2/data/rl-math.jsonl",
     "vllm-quickstart": "make bench-vllm",
 }
 PACKAGE = {

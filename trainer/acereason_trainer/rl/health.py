@@ -21,8 +21,8 @@ from acereason_trainer.telemetry.log_line import say
 
 ROUNDING_KL = {"float32": 1e-3, "bfloat16": 0.006}
 """Mismatch KL of one step, in nats, up to which rounding of this format may be the reason. Engines
-with the same weights differ by less than 1e-6, and by 1e-4 to 2e-3; a temperature of 0.85 that one
-side leaves out makes 0.01 to 0.03 (docs/health.md)."""
+with the same weights differ by less than 1e-6, and by 1e-4 to 2e-3; a temperature of 0.95 that one
+side leaves out makes 0.003 to 0.01, one of 0.85 0.03 to 0.09 (docs/health.md)."""
 ROUNDING_SHARE = 0.01
 """Share of tokens that rounding of bfloat16 may move by more than a quarter. A mean of the KL alone
 can hang on one token that the sampler held for very unlikely; a share cannot."""
