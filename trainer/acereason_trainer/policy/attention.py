@@ -83,7 +83,7 @@ def document_attention(
             module, query, key, value, attention_mask, scaling=scaling, **others
         )
     documents.uses += 1
-    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
+    if _is_flashs(query):
         q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
         out = varlen_attn(
             q,
@@ -106,6 +106,11 @@ def document_attention(
         sdpa_attention_forward(module, q, k, v, None, scaling=scaling)[0] for q, k, v in pieces
     ]
     return torch.cat(parts, dim=1), None
+
+
+def _is_flashs(query: Tensor) -> bool:
+    """Whether flash attention is made for it."""
+    return query.is_cuda and query.dtype in (torch.bfloat16, torch.float16)
 
 
 def _unsupported(model: Any) -> StageFailure:

@@ -116,12 +116,15 @@ def _portions(
         yield kept
 
 
-def read_parts(directory: Path, names: Sequence[str]) -> Iterator[tuple[str, Parts]]:
-    """Each parameter's tensors on the CPU, in the order of `names`."""
+def read_parts(
+    directory: Path, names: Sequence[str], of_each: Sequence[str] = (WEIGHT, FIRST, SECOND)
+) -> Iterator[tuple[str, Parts]]:
+    """Each parameter's tensors on the CPU, in the order of `names`, and only what is asked for
+    `of_each`."""
     files = [safe_open(path, "pt") for path in sorted(directory.glob("policy-*.safetensors"))]
     place = {key: file for file in files for key in file.keys()}  # noqa: SIM118 (no mapping)
     for name in names:
-        keys = {part: f"{name}/{part}" for part in (WEIGHT, FIRST, SECOND)}
+        keys = {part: f"{name}/{part}" for part in of_each}
         yield name, {part: place[key].get_tensor(key) for part, key in keys.items()}
 
 

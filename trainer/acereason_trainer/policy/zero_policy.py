@@ -330,10 +330,12 @@ class ZeroPolicy:
         """Go on exactly where `save_state` was called, by whatever number of ranks."""
         self.take_room()
         self._steps = read_steps(directory)
-        for name, parts in read_parts(directory, list(self._parameters)):
+        names = list(self._parameters)
+        # Settling takes an AdamW step, so moments come after it.
+        for name, parts in read_parts(directory, names, (WEIGHT,)):
             self._set(name, WEIGHT, parts[WEIGHT])
         self._settle()
-        for name, parts in read_parts(directory, list(self._parameters)):
+        for name, parts in read_parts(directory, names, (FIRST, SECOND)):
             self._set(name, FIRST, parts[FIRST])
             self._set(name, SECOND, parts[SECOND])
         self._whole_is_of = -1
