@@ -24,7 +24,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.usefixtures("importable_rewards"),
 ]
-"""20 to 60 s for each start of an engine: 3 in the first test, 2 at once in the second."""
+"""20 to 60 s for each start of an engine: 3 in the first test, 2 at once in the second, 1 in the
+third."""
 
 
 RESPONSES = 12
@@ -137,3 +138,25 @@ def test_two_ranks_share_one_queue_between_their_engines(
     journal = [{name for name, _ in wrote(work_dir(stage), rank)} for rank in range(2)]
     assert all(journal)  # both have drawn
     assert not journal[0] & journal[1]  # and nothing twice
+
+
+def test_two_ranks_draw_with_one_engine_that_is_spread_over_both(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # there are fewer NUMA nodes
+    model = a_model(tmp_path / "model", tiny_model, tied=False, heads=4)
+    told = {
+        **RL_SETTINGS,
+        "stop": {"steps": 2},
+        "saving": {},  # no state that would clear the journal
+        "vllm": {**RL_SETTINGS["vllm"], "tensorParallel": 2},
+    }
+    stage = a_prepared_stage(tmp_path / "store", model, "mathRL", 2, **told)
+    record = launched(stage)
+    assert (record.exit_code, record.message) == (ExitCode.DONE, record.message)
+    curves = read_metrics(published(stage)[1] / "metrics.jsonl")
+    assert [row["step"] for row in curves] == [1, 2]
+    assert all(row["mismatch_kl"] < 1e-6 for row in curves)
+    assert wrote(work_dir(stage), 0)
+    assert not wrote(work_dir(stage), 1), "it has no engine"
