@@ -130,6 +130,28 @@ def test_nothing_of_the_environment_is_passed_on(
     assert outcome.stdout == b"{}\n"
 
 
+def test_a_program_imports_nothing_of_ours(sandbox: Sandbox) -> None:
+    names = [
+        "walls",
+        "processes",
+        "sandboxed",
+        "sandboxed.walls",
+        "acereason_trainer",
+        "acereason_trainer.processes",
+        "acereason_trainer.rewards.sandboxed.walls",
+    ]
+    source = f"""
+import importlib, sys
+print(*[name for name in sys.modules if "acereason" in name])
+for name in {names}:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        print(name)
+"""
+    assert run(sandbox, source).stdout.decode().split() == names
+
+
 def test_a_program_without_a_wall_is_still_ended_with_all_it_started(tmp_path: Path) -> None:
     """Costs about 5 s: two sandboxes, and a wall-clock limit that is waited for."""
     script = tmp_path / "old_kernel.py"
@@ -153,7 +175,8 @@ OLD_KERNEL = '''
 import ctypes, errno, json, logging, os, struct, sys
 from pathlib import Path
 from acereason_trainer.config.common import CodeLimits, Verifier
-from acereason_trainer.rewards import make_rewarder, walls
+from acereason_trainer.rewards import make_rewarder
+from acereason_trainer.rewards.sandboxed import walls
 
 logging.basicConfig(format="%(message)s")
 SECCOMP = {"x86_64": 157, "aarch64": 167}[os.uname().machine]

@@ -4,8 +4,8 @@
 
 Extraction (extract.py) and exact comparison (math.py) happen at once in the caller's thread;
 symbolic comparison and programs go to worker processes (pool.py, worker.py), programs on to a
-sandbox in each (sandbox.py, zygote.py, walls.py). Where a verifier service is named (placement.py),
-they go to its workers instead (remote.py).
+sandbox in each (sandbox.py, sandboxed/). Where a verifier service is named (placement.py), they
+go to its workers instead (remote.py).
 """
 
 from acereason_trainer.rewards.protocol import Grade, Rewarder, Verdict

@@ -7,7 +7,7 @@ For a problem that asks for a function, models also spread the answer over block
 first, then the function, then a block that shows how to call it. So, as in the papers' toolkit,
 blocks are joined: the last one that defines the function is taken whole; of those before it the
 definitions, which it overrides; none after it. A block that goes on where the header ends is put
-after the header. Nothing is parsed here: that is left to the sandbox (zygote.py).
+after the header. Nothing is parsed here: that is left to the sandbox (sandboxed/execution.py).
 
 Fences are Markdown's (CommonMark 0.31, 4.5), so one that is indented by four or more does not close
 a block: it stands in a docstring. Beyond Markdown a block may begin at the end of a line of prose;

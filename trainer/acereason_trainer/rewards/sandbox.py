@@ -1,8 +1,8 @@
 """Runs a model-written program on one input, and says what came of it.
 
-The other end of zygote.py. Input and output are anonymous files in memory: the program reads and
-writes real descriptors, the kernel cuts the output at its limit (RLIMIT_FSIZE), and there is no
-pipe to drain or to flood.
+The other end of sandboxed/zygote.py. Input and output are anonymous files in memory: the program
+reads and writes real descriptors, the kernel cuts the output at its limit (RLIMIT_FSIZE), and there
+is no pipe to drain or to flood.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from typing import Any
 
 from acereason_trainer.rewards.program import Program
 
-_ZYGOTE = Path(__file__).with_name("zygote.py")
+_ZYGOTE = Path(__file__).with_name("sandboxed") / "zygote.py"
 _MAIN_STACK = 256 << 20
 _STDERR_TAIL = 4096
 OFFERED = ("numpy", "sortedcontainers")

@@ -24,7 +24,6 @@ from multiprocessing.reduction import recv_handle
 from typing import Any
 
 from acereason_trainer.processes import die_with_parent
-from acereason_trainer.rewards import walls
 from acereason_trainer.rewards.code import Grading, grade_program
 from acereason_trainer.rewards.jobs import (
     CodeJob,
@@ -42,6 +41,7 @@ from acereason_trainer.rewards.problem_tests import UNPACKED_BYTES, RecentlyUsed
 from acereason_trainer.rewards.program import Program
 from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.rewards.sandbox import Sandbox, SandboxLost
+from acereason_trainer.rewards.sandboxed import walls
 
 _MATH_MEMORY = 1 << 30
 """Bytes of address space; Python with sympy takes a third of it."""

@@ -9,11 +9,7 @@ The kernel looks through a new filter once for every system call there is, which
 fork. So the filter is in two halves, of which the stricter answer counts: the zygote puts up the
 long one for itself and all its forks, and each fork a short one that refuses what only the zygote
 may do.
-
-Runs inside the zygote, which has no site-packages: the standard library only.
 """
-
-# ruff: noqa: PTH110 - no pathlib in a sandbox
 
 import ctypes
 import errno
