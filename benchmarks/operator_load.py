@@ -1,9 +1,11 @@
 """Who used the machine's cores meanwhile: a latency on a busy machine is the machine's."""
 
+import os
 import time
 from pathlib import Path
 
-from benchmarks.operator_process import TICKS, cpu_seconds
+from acereason_trainer.processes import cpu_seconds
+
 from tests.controlplane import marked_processes
 from tests.controlplane.control_plane import ControlPlane
 
@@ -38,4 +40,4 @@ def _busy_seconds() -> float:
     """Of all cores, since the machine started: all but idle and waiting; what the host took from
     this machine counts."""
     fields = [int(n) for n in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    return (sum(fields) - fields[3] - fields[4]) / TICKS
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")

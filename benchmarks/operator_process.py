@@ -3,7 +3,6 @@
 What it needed is read from outside: CPU and resident memory from /proc, the rest from /metrics.
 """
 
-import os
 import re
 import signal
 import socket
@@ -15,11 +14,11 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from acereason_trainer.processes import cpu_seconds
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.controlplane.control_plane import Account
 
-TICKS = os.sysconf("SC_CLK_TCK")
 QUEUE_WAIT = "acereason_workqueue_queue_duration_seconds"
 WORK = "acereason_workqueue_work_duration_seconds"
 Buckets = dict[float, float]
@@ -109,12 +108,6 @@ class OperatorProcess:
         """SIGKILL."""
         self._process.kill()
         self._process.wait()
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def reading(text: str, cpu: float) -> Reading:

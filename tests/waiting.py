@@ -6,7 +6,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+
+from acereason_trainer.processes import stat_words
 
 PATIENCE = 120.0
 """Seconds after which what was waited for is taken not to come: far beyond what it takes, since a
@@ -33,7 +34,7 @@ def wait_for(
 def is_alive(pid: int) -> bool:
     """Whether a process runs; a zombie does not."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        state = stat_words(pid)[0]
     except (FileNotFoundError, ProcessLookupError):  # gone before it was opened, or while it was
         return False
     return state != "Z"

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from acereason_trainer.processes import stat_words
+
 from tests.left_out import LeftOut
 
 _VARIABLE = "ACEREASON_CONTROL_PLANE"
@@ -99,10 +101,11 @@ def _carries(number: int, mark: str) -> bool:
 
 def _stands_still(number: int) -> bool:
     try:
-        threads = [f.read_text() for f in Path(f"/proc/{number}/task").glob("*/stat")]
+        threads = Path(f"/proc/{number}/task").glob("*")
+        states = [stat_words(f"{number}/task/{thread.name}")[0] for thread in threads]
     except (FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
         return False
-    return all(stat.rpartition(")")[2].split()[0] in "TtZX" for stat in threads)
+    return all(state in "TtZX" for state in states)
 
 
 def _ended(child: int) -> bool:

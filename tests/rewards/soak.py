@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Literal
 
 from acereason_trainer.config.common import Verifier
+from acereason_trainer.processes import stat_words
 from acereason_trainer.rewards import Grade, Rewarder, Verdict, make_rewarder
 from acereason_trainer.rewards.latex import MAX_CHARACTERS
 
@@ -269,7 +270,7 @@ def _look(others: Set[int]) -> Look:
 
 def _look_once(others: Set[int]) -> Look:
     below = _descendants(others)
-    alive = [pid for pid in below if _stat(pid)[0] != "Z"]
+    alive = [pid for pid in below if stat_words(pid)[0] != "Z"]
     return Look(
         processes=1 + len(below),
         zombies=len(below) - len(alive),
@@ -302,18 +303,13 @@ def _descendants(others: Set[int] = frozenset()) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                parents[int(entry.name)] = int(_stat(int(entry.name))[1])
+                parents[int(entry.name)] = int(stat_words(entry.name)[1])
             except OSError:
                 continue  # it ended while it was being looked at
     found = [os.getpid()]
     for pid in found:
         found += [c for c, parent in parents.items() if parent == pid and c not in others]
     return found[1:]
-
-
-def _stat(pid: int) -> list[str]:
-    """State, parent, ... of a process."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def main() -> int:

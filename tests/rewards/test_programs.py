@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from acereason_trainer.config.common import CodeLimits, Verifier
+from acereason_trainer.processes import cpu_seconds
 from acereason_trainer.rewards import Grade, Rewarder, Verdict, make_rewarder
 from acereason_trainer.rewards.outputs import same_output, same_value
 from acereason_trainer.rewards.program import Program, entry_point
@@ -146,7 +147,8 @@ def test_a_program_is_looked_through_for_imports_in_proportion_to_its_length() -
     try:
         outcome = sandbox.run(Program("print(1)  # " + "import " * 32_000), None, b"", ALLOWANCE)
         assert outcome.stdout == b"1\n"
-        assert _cpu_seconds(sandbox) < 5
+        assert sandbox._process is not None
+        assert cpu_seconds(sandbox._process.pid) < 5
     finally:
         sandbox.close()
 
@@ -182,12 +184,6 @@ def test_a_test_is_a_fork_and_starts_no_interpreter() -> None:
             assert (outcome.exit_status, outcome.stdout.decode()) == (0, f"{zygote}\n")
     finally:
         sandbox.close()
-
-
-def _cpu_seconds(sandbox: Sandbox) -> float:
-    assert sandbox._process is not None
-    stat = Path(f"/proc/{sandbox._process.pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, stat[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_nothing_is_left_behind(rewarder: Rewarder) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from acereason_trainer.config.common import Verifier
+from acereason_trainer.processes import stat_words
 from acereason_trainer.rewards import Rewarder, Verdict, make_rewarder
 
 from tests.rewards.waiting_programs import LIMITS, WAITS, tell, waits
@@ -47,7 +48,7 @@ def sandbox(other_than: int = 0) -> int:
 
 
 def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return int(stat_words(pid)[1])
 
 
 def test_a_program_whose_sandbox_is_lost_runs_again(rewarder: Rewarder) -> None:

@@ -1,4 +1,4 @@
-"""Leaving no process behind: what Linux offers to a parent that may be killed at any moment.
+"""What Linux offers to a parent that may be killed at any moment, and tells of other processes.
 
 The standard library only, and as little of it as possible: the sandbox of the rewards imports this
 file in an interpreter without site-packages.
@@ -10,6 +10,10 @@ import contextlib
 import ctypes
 import os
 import signal
+import time
+
+AWAKE = ("R", "D")
+"""States of what runs or wants to."""
 
 _PRCTL = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
 """None where the system is no Linux."""
@@ -62,8 +66,23 @@ def children() -> list[int]:
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue
-        with contextlib.suppress(OSError), open(f"/proc/{entry}/stat", "rb") as stat:
-            # The name in parentheses may hold anything; the state and the parent follow it.
-            if int(stat.read().rpartition(b")")[2].split()[1]) == own:
+        with contextlib.suppress(OSError):
+            if int(stat_words(entry)[1]) == own:
                 found.append(int(entry))
     return found
+
+
+def stat_words(of: int | str) -> list[str]:
+    """State, parent, ...: the line of proc_pid_stat(5) from its third field on.
+
+    `of` is a process, or one of its threads: `12/task/34`. Raises FileNotFoundError or
+    ProcessLookupError where it is gone.
+    """
+    with open(f"/proc/{of}/stat", encoding="latin-1") as stat:
+        # The name in parentheses may hold anything.
+        return stat.read().rpartition(")")[2].split()
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of all threads of a process so far. Raises OSError where it is gone."""
+    return time.clock_gettime((~pid << 3) | 2)  # what clock_getcpuclockid(3) gives

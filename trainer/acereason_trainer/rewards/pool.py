@@ -15,10 +15,10 @@ import signal
 import threading
 import time
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.processes import AWAKE, cpu_seconds, stat_words
 from acereason_trainer.rewards.jobs import (
     Job,
     Ready,
@@ -63,7 +63,7 @@ class Worker:
     def __init__(self, setup: Setup, seconds: float) -> None:
         self._setup = setup
         self._seconds = seconds
-        self._cpu_seconds = setup.verifier.math_seconds if setup.kind == "math" else None
+        self._cpu_limit = setup.verifier.math_seconds if setup.kind == "math" else None
         self._nursery: Nursery | None = None
         self._life: Life | None = None
         self._answered = 0
@@ -96,7 +96,7 @@ class Worker:
             self._end_life()
         self.start()
         self._answered += 1
-        answer = self._exchange(in_brief(job), self._seconds, self._cpu_seconds)
+        answer = self._exchange(in_brief(job), self._seconds, self._cpu_limit)
         if isinstance(answer, WantsTests):
             answer = self._exchange(job, self._seconds)
         if isinstance(answer, RewardRaised):
@@ -129,20 +129,18 @@ class Worker:
             nursery, self._nursery = self._nursery, None
             return nursery.close()
 
-    def _exchange(
-        self, message: object, seconds: float, cpu_seconds: float | None = None
-    ) -> object:
+    def _exchange(self, message: object, seconds: float, cpu_limit: float | None = None) -> object:
         """The answer to a message; to None, what is said unasked."""
         assert self._life is not None
         lost: WorkerLost
         try:
-            stop_at = None if cpu_seconds is None else _cpu_used(self._life) + cpu_seconds
+            stop_at = None if cpu_limit is None else cpu_seconds(self._life.pid) + cpu_limit
             if message is not None:
                 self._life.connection.send(message)
-            if _answers(self._life, seconds, stop_at, cpu_seconds):
+            if _answers(self._life, seconds, stop_at, cpu_limit):
                 return self._life.connection.recv()
-            if stop_at is not None and _cpu_used(self._life) >= stop_at:
-                lost = OutOfTime(f"took more than {cpu_seconds:g} s of CPU time")
+            if stop_at is not None and cpu_seconds(self._life.pid) >= stop_at:
+                lost = OutOfTime(f"took more than {cpu_limit:g} s of CPU time")
             else:
                 lost = WorkerLost("the checking process hung")
             self._end_life()
@@ -161,7 +159,7 @@ def _answers(life: Life, seconds: float, stop_at: float | None, idle_limit: floa
     now = time.monotonic()
     end, idle = now + seconds, 0.0
     while True:
-        used = _cpu_used(life)
+        used = cpu_seconds(life.pid)
         left = min(stop_at - used, end - now, idle_limit - idle)
         if left <= 0:
             return False
@@ -170,18 +168,8 @@ def _answers(life: Life, seconds: float, stop_at: float | None, idle_limit: floa
             return True
         since, now = now, time.monotonic()
         # One that is ready to run and gets no processor is not idle.
-        if _cpu_used(life) == used and _is_asleep(life):
+        if cpu_seconds(life.pid) == used and stat_words(life.pid)[0] not in AWAKE:
             idle += now - since
-
-
-def _cpu_used(life: Life) -> float:
-    # What clock_getcpuclockid(3) gives: the CPU clock of all threads of a process.
-    return time.clock_gettime((~life.pid << 3) | 2)
-
-
-def _is_asleep(life: Life) -> bool:
-    stat = Path(f"/proc/{life.pid}/stat").read_text("latin-1")
-    return stat.rpartition(")")[2].split()[0] not in ("R", "D")
 
 
 class WorkerPool:

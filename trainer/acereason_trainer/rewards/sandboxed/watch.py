@@ -5,9 +5,10 @@ import os
 import signal
 import time
 
+from acereason_trainer.processes import AWAKE, cpu_seconds, stat_words
+
 _MAX_THREADS = 512
 _LOOK_EVERY = 0.1
-_AWAKE = ("R", "D")
 
 
 def wait(pid: int, cpu_limit: float, idle_limit: float, deadline: float) -> tuple[str, float]:
@@ -30,9 +31,8 @@ def wait(pid: int, cpu_limit: float, idle_limit: float, deadline: float) -> tupl
         used = ticks
         looks += 1
         ready += awake
-        # What clock_getcpuclockid(3) gives. The kernel's own limit counts ticks, which on a busy
-        # machine may be a fifth too many.
-        if idle >= idle_limit or time.clock_gettime((~pid << 3) | 2) > cpu_limit:
+        # The kernel's own limit counts ticks, which on a busy machine may be a fifth too many.
+        if idle >= idle_limit or cpu_seconds(pid) > cpu_limit:
             return "late", idle
         if threads > _MAX_THREADS:
             return "crowded", idle
@@ -46,20 +46,13 @@ def _seen(pid: int) -> tuple[bool, int, int]:
     A process whose first thread has left looks like a zombie as long as another one sleeps, so the
     others are asked too.
     """
-    state, ticks, threads = _stat(f"/proc/{pid}/stat")
-    awake = state in _AWAKE
+    words = stat_words(pid)
+    awake, ticks, threads = words[0] in AWAKE, int(words[11]) + int(words[12]), int(words[17])
     if not awake and 1 < threads <= _MAX_THREADS:
-        others = f"/proc/{pid}/task"
-        for thread in os.listdir(others):
+        for thread in os.listdir(f"/proc/{pid}/task"):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                awake = awake or _stat(f"{others}/{thread}/stat")[0] in _AWAKE
+                awake = awake or stat_words(f"{pid}/task/{thread}")[0] in AWAKE
     return awake, ticks, threads
-
-
-def _stat(path: str) -> tuple[str, int, int]:
-    with open(path, encoding="latin-1") as stat:
-        words = stat.read().rpartition(")")[2].split()
-    return words[0], int(words[11]) + int(words[12]), int(words[17])
 
 
 def kill_session(session: int) -> None:
