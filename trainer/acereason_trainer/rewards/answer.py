@@ -2,6 +2,7 @@ r"""What an answer is, once it is read (reading.py): its kind, its parts, and wh
 carry: the name of `x = 5`, a unit, a choice letter, a written precision.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -23,6 +24,9 @@ Kind = Literal[
     "ratio",
     "cases",
 ]
+
+Same = Callable[[Node, Node, Fraction | None], bool]
+"""(answer, reference, how far the answer may be from a rounded reference): are they equal?"""
 
 MAX_PARTS = 64
 OTHERWISE = "otherwise"

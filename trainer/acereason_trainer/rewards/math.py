@@ -15,10 +15,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
-from acereason_trainer.rewards.answer import MAX_PARTS, OTHERWISE, Answer
+from acereason_trainer.rewards.answer import MAX_PARTS, OTHERWISE, Answer, Same
 from acereason_trainer.rewards.conditions import split_condition
 from acereason_trainer.rewards.exact import exact_value
-from acereason_trainer.rewards.latex import COMMANDS, Node, Unreadable, nodes
+from acereason_trainer.rewards.latex import Node, Unreadable, nodes
 from acereason_trainer.rewards.named_members import (
     by_name,
     groups_by_name,
@@ -28,23 +28,13 @@ from acereason_trainer.rewards.named_members import (
 )
 from acereason_trainer.rewards.normal_form import MAX_CHARACTERS, normal_form, squeezed
 from acereason_trainer.rewards.reading import as_several, read
-from acereason_trainer.rewards.region import Piece, Region, is_empty, merged, region, variable
+from acereason_trainer.rewards.same_region import are_regions, same_region
+from acereason_trainer.rewards.tasks import is_known, tasks
 from acereason_trainer.rewards.units import erased_units
 
-Same = Callable[[Node, Node, Fraction | None], bool]
-"""(answer, reference, how far the answer may be from a rounded reference): are they equal?"""
-
-_TASKS = {"floor", "ceil", "min", "max", "gcd", "lcm"}
-"""A task in the place of its answer: letting a solver work it out would reward restating it.
-
-So is any command that only the larger parser knows (an integral, a sum, a limit), unless the
-reference has it too. Sums, products, powers and factorials of plain numbers are not among them:
-they are how answers to problems of counting are written, and no rule tells those from a task."""
 _DERIVATIVE = re.compile(
     r"\\frac\s*(?:\{\s*d\s*\}|d|\{\s*d\s*\^|\{\s*\\partial)(?=.*?\}?\s*(?:d|\\partial)\s*[a-z])"
 )
-_COMMAND = re.compile(r"\\([A-Za-z]+)")
-_NO_TASKS = COMMANDS - _TASKS - {"lfloor", "lceil"} | {"to", "rightarrow", "ldots", "cdots", "dots"}
 _LETTER = re.compile(r"\(?([^\W\d_])\)?")
 _SIGNS_OF_PRODUCT = re.compile(r"\\(?:cdot|times)|[*{}() ]")
 _TIME = re.compile(r"\d{1,2}:[0-5]\d")
@@ -87,32 +77,11 @@ def _in_other_units(answer: str, reference: str) -> bool:
 def _asked(answer: Answer, reference: Answer, same: Same) -> bool:
     """Whether they are the same, and the answer is the result of what the reference asks for."""
     asserted = answer
-    if answer.kind == "equation" and not reference.name and _is_known(reference):
+    if answer.kind == "equation" and not reference.name and is_known(reference):
         asserted = _last_side(answer)
-    if _tasks(asserted) - _tasks(reference):
+    if tasks(asserted) - tasks(reference):
         return False
     return _same(answer, reference, same)
-
-
-def _tasks(answer: Answer) -> set[str]:
-    found = set().union(*map(_tasks, answer.parts))
-    for tree in (answer.tree, answer.formula):
-        for node in nodes(tree) if tree else ():
-            if node[0] == "latex":
-                found |= set(_COMMAND.findall(node[1])) - _NO_TASKS
-            elif node[0] in _TASKS:
-                found.add(node[0])
-    return found
-
-
-def _is_known(answer: Answer) -> bool:
-    """Whether it is a value, or several, without unknowns."""
-    if answer.kind in ("text", "equation", "relation"):
-        return False
-    if answer.kind != "one":
-        return all(map(_is_known, answer.parts))
-    tree = answer.tree
-    return tree is not None and all(node[0] not in ("symbol", "latex") for node in nodes(tree))
 
 
 def _same(answer: Answer, reference: Answer, same: Same) -> bool:
@@ -123,8 +92,10 @@ def _same(answer: Answer, reference: Answer, same: Same) -> bool:
         return False
     if answer.kind == "equation" != reference.kind:
         return _same_chain(answer, reference, same)
-    if _are_regions(answer, reference):
-        return _same_region(answer, reference, same)
+    if are_regions(answer, reference):
+        found = same_region(answer, reference, same)
+        if found is not None:
+            return found
     return answer.kind == reference.kind and _COMPARE[reference.kind](answer, reference, same)
 
 
@@ -175,7 +146,7 @@ def _in_one_form(answer: Answer, reference: Answer, same: Same) -> tuple[Answer,
             return replace(answer, kind="set"), reference
         case "set", "list":
             return answer, replace(reference, kind="set")
-        case ("list", "tuple") | ("tuple", "list") if _are_regions(answer, reference):
+        case ("list", "tuple") | ("tuple", "list") if are_regions(answer, reference):
             return answer, reference
         case "list", "tuple" if answer.signs != (r"\or",):
             return by_name(answer), reference
@@ -238,18 +209,18 @@ def _same_chain(chain: Answer, reference: Answer, same: Same) -> bool:
     """`2 + 3 = 5` for a reference that is one value: every side must be it, but for what is called
     by it (m + n = 5, or 5 = x) and for tasks whose result follows."""
     sides = chain.parts
-    if _is_known(reference):
-        if not chain.name and not _is_known(sides[0]):
+    if is_known(reference):
+        if not chain.name and not is_known(sides[0]):
             sides = sides[1:]
-        elif not chain.name and not _is_known(sides[-1]):
+        elif not chain.name and not is_known(sides[-1]):
             sides = sides[:-1]
-        sides = (*(side for side in sides[:-1] if not _tasks(side)), sides[-1])
+        sides = (*(side for side in sides[:-1] if not tasks(side)), sides[-1])
     return len(sides) <= MAX_PARTS and all(_same(side, reference, same) for side in sides)
 
 
 def _last_side(chain: Answer) -> Answer:
     """The side that a chain of equations ends in, which is what it says."""
-    return chain.parts[-1 if _is_known(chain.parts[-1]) else 0]
+    return chain.parts[-1 if is_known(chain.parts[-1]) else 0]
 
 
 def _same_value(answer: Answer, reference: Answer, same: Same) -> bool:
@@ -397,66 +368,6 @@ def _zero_side(equation: Answer) -> Node | None:
         return None
     left, right = (part.tree for part in equation.parts)
     return None if left is None or right is None else ("subtract", left, right)
-
-
-def _are_regions(answer: Answer, reference: Answer) -> bool:
-    """Whether one is clearly a set of real numbers and the other can be read as one: of two
-    numbers in round brackets, (3,1) can only be a point."""
-    if answer.kind == reference.kind == "relation":
-        return variable(answer) is not None and variable(reference) is not None
-    clear = [_is_region(a) for a in (answer, reference)]
-    return any(clear) and all(map(_can_be_region, (answer, reference)))
-
-
-def _can_be_region(answer: Answer) -> bool:
-    if answer.kind != "tuple":
-        return _is_region(answer)
-    pieces = region(answer)
-    return pieces is not None and not any(map(is_empty, pieces))
-
-
-def _is_region(answer: Answer) -> bool:
-    if answer.kind == "list":
-        unknown = variable(answer)
-        return unknown is not None and all(
-            part.kind == "relation"
-            or (part.kind == "one" and part.name == unknown)
-            or (_can_be_region(part) and part.element == unknown)
-            for part in answer.parts
-        )
-    return answer.kind in ("interval", "union", "relation", "without")
-
-
-def _same_region(answer: Answer, reference: Answer, same: Same) -> bool:
-    if len({v for v in (variable(answer), variable(reference)) if v}) > 1:
-        return False
-    got, want = region(answer), region(reference)
-    if got is None or want is None:
-        return answer.kind == reference.kind and _COMPARE[reference.kind](answer, reference, same)
-    exact_got, exact_want = merged(got), merged(want)
-    if () in (exact_got, exact_want):
-        return False  # a contradiction is no answer, and would be equal to every other one
-    return (exact_got is not None and exact_got == exact_want) or _same_pieces(got, want, same)
-
-
-def _same_pieces(got: Region, want: Region, same: Same) -> bool:
-    if len(got) != len(want) or len(got) > MAX_PARTS:
-        return False
-    left = list(got)
-    for piece in want:
-        found = next((p for p in left if _same_piece(p, piece, same)), None)
-        if found is None:
-            return False
-        left.remove(found)
-    return True
-
-
-def _same_piece(a: Piece, b: Piece, same: Same) -> bool:
-    return (
-        (a.low_in, a.high_in) == (b.low_in, b.high_in)
-        and same(a.low, b.low, None)
-        and same(a.high, b.high, None)
-    )
 
 
 _COMPARE: dict[str, Callable[[Answer, Answer, Same], bool]] = {

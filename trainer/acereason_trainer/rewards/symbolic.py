@@ -53,7 +53,7 @@ class NoValue(Exception):
 
 
 def symbolically_same(answer: Node, reference: Node, within: Fraction | None) -> bool:
-    """`math.Same` for any trees. Raises Unreadable for what is beyond the bounds."""
+    """`answer.Same` for any trees. Raises Unreadable for what is beyond the bounds."""
     if any(node[0] == "log" for tree in (answer, reference) for node in nodes(tree)):
         return any(
             _same(_to_base(base, answer), _to_base(base, reference), within)
