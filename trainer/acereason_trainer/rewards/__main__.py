@@ -8,24 +8,21 @@ import argparse
 import json
 import logging
 import os
-import re
-import signal
 import sys
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
-from pathlib import Path
 from typing import IO, Any
 
 from pydantic import ValidationError
 
 from acereason_trainer.config.common import CodeLimits, Verifier
 from acereason_trainer.config.exit_codes import ExitCode
-from acereason_trainer.config.forms import VERIFIER_SERVICE
 from acereason_trainer.config.rl import CustomReward
 from acereason_trainer.output_file import OutputRefused, output_file
 from acereason_trainer.rewards.cases import BadCase, Case, Kind, read_case
+from acereason_trainer.rewards.grade_options import INTERRUPTED, OUTPUT_GONE, parser
 from acereason_trainer.rewards.protocol import Grade, Rewarder, Verdict
 from acereason_trainer.rewards.rewarder import make_rewarder
 from acereason_trainer.stage import StageFailure
@@ -33,9 +30,6 @@ from acereason_trainer.stage import StageFailure
 _AHEAD = 256
 """Cases that are being checked at once; the file is never held whole."""
 
-OUTPUT_GONE = 128 + signal.SIGPIPE
-"""Exit code where nobody reads the verdicts any more, as of a program that the signal ends."""
-INTERRUPTED = 128 + signal.SIGINT
 BAD_DATA = "BadData"
 """Reason of a StageFailure that is about one row."""
 
@@ -43,10 +37,10 @@ BAD_DATA = "BadData"
 def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911 - one for each end
     """Grade every line; 0 when each has its verdict, 1 where the checker does not work, 2 for a
     wrong option or file, OUTPUT_GONE for a closed pipe, INTERRUPTED after a Ctrl-C."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    command = parser()
+    options = command.parse_args(arguments)
     if options.reward and options.remote:
-        parser.error("--reward runs code of this machine; it cannot be used with --remote")
+        command.error("--reward runs code of this machine; it cannot be used with --remote")
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     try:
         with ExitStack() as stack:
@@ -184,99 +178,6 @@ def _line(name: str | int | float | None, grade: Grade) -> dict[str, Any]:
         "detail": grade.detail,
     }
     return line if grade.passed is None else {**line, "passed": grade.passed}
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="acereason grade",
-        description="Check responses to math and code problems as training does. Reads JSON lines "
-        '{"id", "kind": "math", "response", "answer"} or {"id", "kind": "code", "response", '
-        '"tests", "time_limit"?, "memory_limit"?} (seconds of CPU time, MiB), with tests as '
-        '{"stdin", "stdout"} or {"call", "args", "expected"}; writes a line {"id", "verdict", '
-        '"reward": 1, 0 or null, "seconds", "detail"} for each, in the same order, and a summary '
-        "on stderr. A line that cannot be graded gets infra_error and a sentence.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog='example:\n  echo \'{"id": 1, "kind": "math", "answer": "1/2", '
-        '"response": "So it is \\\\boxed{0.5}."}\' | acereason grade\n'
-        "  acereason grade --in cases.jsonl --out verdicts.jsonl --workers 8 --all-tests\n\n"
-        "exit codes: 0 every line has a verdict, 1 the checker does not work, 2 a file or option "
-        f"is wrong, {INTERRUPTED} interrupted, {OUTPUT_GONE} nobody reads the output any more",
-    )
-    parser.add_argument(
-        "--in",
-        dest="cases",
-        type=Path,
-        metavar="FILE",
-        help="cases, one JSON object per line (default: standard input)",
-    )
-    parser.add_argument(
-        "--out",
-        dest="verdicts",
-        type=Path,
-        metavar="FILE",
-        help="verdicts, one JSON object per line (default: standard output)",
-    )
-    parser.add_argument(
-        "--require-think",
-        action="store_true",
-        help="a response without </think> has no answer, as in the training of models that think; "
-        "without this option all of it is graded",
-    )
-    parser.add_argument(
-        "--workers",
-        type=_workers,
-        default=2,
-        metavar="N",
-        help="processes that check at once (default: 2)",
-    )
-    parser.add_argument(
-        "--remote",
-        type=_address,
-        metavar="URL",
-        help="have a verifier service check instead, as in http://verifier:8321",
-    )
-    parser.add_argument(
-        "--seconds-per-test",
-        type=_seconds,
-        default=6.0,
-        metavar="S",
-        help="CPU seconds of one test of a program that has no time_limit (default: 6)",
-    )
-    parser.add_argument(
-        "--all-tests",
-        action="store_true",
-        help='go on after a program\'s first failure and say which tests "passed"',
-    )
-    parser.add_argument(
-        "--reward",
-        metavar="PACKAGE.MODULE:FUNCTION",
-        help="a reward of your own instead of the built-in two; it gets the whole line",
-    )
-    return parser
-
-
-def _workers(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 4096:
-        raise argparse.ArgumentTypeError(f"{text} is no number of processes; give 1 to 4096")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= 600:
-        raise argparse.ArgumentTypeError(f"{text} is no time limit; give seconds, up to 600")
-    return value
-
-
-def _address(text: str) -> str:
-    if re.fullmatch(VERIFIER_SERVICE, text) is None:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no address of a verifier; write one as in http://verifier:8321"
-        )
-    return text
 
 
 if __name__ == "__main__":
