@@ -10,7 +10,7 @@ from acereason_trainer.config.stage_file import settings_for_key
 from acereason_trainer.rewards.jobs import CodeJob, MathJob, Setup
 from acereason_trainer.rewards.problem_limits import ProblemLimits
 from acereason_trainer.rewards.protocol import Grade
-from acereason_trainer.rewards.wire import Answer, read_request, write_answer, write_request
+from acereason_trainer.rewards.wire import GradeLine, read_request, write_grade_line, write_request
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,9 +83,9 @@ def test_no_new_field_is_forgotten_above() -> None:
 
 @given(st.from_type(Grade))
 def test_grades_arrive_as_they_are(grade: Grade) -> None:
-    line = write_answer("7", grade)
+    line = write_grade_line("7", grade)
     assert line.endswith(b"\n") and line.count(b"\n") == 1
-    answer = Answer.parse_json(line)
+    answer = GradeLine.parse_json(line)
     assert answer.id == "7"
     # repr: a NaN is not equal to itself
     assert repr(answer.grade()) == repr(grade)

@@ -36,7 +36,7 @@ from acereason_trainer.rewards.wire import (
     MOST_SECONDS,
     SERVICE,
     About,
-    Answer,
+    GradeLine,
     Trouble,
     write_request,
 )
@@ -298,7 +298,7 @@ class RemotePool:
                 now = self._loop.time()
                 self._outstanding.works_on(batch, now + HEARTBEAT_SECONDS)
                 if line.strip():
-                    answer = _answer(line)
+                    answer = _grade_line(line)
                     missing.pop(answer.id, None)
                     self._outstanding.answered(answer.id, answer.grade(), now)
                 since_verdict = now - max(began, self._outstanding.last_verdict)
@@ -356,9 +356,9 @@ class RemotePool:
         self._trouble = trouble
 
 
-def _answer(line: bytes) -> Answer:
+def _grade_line(line: bytes) -> GradeLine:
     try:
-        return Answer.parse_json(line)
+        return GradeLine.parse_json(line)
     except ValidationError as e:
         raise aiohttp.ClientPayloadError(f"{line[:80]!r} is no answer") from e
 

@@ -1,8 +1,8 @@
 """What a trainer and the verifier service say to each other: version 1 of the HTTP interface.
 
     POST /v1/grade            a MathRequest or a CodeRequest; answered by one line of JSON for each
-                              job (Answer), in the order in which they are done. A blank line says
-                              that the work goes on. An id that is missing at the end was not
+                              job (GradeLine), in the order in which they are done. A blank line
+                              says that the work goes on. An id that is missing at the end was not
                               graded: send it again.
     PUT  /v1/tests/<digest>   the packed tests of a problem (problem_tests.pack), under their name
     GET  /v1                  About
@@ -173,7 +173,7 @@ _TESTS = TypeAdapter(
 )
 
 
-class Answer(Model):
+class GradeLine(Model):
     """One line of the answer."""
 
     id: JobId
@@ -231,9 +231,9 @@ def write_request(setup: Setup, jobs: Sequence[tuple[str, Job]], deadline_second
     return request.model_dump_json().encode()
 
 
-def write_answer(name: str, grade: Grade) -> bytes:
-    """One line."""
-    answer = Answer(
+def write_grade_line(name: str, grade: Grade) -> bytes:
+    """A GradeLine, with its end."""
+    line = GradeLine(
         id=name,
         verdict=grade.verdict,
         reward=grade.reward,
@@ -242,7 +242,7 @@ def write_answer(name: str, grade: Grade) -> bytes:
         passed=None if grade.passed is None else list(grade.passed),
         missing_walls=list(grade.missing_walls),
     )
-    return answer.model_dump_json().encode() + b"\n"
+    return line.model_dump_json().encode() + b"\n"
 
 
 def check_tests(content: bytes) -> None:

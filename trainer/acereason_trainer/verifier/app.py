@@ -17,7 +17,7 @@ from acereason_trainer.rewards.wire import (
     Request,
     Trouble,
     read_request,
-    write_answer,
+    write_grade_line,
 )
 from acereason_trainer.verifier.desk import Full, Ticket, TooMany
 from acereason_trainer.verifier.meters import Meters
@@ -108,7 +108,7 @@ async def _stream(ticket: Ticket, asked: Request, response: web.StreamResponse) 
             return
         if answer[0] in missing:
             missing.remove(answer[0])
-            await _write(response, write_answer(*answer))
+            await _write(response, write_grade_line(*answer))
 
 
 async def _write(response: web.StreamResponse, data: bytes) -> None:
