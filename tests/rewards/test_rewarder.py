@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -187,11 +187,14 @@ def test_a_worker_that_reads_nothing_is_not_written_to_for_ever(
     made = nursery.Nursery(Setup("code", FAST))
     try:
         life = made.begin()
-        os.kill(life.pid, signal.SIGSTOP)
-        with pytest.raises(OSError, match="temporarily unavailable"):
-            life.connection.send(b"x" * (16 << 20))
-        life.connection.close()
-        os.kill(life.pid, signal.SIGKILL)  # it may not have asked yet to die with its nursery
+        try:
+            os.kill(life.pid, signal.SIGSTOP)
+            with pytest.raises(OSError, match="temporarily unavailable"):
+                life.connection.send(b"x" * (16 << 20))
+        finally:
+            life.connection.close()
+            with suppress(ProcessLookupError):
+                os.kill(life.pid, signal.SIGKILL)  # it may not have asked to die with its nursery
     finally:
         made.close()
 

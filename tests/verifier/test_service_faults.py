@@ -129,7 +129,7 @@ def test_a_worker_that_is_killed_costs_a_retry_and_no_verdict() -> None:
         assert_all_told_apart(asked)
         slow = rewarder.submit(row(5), printing(5, WAITS))
         program, worker = a_waiting_program(service)
-        assert service.metric("running_jobs", kind="code") == 1
+        assert service.metric("running_jobs", kind="code") >= 1
         os.kill(worker, signal.SIGKILL)
         again, _ = a_waiting_program(service, other_than=program)
         tell(again)
