@@ -240,6 +240,11 @@ def test_a_cache_of_a_given_size_counts_in_the_place_of_a_share(
         (QWEN_7B, {"zero": None, "ranks": 1, "gpu": 24e9}, "use more GPUs, or larger ones"),
         (QWEN_14B, {"zero": Zero(), "gpu": 24e9}, "raise vllm.tensorParallel (now 1)"),
         (QWEN_14B, {"zero": Zero(), "gpu": 50e9, "memory_share": 0.85}, "raise vllm.tensorPar"),
+        (QWEN_14B, {"zero": Zero(), "gpu": 24e9, "cache_gib": 8.0}, "raise vllm.tensorParallel"),
+        (QWEN_14B, {"zero": Zero(), "gpu": 12e9}, "use more GPUs, or larger ones"),
+        (QWEN_14B, {"zero": Zero(), "gpu": 12e9, "cache_gib": 8.0}, "use more GPUs, or larger"),
+        # It would fit over 8 GPUs, which do not divide 28 heads.
+        (QWEN_7B, {"zero": Zero(), "gpu": 11.2e9}, "use more GPUs, or larger ones"),
         (
             QWEN_14B,
             {"zero": Zero(), "ranks": 32, "gpu": 8e9, "tensor_parallel": 8},

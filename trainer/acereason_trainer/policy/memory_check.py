@@ -3,6 +3,7 @@
 Said and not enforced: the plan is arithmetic, and what runs out of memory says so by itself.
 """
 
+import math
 from typing import Any
 
 from acereason_trainer.config.common import Zero
@@ -106,26 +107,38 @@ def what_engines_leave_no_room_for(
 
     gpu: bytes of one. longest: tokens of the longest sequence. The others are those of `plan`.
     """
-    weights = number * shape.parameters // vllm.tensor_parallel
+    size = vllm.tensor_parallel
     if vllm.cache_gib is None:
         engine = int(vllm.memory_share * gpu)
     else:
-        engine = weights + int(vllm.cache_gib * GIB) + WORKSPACE
+        engine = number * shape.parameters // size + int(vllm.cache_gib * GIB) + WORKSPACE
     left = int(SHARE * gpu) - engine
     if memory.beside_engine <= left:
         return None
     room = int(SHARE * gpu) - memory.beside_engine
-    response = cached(shape, number) * longest // vllm.tensor_parallel
-    share = int(20 * room / gpu) / 20
-    gib = (room - weights - WORKSPACE) // GIB
-    if vllm.cache_gib is None and share * gpu >= weights + WORKSPACE + response:
-        advice = f"lower vllm.memoryShare (now {vllm.memory_share:g}) to {share:g}"
-    elif vllm.cache_gib is not None and gib * GIB >= max(response, GIB):
-        advice = f"lower vllm.cacheGib (now {vllm.cache_gib:g}) to {gib}"
+
+    def lowered(gpus: int) -> str | None:
+        """What an engine over so many GPUs may take; None where it has no room for itself."""
+        weights = number * shape.parameters // gpus
+        # A head of keys is whole: GPUs beyond their number have copies.
+        response = cached(shape, number) * longest // min(gpus, shape.key_heads)
+        if vllm.cache_gib is None:
+            share = int(20 * room / gpu) / 20
+            enough = share * gpu >= weights + WORKSPACE + response
+            said = f"lower vllm.memoryShare (now {vllm.memory_share:g}) to {share:g}"
+        else:
+            gib = (room - weights - WORKSPACE) // GIB
+            enough = gib * GIB >= max(response, GIB)
+            said = f"lower vllm.cacheGib (now {vllm.cache_gib:g}) to {gib}"
+        return said if enough else None
+
+    largest = math.gcd(ranks_per_node, shape.heads)  # it must divide both
+    if lower := lowered(size):
+        advice = lower
     elif ranks > 1 and zero is not None and zero.stage < 3:
         advice = "use zero.stage 3"
-    elif vllm.tensor_parallel < ranks_per_node and room > WORKSPACE:
-        advice = f"raise vllm.tensorParallel (now {vllm.tensor_parallel})"
+    elif size < largest and lowered(largest):
+        advice = f"raise vllm.tensorParallel (now {size})"
     else:
         advice = "use more GPUs, or larger ones"
     return (
