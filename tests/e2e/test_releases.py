@@ -50,7 +50,7 @@ def test_a_run_outlives_upgrade_rollback_and_removal_of_its_operator(
     installation.install_older(OLDER)
     wait_for_operator(installation)
     trial = Trial(installation, "chart-changed", seed=14)
-    trial.apply(steps={"first": STEPS}, held=["second"])
+    trial.apply(steps={"first": STEPS}, suspended=["second"])
     trial.wait_for_step("first", 5)
 
     installation.upgrade({"settings": {**SETTINGS, "logLevel": "debug"}})
@@ -76,7 +76,7 @@ def test_a_stage_trains_on_without_an_operator_and_the_next_one_takes_it_up(
     installation: Installation,
 ) -> None:
     trial = Trial(installation, "left-alone", seed=17)
-    trial.apply(steps={"first": ENDLESS}, held=["second"])
+    trial.apply(steps={"first": ENDLESS}, suspended=["second"])
     trial.wait_for_step("first")
 
     installation.uninstall()

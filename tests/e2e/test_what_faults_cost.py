@@ -38,8 +38,8 @@ LATE_ENOUGH = 5
 """Steps that a stage has saved when something is done to it."""
 AWAY = 60.0
 """Seconds that the API server is away."""
-SOME_SECONDS = 400
-"""Steps of a stage that two attempts make at once."""
+TWICE_THE_STEPS = {"second": 400}
+"""Of a stage that must train on while something lasts."""
 
 
 def a_run_in_training(
@@ -159,19 +159,19 @@ def test_a_container_trains_on_without_its_kubelet(
 ) -> None:
     """Nobody can tell it to end, so two attempts train at once; the first one to publish has it."""
     trial = a_run_in_training(
-        installation, "kubelet-lost", seed=28, steps={"second": SOME_SECONDS}, grace="10s"
+        installation, "kubelet-lost", seed=28, steps=TWICE_THE_STEPS, grace="10s"
     )
     pod = trial.pod("second")
     with ExitStack() as lost:
         with trial.standing_still(pod):
-            struck = time.time()
+            struck, trained = time.time(), trial.seconds_trained()
             lost.enter_context(installation.without_kubelet(pod["spec"]["nodeName"]))
             made = trial.made("second")
         trial.wait("it trains on", lambda: trial.made("second") > made)
         assert trial.stage("second")["attempts"] == 1, "nobody but the container can have done it"
         with trial.standing_still(pod):
-            made = trial.made("second")
-            imposed = trial.grace_ends(pod) - struck
+            made, trained = trial.made("second"), trial.seconds_trained() - trained
+            imposed = trial.grace_ends(pod) - struck - trained
             trial.wait("another attempt is further", lambda: trial.made("second") > made)
         cost = costs.note("kubelet stopped, its container trains on", trial.complete(imposed))
         published = trial.stage("second")["artifact"]
@@ -209,7 +209,7 @@ def test_the_operator_is_killed(installation: Installation, costs: Costs) -> Non
 
 
 def test_the_api_server_is_away_for_a_minute(installation: Installation, costs: Costs) -> None:
-    trial = a_run_in_training(installation, "server-away", seed=30, steps={"second": 400})
+    trial = a_run_in_training(installation, "server-away", seed=30, steps=TWICE_THE_STEPS)
     before = installation.restarts()
     gone, made, trained = time.monotonic(), trial.made("second"), trial.seconds_trained()
     with installation.without_api_server():

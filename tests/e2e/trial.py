@@ -79,13 +79,13 @@ class Trial:
         self,
         stages: int = 2,
         steps: Mapping[str, int] | None = None,
-        held: Collection[str] = (),
+        suspended: Collection[str] = (),
         grace: str | None = None,
         env: Sequence[Object] = (),
     ) -> None:
         """Create the run with its first stages, or change it.
 
-        steps: of stages by name, where other than the file's. held: stages that do not begin.
+        steps: of stages by name, where other than the file's. suspended: stages that do not begin.
         grace: their grace period, where other than the file's. env: of each stage, as in a pod.
         """
         body = yaml.safe_load(RUN_FILE.read_text())
@@ -96,7 +96,7 @@ class Trial:
         if grace is not None:
             body["spec"]["defaults"]["gracePeriod"] = grace
         for stage in body["spec"]["stages"]:
-            stage["suspend"] = stage["name"] in held
+            stage["suspend"] = stage["name"] in suspended
             if number := (steps or {}).get(stage["name"]):
                 stage["sft"] = {**stage["sft"], "budget": {"steps": number}}
         self.there.kubectl("apply", "-f", "-", stdin=json.dumps(body))
