@@ -6,6 +6,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
 
 from acereason_trainer.processes import stat_words
 
@@ -40,6 +42,16 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
+def stands_still(pid: int) -> bool:
+    """Whether none of a process's threads runs any more, which is so some time after SIGSTOP."""
+    try:
+        threads = Path(f"/proc/{pid}/task").glob("*")
+        states = [stat_words(f"{pid}/task/{thread.name}")[0] for thread in threads]
+    except (FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
+        return False
+    return all(state in "TtZX" for state in states)
+
+
 @contextmanager
 def held(processes: Sequence[int]) -> Iterator[None]:
     """Stop processes meanwhile: what they do waits, however quick or slow the machine is, and
@@ -47,6 +59,8 @@ def held(processes: Sequence[int]) -> Iterator[None]:
     try:
         for pid in processes:
             os.kill(pid, signal.SIGSTOP)
+        for pid in processes:
+            wait_for(partial(stands_still, pid), f"process {pid} to stand still")
         yield
     finally:
         for pid in processes:

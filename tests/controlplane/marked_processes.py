@@ -16,9 +16,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from acereason_trainer.processes import stat_words
-
 from tests.left_out import LeftOut
+from tests.waiting import stands_still
 
 _VARIABLE = "ACEREASON_CONTROL_PLANE"
 
@@ -81,7 +80,7 @@ def send(number: int, mark: str, what: signal.Signals) -> None:
                     select.select([handle], [], [])
                     _reap(number)
                 if what == signal.SIGSTOP:
-                    while not _stands_still(number):
+                    while not stands_still(number):
                         time.sleep(0.001)
         finally:
             os.close(handle)
@@ -97,15 +96,6 @@ def _carries(number: int, mark: str) -> bool:
         v[len(variable) :].decode() for v in environment.split(b"\0") if v.startswith(variable)
     ]
     return any(value == mark or value.startswith(f"{mark}/") for value in carried)
-
-
-def _stands_still(number: int) -> bool:
-    try:
-        threads = Path(f"/proc/{number}/task").glob("*")
-        states = [stat_words(f"{number}/task/{thread.name}")[0] for thread in threads]
-    except (FileNotFoundError, ProcessLookupError):  # a thread that ended meanwhile
-        return False
-    return all(state in "TtZX" for state in states)
 
 
 def _ended(child: int) -> bool:
