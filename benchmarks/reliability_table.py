@@ -38,7 +38,7 @@ def told(result: Result) -> list[str]:
     kept = f"All {len(goals)} goals that were judged are met."
     sentences.append(f"Missed of {len(goals)} goals: {'; '.join(not_met)}." if not_met else kept)
     if left := left_out(result):
-        sentences.append(f"Of what is asked for, {len(left)} were not tried: {', '.join(left)}.")
+        sentences.append(f"Not tried of what is asked for: {', '.join(left)}.")
     return sentences
 
 

@@ -133,8 +133,8 @@ def test_a_pod_that_was_deleted_is_named_and_not_the_one_that_is_well(
 
 @pytest.mark.parametrize(
     ("since", "reason", "named"),
-    [(BEFORE, "PodDeleted", "b"), (AFTER, "LostPeer", "a")],
-    ids=["somebody deleted it", "the Job controller did, afterwards"],
+    [(BEFORE, "PodDeleted", "b"), (NOON, "PodDeleted", "b"), (AFTER, "LostPeer", "a")],
+    ids=["somebody deleted it", "in the same second", "the Job controller did, afterwards"],
 )
 def test_peers_that_only_lost_a_deleted_pod_do_not_hide_it(
     since: datetime, reason: str, named: str

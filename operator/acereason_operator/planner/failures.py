@@ -131,6 +131,8 @@ def _deleted_before(ends: list[tuple[int, PodView | None]], job: JobView) -> Pod
 
     def was_first(pod: PodView) -> bool:
         since = pod.terminating_since
+        # Times are whole seconds. Within one, peers miss a killed pod, but the Job controller still
+        # waits for more ends; so a tie is somebody else's deletion.
         return since is not None and (first is None or since <= first)
 
     deleted = (p for p in job.pods if p.exit_code is None and _was_deleted(p) and was_first(p))

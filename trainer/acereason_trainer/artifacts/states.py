@@ -4,9 +4,9 @@
 
 An attempt writes into its own directory only; the next one looks through all of them, and drops
 those of earlier attempts that its own make needless, and what they were writing when they were
-killed. A state that does not hash to its manifest, or
-has a form that is not read any more, is passed over for an older one, with a sentence, and stays
-where it is: within a stage the newest good state is right, whoever wrote it.
+killed. A state that does not hash to its manifest, or has a form that is not read any more, is
+passed over for an older one, with a sentence, and stays where it is: within a stage the newest good
+state is right, whoever wrote it.
 """
 
 import logging
