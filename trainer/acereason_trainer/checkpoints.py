@@ -143,10 +143,6 @@ class Checkpoints:
     def _has_journal(self) -> bool:
         return self._journal is not None and self._journal.directory.exists()
 
-    def check_stop(self) -> None:
-        """Raise Stopped if a stop was asked for."""
-        self._context.check_stop()
-
     def resume(self) -> Resumed:
         """Load the state that `prepare` chose, or start from the beginning.
 

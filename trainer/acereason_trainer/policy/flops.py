@@ -68,6 +68,13 @@ class Arithmetic:
         return 3.0 * sum(map(self.reading, lengths))
 
 
+def machinery_of(
+    directory: Path, devices: int, loading: ModelLoading, telemetry: Telemetry
+) -> Machinery:
+    """So many devices of this one's kind, with the model of a directory."""
+    return Machinery(devices, arithmetic_of(directory), peak_flops(loading, telemetry))
+
+
 def arithmetic_of(directory: Path) -> Arithmetic | None:
     """Of a model in Hugging Face form; None for a mixture of experts, which this account is not
     for, and for random weights that are still to be made. Reads the headers of its weights

@@ -20,7 +20,6 @@ from acereason_trainer.rl.temperature import choose_temperature, is_vetoed, prob
 from acereason_trainer.rl.work import work_of
 from acereason_trainer.rollout.protocol import SamplingParams
 from acereason_trainer.telemetry.log_line import say
-from acereason_trainer.telemetry.recorder import Recorder
 
 
 @dataclass(frozen=True)
@@ -34,14 +33,9 @@ class Drawing:
     machinery: Machinery
     """What draws and trains, for the metrics of its use."""
 
-    @property
-    def recorder(self) -> Recorder:
-        """Where curves go."""
-        return self.by.recorder
-
     def push(self, policy: Policy) -> None:
         """Draw from these weights from now on; their version is what the policy itself counts."""
-        with self.recorder.phase("push"):
+        with self.by.recorder.phase("push"):
             self.by.sampler.push(policy, version=policy.steps)
 
     def step(self, state: Curriculum, prompts: Sequence[Prompt]) -> Rollouts:
@@ -61,7 +55,7 @@ class Drawing:
             if not others:
                 break
             rollouts = rollouts.refilled_by(self._step(state, others, "refill", refill))
-        with self.recorder.phase("push"):
+        with self.by.recorder.phase("push"):
             self.by.sampler.rest()
         return rollouts
 
@@ -158,8 +152,8 @@ class Drawing:
         validation = validation_metrics(last) if last and last.step == state.step else {}
         target = self.stage.temperature.target_entropy
         dynamic = self.stage.dynamic_sampling is not None
-        self.recorder.dump_rollouts(step, [(r.completion, r.grade) for r in rollouts.flat])
-        self.recorder.record(
+        self.by.recorder.dump_rollouts(step, [(r.completion, r.grade) for r in rollouts.flat])
+        self.by.recorder.record(
             step,
             {
                 **metrics,

@@ -9,16 +9,16 @@ from contextlib import closing
 from statistics import fmean
 
 from acereason_trainer.checkpoints import Checkpoints
-from acereason_trainer.config.common import Verifier
 from acereason_trainer.config.rl import RL
 from acereason_trainer.dataset import Domain
 from acereason_trainer.peers import Peers
-from acereason_trainer.policy.flops import Machinery, arithmetic_of, peak_flops
+from acereason_trainer.policy.flops import machinery_of
 from acereason_trainer.policy.loading import check_context, load_config, load_tokenizer
 from acereason_trainer.policy.making import make_policy
 from acereason_trainer.policy.protocol import Policy
 from acereason_trainer.publishing import publish_model
 from acereason_trainer.rewards import make_rewarder
+from acereason_trainer.rewards.protocol import Rewarder
 from acereason_trainer.rl.batches import advantages_of, assemble, masked
 from acereason_trainer.rl.checkpoint_choice import BestWeights, choice_record
 from acereason_trainer.rl.curriculum import Curriculum, planned_steps
@@ -51,14 +51,7 @@ def run(context: StageContext) -> None:
     policy = make_policy(context, stage, total)
     window = stage.health.window if stage.health else None
     with (
-        closing(
-            make_rewarder(
-                domain,
-                verifier_of(stage, context.peers),
-                stage.reward,
-                require_think=stage.prompting.thinks,
-            )
-        ) as rewarder,
+        closing(rewarder_of(stage, domain, context.peers)) as rewarder,
         Recorder(
             context.work_dir,
             total=total,
@@ -72,52 +65,31 @@ def run(context: StageContext) -> None:
         ) as checkpoints,
         closing(sampler),  # innermost: there is no room for the state of a stop beside an engine
     ):
-        means = Means(
-            sampler,
-            rewarder,
-            recorder,
-            context.check_alone,
-            peers=context.peers,
+        means = Means(sampler, rewarder, recorder, context.check_alone, peers=context.peers)
+        machinery = machinery_of(
+            context.model_dir, context.peers.world, stage.loading, stage.telemetry
         )
-        machinery = Machinery(
-            context.peers.world,
-            arithmetic_of(context.model_dir),
-            peak_flops(stage.loading, stage.telemetry),
-        )
-        best = BestWeights(context, recorder)
         drawing = Drawing(stage, means, name, machinery)
-        state = train(stage, problems, policy, drawing, checkpoints, best)
-        state, published = best.published(state, stage)
-        publish_model(
-            context,
-            policy,
-            recorder,
-            step=published.step,
-            metrics={
-                "dropped_prompts": float(problems.too_long),
-                **reward_metric(state.rewards[: published.step]),
-                **probe_metrics(state),
-                **validation_metrics(published.measured),
-            },
-            export=best.export(published.place) if published.place else None,
-            records=choice_record(stage, state, published, problems.held_out),
-        )
-        best.forget()
+        best = BestWeights(context, recorder)
+        state = train(context, stage, problems, policy, drawing, checkpoints, best, recorder)
+        publish_chosen(context, stage, problems, policy, state, best, recorder)
 
 
 def train(
+    context: StageContext,
     stage: RL,
     problems: Problems,
     policy: Policy,
     drawing: Drawing,
     checkpoints: Checkpoints,
     best: BestWeights,
+    recorder: Recorder,
 ) -> Curriculum:
     """Steps until the stage's stop rule holds; returns the last state."""
     resumed, prompts = checkpoints.resume(), problems.prompts
     state = Curriculum.parse(resumed.loop) if resumed.loop else Curriculum()
     while True:
-        checkpoints.check_stop()
+        context.check_stop()
         drawing.push(policy)
         state = drawing.choose_temperature_once(state, prompts)
         state = drawing.validate_if_due(state, problems)
@@ -128,7 +100,7 @@ def train(
         advantages = advantages_of(rollouts, stage)
         check_rollouts(rollouts, advantages, stage)
         batch = assemble(rollouts, advantages, stage, state.temperature_now(stage))
-        with drawing.recorder.phase("train"):
+        with recorder.phase("train"):
             update = policy.step(batch)
         metrics = measure(rollouts, advantages, masked(rollouts, stage), update)
         after = state.after_step(
@@ -148,12 +120,42 @@ def train(
         checkpoints.completed(state.step, state.dump())
 
 
+def publish_chosen(
+    context: StageContext,
+    stage: RL,
+    problems: Problems,
+    policy: Policy,
+    state: Curriculum,
+    best: BestWeights,
+    recorder: Recorder,
+) -> None:
+    """Publish the weights of the best validation where the stage asks for them, or else the last
+    ones; then nobody needs the others."""
+    state, published = best.published(state, stage)
+    publish_model(
+        context,
+        policy,
+        recorder,
+        step=published.step,
+        metrics={
+            "dropped_prompts": float(problems.too_long),
+            **reward_metric(state.rewards[: published.step]),
+            **probe_metrics(state),
+            **validation_metrics(published.measured),
+        },
+        export=best.export(published.place) if published.place else None,
+        records=choice_record(stage, state, published, problems.held_out),
+    )
+    best.forget()
+
+
 def reward_metric(rewards: Sequence[float]) -> dict[str, float]:
     """Mean reward of the last steps that led to the published weights, where there were any."""
     return {"reward": fmean(rewards[-10:])} if rewards else {}
 
 
-def verifier_of(stage: RL, peers: Peers) -> Verifier:
-    """The stage's verifier for one rank: those of a machine share its workers."""
+def rewarder_of(stage: RL, domain: Domain, peers: Peers) -> Rewarder:
+    """Who checks for one rank: the ranks of a machine share the verifier's workers."""
     workers = max(1, stage.verifier.workers // peers.local_world)
-    return stage.verifier.model_copy(update={"workers": workers})
+    verifier = stage.verifier.model_copy(update={"workers": workers})
+    return make_rewarder(domain, verifier, stage.reward, require_think=stage.prompting.thinks)

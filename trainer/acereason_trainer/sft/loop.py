@@ -9,7 +9,7 @@ import torch
 from acereason_trainer.checkpoints import Checkpoints
 from acereason_trainer.config.sft import SFT
 from acereason_trainer.dataset import read_rows, resampled
-from acereason_trainer.policy.flops import Machinery, arithmetic_of, peak_flops
+from acereason_trainer.policy.flops import Machinery, machinery_of
 from acereason_trainer.policy.health import check_update, not_a_number
 from acereason_trainer.policy.loading import context_of, load_config, load_tokenizer
 from acereason_trainer.policy.making import make_policy
@@ -42,13 +42,11 @@ def run(context: StageContext) -> None:
         steps = Steps(context, settings, recorder)
         recorder.expect(steps.total)
         policy = make_policy(context, settings, steps.total)
-        machinery = Machinery(
-            peers.world,
-            arithmetic_of(context.model_dir),
-            peak_flops(settings.loading, settings.telemetry),
+        machinery = machinery_of(
+            context.model_dir, peers.world, settings.loading, settings.telemetry
         )
         with Checkpoints(context, settings.saving, policy, recorder) as checkpoints:
-            train(settings, steps, policy, checkpoints, recorder, machinery)
+            train(context, settings, steps, policy, checkpoints, recorder, machinery)
         publish_model(
             context,
             policy,
@@ -118,6 +116,7 @@ def _watch(check_stop: Callable[[], None], recorder: Recorder) -> Watch:
 
 
 def train(
+    context: StageContext,
     settings: SFT,
     steps: Steps,
     policy: Policy,
@@ -128,7 +127,7 @@ def train(
     """One optimizer step for each set of packed rows."""
     done = checkpoints.resume().step
     for step, batch in enumerate(timed(steps.after(done), recorder), done + 1):
-        checkpoints.check_stop()
+        context.check_stop()
         began = time.monotonic()
         with recorder.phase("train"):
             update = policy.step(batch)
