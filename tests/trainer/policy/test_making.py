@@ -1,7 +1,6 @@
-"""Which policy a stage gets, and what it is told of memory before a model is loaded."""
+"""Which policy a stage gets."""
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,41 +42,16 @@ def test_sequences_are_packed_unless_a_stage_wants_them_padded(
 
 
 @pytest.mark.usefixtures("made")
-@pytest.mark.parametrize(
-    ("gpu", "host", "settings", "said"),
-    [
-        (80e9, 1e12, SFT(), []),
-        (1e6, 1e12, SFT(), ["a step is planned to take"]),
-        (80e9, 1e12, MathRL.parse({"sampler": "vllm"}), []),
-        (
-            1e5,
-            1e6,
-            MathRL.parse({"sampler": "vllm"}),
-            [
-                "a step with a sequence of",
-                "are planned to stay on each GPU while vllm draws",
-                "are planned to be in the host's memory",
-            ],
-        ),
-    ],
-    ids=["SFT fits", "SFT does not", "RL fits", "nothing of RL does"],
-)
-def test_on_a_gpu_everything_that_is_planned_not_to_fit_is_said_at_once(
-    tmp_path: Path,
-    tiny_model: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    gpu: float,
-    host: float,
-    settings: SFT | MathRL,
-    said: list[str],
+@pytest.mark.parametrize("gpu", [False, True])
+def test_what_does_not_fit_is_said_where_there_is_a_gpu(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool
 ) -> None:
-    has = SimpleNamespace(total_memory=int(gpu))
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: has)
-    monkeypatch.setattr(making, "available", lambda: int(host))
-    make(tmp_path, tiny_model, settings)
-    lines = [line for line in capsys.readouterr().err.splitlines() if "planned" in line]
-    assert len(lines) == len(said), lines
-    for sentence, line in zip(said, lines, strict=True):
-        assert sentence in line
+    told: list[tuple[Any, bool]] = []
+
+    def say(_: object, settings: SFT | MathRL, zero: object, *, recompute: bool) -> None:
+        told.append((zero, recompute))
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(making, "say_what_does_not_fit", say)
+    make(tmp_path, tiny_model, SFT.parse({"activationCheckpointing": True}))
+    assert told == [(None, True)] * gpu

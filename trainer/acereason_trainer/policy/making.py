@@ -7,20 +7,10 @@ import torch
 from acereason_trainer.config.common import Zero
 from acereason_trainer.config.rl import RL
 from acereason_trainer.config.sft import SFT
-from acereason_trainer.config.vllm import VLLM
-from acereason_trainer.host_memory import available
-from acereason_trainer.policy.loading import DTYPES, device, load_config
-from acereason_trainer.policy.memory_check import (
-    shape_of,
-    what_does_not_fit,
-    what_engines_leave_no_room_for,
-    what_the_host_lacks,
-)
-from acereason_trainer.policy.memory_plan import plan
+from acereason_trainer.policy.memory_told import say_what_does_not_fit
 from acereason_trainer.policy.protocol import Policy
 from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.stage import StageContext
-from acereason_trainer.telemetry.log_line import say
 
 
 def make_policy(context: StageContext, settings: SFT | RL, total_steps: int | None) -> Policy:
@@ -34,7 +24,7 @@ def make_policy(context: StageContext, settings: SFT | RL, total_steps: int | No
         else bool(settings.activation_checkpointing)
     )
     if context.peers.leads and torch.cuda.is_available():
-        _say_what_does_not_fit(context, settings, zero, recompute=recompute)
+        say_what_does_not_fit(context, settings, zero, recompute=recompute)
     told: dict[str, Any] = {
         "loading": settings.loading,
         "optimizer": settings.optimizer,
@@ -49,73 +39,3 @@ def make_policy(context: StageContext, settings: SFT | RL, total_steps: int | No
     from acereason_trainer.policy.zero_policy import ZeroPolicy  # DeepSpeed takes seconds
 
     return ZeroPolicy(context.model_dir, **told, settings=zero, peers=context.peers)
-
-
-def _say_what_does_not_fit(
-    context: StageContext, settings: SFT | RL, zero: Zero | None, *, recompute: bool
-) -> None:
-    config = load_config(context.model_dir, settings.loading).get_text_config()
-    shape = shape_of(config)
-    if shape is None:
-        return
-    gpu = torch.cuda.get_device_properties(device()).total_memory
-    told: dict[str, Any] = {
-        "ranks": context.peers.world,
-        "zero": zero,
-        "number": DTYPES[settings.loading.dtype].itemsize,
-    }
-    of_a_step = {**told, "tokens": settings.tokens_per_micro_batch, "recompute": recompute}
-    longest, engines = _longest(settings), _engines(settings)
-    ranks_per_node = context.peers.local_world
-    whole = isinstance(settings, RL) and engines is None and zero is not None and zero.stage == 3
-    memory = plan(
-        shape,
-        **of_a_step,
-        ranks_per_node=ranks_per_node,
-        drawn=_drawn(settings) if engines else 0,
-    )
-    sentences = [
-        what_does_not_fit(
-            shape,
-            **of_a_step,
-            gpu=gpu,
-            longest=longest,
-            sampler=told["number"] * shape.parameters if whole else 0,
-        ),
-        what_engines_leave_no_room_for(
-            shape,
-            memory,
-            gpu=gpu,
-            vllm=engines,
-            longest=longest,
-            ranks_per_node=ranks_per_node,
-            **told,
-        )
-        if engines
-        else None,
-        what_the_host_lacks(memory, host=available()),
-    ]
-    for sentence in sentences:
-        if sentence:
-            say(sentence)
-
-
-def _engines(settings: SFT | RL) -> VLLM | None:
-    """Settings of engines that draw on the same GPUs; None where there are none."""
-    if isinstance(settings, RL) and settings.sampler == "vllm":
-        return settings.vllm or VLLM()
-    return None
-
-
-def _drawn(settings: SFT | RL) -> int:
-    """Tokens of the responses of a step, each half as long as it may be."""
-    assert isinstance(settings, RL)
-    group = max(settings.group_size.per_epoch or [settings.group_size.fixed or 0])
-    return settings.prompts_per_step * group * settings.max_response_tokens // 2
-
-
-def _longest(settings: SFT | RL) -> int:
-    """Tokens that one sequence may have."""
-    if isinstance(settings, SFT):
-        return settings.row_tokens
-    return settings.max_prompt_tokens + settings.max_response_tokens
