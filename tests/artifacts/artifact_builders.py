@@ -10,6 +10,8 @@ from acereason_trainer.config.sources import ArtifactRef
 from acereason_trainer.config.stage_file import ArtifactKind, PublishedArtifact
 
 FILES = {"config.json": b"{}", "weights/a.bin": b"a" * 3000, "weights/b.bin": b"b" * 10}
+KEY = "mathRL-" + "1" * 32
+"""Of the stage whose states are saved."""
 
 
 def a_key(number: int, kind: str = "sft") -> str:
@@ -59,3 +61,11 @@ def write_state(work_dir: Path, key: str, step: int, salt: int = 0, content: byt
     (state.directory / "weights").write_bytes(content)
     state.commit(hash_tree(state.directory))
     return work_dir / "states" / f"{step:08d}"
+
+
+def save(
+    store: Path, attempt: int, step: int, *, key: str = KEY, salt: int = 0, stage: str = "rl"
+) -> Path:
+    """A whole state of an attempt of run `run`; returns its directory."""
+    work_dir = store / "work" / "run" / stage / str(attempt)
+    return write_state(work_dir, key, step, salt, f"{attempt} {step}".encode())

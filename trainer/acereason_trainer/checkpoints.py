@@ -22,14 +22,13 @@ from typing import Any, Self
 
 from acereason_trainer.artifacts.errors import StoreFull, told_when_full
 from acereason_trainer.artifacts.manifest import FileEntry
-from acereason_trainer.artifacts.states import (
-    OpenState,
+from acereason_trainer.artifacts.needless_states import (
     drop_unfinished,
+    free_disk,
     keep_newest,
-    make_room,
-    own_states,
     put_aside_beyond,
 )
+from acereason_trainer.artifacts.states import OpenState, own_states
 from acereason_trainer.config.common import Saving
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.host_memory import available
@@ -209,7 +208,7 @@ class Checkpoints:
         work_dir, prepared = self._context.work_dir, self._context.prepared
         bytes_of_all = self._policy.state_bytes * self._context.peers.world
         if (newest := self._newest()) is not None:
-            make_room(work_dir, bytes_of_all, newest, self._back_to(state))
+            free_disk(work_dir, bytes_of_all, newest, self._back_to(state))
         opened.append(OpenState(work_dir, prepared.key, state.step, prepared.salt))
         directory = opened[0].directory
         with told_when_full(directory):

@@ -14,7 +14,7 @@ from acereason_trainer.artifacts.errors import told_when_full
 from acereason_trainer.artifacts.flushing import flush
 from acereason_trainer.artifacts.hashing import hash_files
 from acereason_trainer.artifacts.manifest import FileEntry
-from acereason_trainer.artifacts.states import remove
+from acereason_trainer.artifacts.needless_states import remove
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.model import Model
 from acereason_trainer.stage import StageFailure

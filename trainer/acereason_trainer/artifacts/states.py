@@ -2,11 +2,10 @@
 
     work/<run>/<stage>/<attempt>/states/<step, 8 digits>/   files, then manifest.json
 
-An attempt writes into its own directory only; the next one looks through all of them, and drops
-those of earlier attempts that its own make needless, and what they were writing when they were
-killed. A state that does not hash to its manifest, or has a form that is not read any more, is
-passed over for an older one, with a sentence, and stays where it is: within a stage the newest good
-state is right, whoever wrote it.
+An attempt writes into its own directory only; the next one looks through all of them. A state that
+does not hash to its manifest, or has a form that is not read any more, is passed over for an older
+one, with a sentence, and stays where it is: within a stage the newest good state is right, whoever
+wrote it.
 """
 
 import logging
@@ -35,8 +34,26 @@ FILES_OF_OLD_FORMS = frozenset({"policy.pt"})
 FORM = 1
 """Of the files of a state, what a loop keeps among them. Raised when a version before could not go
 on from what is written now; what was written before must be read on, or be told of as above."""
+LOOKS = 3
+"""At the states of a stage, while some of them go."""
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class State:
+    """A state with a readable manifest; its files were not looked at."""
+
+    directory: Path
+    """Where it is."""
+    attempt: int
+    """Number of the attempt that wrote it."""
+    manifest: StateManifest
+    """What it is made of."""
+
+    def age(self) -> tuple[int, int, int]:
+        """Greater is newer: a later salt went on from what it was given of an earlier one."""
+        return self.manifest.salt, self.manifest.step, self.attempt
 
 
 class OpenState:
@@ -80,104 +97,6 @@ class OpenState:
         finally:
             shutil.rmtree(replaced, ignore_errors=True)
         return manifest
-
-
-def keep_newest(work_dir: Path, keep: int, and_up_to: int | None = None) -> None:
-    """Remove all but the `keep` states of an attempt with the most steps.
-
-    With `and_up_to`, the newest state of at most so many steps stays too: what a health stop goes
-    back to. States of earlier attempts under the same key and salt go as well once this attempt
-    has one of its own, except what `and_up_to` needs while no own state is that old.
-    """
-    own = own_states(work_dir)
-    if not own:
-        return
-    earlier = _replaced_by(own[0], up_to_attempt=int(work_dir.name) - 1)
-    kept = set(own[:keep])
-    if and_up_to is not None:
-        kept |= set([path for path in own + earlier if int(path.name) <= and_up_to][:1])
-    for old in [path for path in own + earlier if path not in kept]:
-        remove(old)
-
-
-def own_states(work_dir: Path) -> list[Path]:
-    """The states of an attempt, newest first."""
-    names = (path for path in (work_dir / STATES).glob("*") if path.name.isdigit())
-    return sorted(names, reverse=True)
-
-
-def put_aside_beyond(work_dir: Path, step: int) -> None:
-    """Take states of an attempt with more steps than this out of the way: it has gone on from an
-    earlier one, as they are damaged or of a form that is not read, and none of them must count as
-    its newest. The next start removes them (`drop_unfinished`)."""
-    for state in own_states(work_dir):
-        if int(state.name) > step:
-            aside = state.with_name(f".old-{state.name}-{secrets.token_hex(8)}")
-            _log.warning("%s was passed over and is now %s", state, aside.name)
-            state.rename(aside)
-
-
-def make_room(work_dir: Path, needed: int, newest: Path, and_up_to: int | None = None) -> None:
-    """Remove states that `newest` makes needless, oldest first, until `needed` bytes are free.
-
-    newest: the last state that is known to be good, of this attempt or an earlier one; it stays,
-    and so does what `and_up_to` asks `keep_newest` to keep. Where that frees too little, the
-    writing itself finds out.
-    """
-    before = _replaced_by(newest, up_to_attempt=int(work_dir.name))
-    back = [
-        path for path in [newest, *before] if and_up_to is not None and int(path.name) <= and_up_to
-    ][:1]
-    for path in reversed(before):
-        free = shutil.disk_usage(work_dir).free
-        if free >= needed:
-            return
-        if path not in back:
-            sizes = f"{free / 1e9:.1f} GB free and the next state takes {needed / 1e9:.1f}"
-            _log.warning("%s is removed: the disk has %s", path, sizes)
-            remove(path)
-
-
-def drop_unfinished(work_dir: Path) -> None:
-    """Remove what earlier starts of this attempt and earlier attempts were writing or removing when
-    they were killed: up to the size of a state each, and nobody goes on from it."""
-    for states in work_dir.parent.glob(f"*/{STATES}"):
-        attempt = states.parent.name
-        if not attempt.isdigit() or int(attempt) > int(work_dir.name):
-            continue
-        for left in sorted([*states.glob(".tmp-*"), *states.glob(".old-*")]):
-            _log.warning("%s was never finished and is removed", left)
-            remove(left)
-
-
-def remove(state: Path) -> None:
-    """Take the directory of a state away in one step, then what is in it. What does not go costs
-    room and no more; the next start of an attempt tries again."""
-    leaving = state.with_name(f".old-{secrets.token_hex(8)}")
-    try:
-        state.rename(leaving)  # a half-removed state must not look like a damaged one
-        shutil.rmtree(leaving)
-    except FileNotFoundError:  # a collection was first
-        return
-    except OSError as e:
-        _log.warning("%s stays: %s", state, e)
-
-
-def _replaced_by(newest: Path, up_to_attempt: int) -> list[Path]:
-    """States that would never be gone on from again, newest first: of the same work, and of no more
-    steps than `newest`."""
-    try:
-        mine = read_manifest(newest, StateManifest)
-    except Corrupt:
-        return []
-    return [
-        state.directory
-        for state in states_of(newest.parent.parent.parent)
-        if state.directory != newest
-        and state.attempt <= up_to_attempt
-        and (state.manifest.key, state.manifest.salt) == (mine.key, mine.salt)
-        and state.manifest.step <= mine.step
-    ]
 
 
 def newest_state(
@@ -232,26 +151,6 @@ def newest_state(
     return None
 
 
-LOOKS = 3
-"""At the states of a stage, while some of them go."""
-
-
-@dataclass(frozen=True)
-class State:
-    """A state with a readable manifest; its files were not looked at."""
-
-    directory: Path
-    """Where it is."""
-    attempt: int
-    """Number of the attempt that wrote it."""
-    manifest: StateManifest
-    """What it is made of."""
-
-    def age(self) -> tuple[int, int, int]:
-        """Greater is newer: a later salt went on from what it was given of an earlier one."""
-        return self.manifest.salt, self.manifest.step, self.attempt
-
-
 def states_of(stage_dir: Path) -> list[State]:
     """All states below `work/<run>/<stage>`, newest first; unreadable manifests are reported."""
     for _ in range(LOOKS):
@@ -283,6 +182,12 @@ def state_dirs(stage_dir: Path) -> list[Path]:
         for path in stage_dir.glob(f"*/{STATES}/*")
         if path.parent.parent.name.isdigit() and path.name.isdigit()
     )
+
+
+def own_states(work_dir: Path) -> list[Path]:
+    """The states of an attempt, newest first."""
+    names = (path for path in (work_dir / STATES).glob("*") if path.name.isdigit())
+    return sorted(names, reverse=True)
 
 
 def _counts(state: StateManifest, salt: int, before_step: int | None) -> bool:
