@@ -31,9 +31,9 @@ from acereason_trainer.policy.protocol import Update
 from acereason_trainer.prompting import render_prompt
 from acereason_trainer.rl.health import is_other_model
 from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
-from acereason_trainer.rollout.seeds import draw_seed
 from acereason_trainer.rollout.transformers_sampler import TransformersSampler
 from acereason_trainer.rollout.vllm_sampler import AGREE, PROBE_TOKENS, probe
+from acereason_trainer.seeds import draw_seed
 from torch import Tensor
 from transformers import DynamicCache
 

@@ -19,7 +19,7 @@ from acereason_trainer.evaluation.results import SetTally
 from acereason_trainer.policy.protocol import Weights
 from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.rollout.protocol import Completion, OnBatch, SampleRequest, SamplingParams
-from acereason_trainer.rollout.seeds import draw_seed
+from acereason_trainer.seeds import draw_seed
 from acereason_trainer.stage import StageFailure, StopFlag, Stopped
 from acereason_trainer.telemetry.recorder import Recorder
 

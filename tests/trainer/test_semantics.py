@@ -24,11 +24,12 @@ from acereason_trainer.config.stage_file import (
 )
 from acereason_trainer.curation.funnel import Funnel
 from acereason_trainer.curation.selection import select
-from acereason_trainer.dataset import Row, drawn_positions, mixed
+from acereason_trainer.dataset import Row
 from acereason_trainer.policy import head
 from acereason_trainer.policy.loading import stop_tokens
 from acereason_trainer.rl.curriculum import Curriculum, Measured
 from acereason_trainer.rl.prompts import Prompt
+from acereason_trainer.row_choice import drawn_positions, mixed
 from acereason_trainer.sft.packing import pack
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel

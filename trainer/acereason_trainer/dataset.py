@@ -8,21 +8,16 @@ for `where` and `mix`.
 """
 
 import hashlib
-import heapq
 import json
-import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from acereason_trainer.config.common import MixPart, Range
 from acereason_trainer.config.curate import Columns
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.rewards.problem_limits import BadLimits, read_limits
 from acereason_trainer.rewards.problem_tests import BadTests, require_form
-from acereason_trainer.rollout.seeds import draw_seed
 from acereason_trainer.stage import StageFailure
 
 Domain = Literal["math", "code"]
@@ -159,43 +154,6 @@ def require_distinct_ids(rows: Iterable[Row], *, copies: bool = True) -> None:
             )
 
 
-def matches(row: Row, where: Sequence[Range]) -> bool:
-    """Whether the row meets every condition; a missing or non-numeric column meets none."""
-    return all(_in_range(row.data.get(r.column), r) for r in where)
-
-
-def resampled(
-    rows: Iterable[Row], mix: Sequence[MixPart], seed_name: str
-) -> Iterator[tuple[Row, int]]:
-    """Each row with its number of copies, by the weight of the first part of `mix` it matches.
-
-    Weight w gives floor(w) copies, and one more with probability w - floor(w), drawn from the
-    row's own name: the same rows and `seed_name` give the same result, whatever else is in the
-    data. An unmatched row has weight 1.
-    """
-    seen: Counter[str] = Counter()
-    for row in rows:
-        seen[row.id] += 1
-        weight = next((p.weight for p in mix if matches(row, p.where)), 1.0)
-        whole = math.floor(weight)
-        draw = draw_seed(seed_name, "mix", row.id, seen[row.id]) / 2**64
-        yield row, whole + (draw < weight - whole)
-
-
-def mixed(rows: Iterable[Row], mix: Sequence[MixPart], seed_name: str) -> list[Row]:
-    """The rows with their copies (`resampled`) side by side, in order; copies share the id."""
-    return [row for row, copies in resampled(rows, mix, seed_name) for _ in range(copies)]
-
-
-def drawn_positions(ids: Iterable[str], limit: int, *name: str | int) -> set[int]:
-    """Positions of at most `limit` rows, chosen by draws of this name and each row's id.
-
-    Which rows are chosen changes little when a few rows are added or removed elsewhere.
-    """
-    draws = ((draw_seed(*name, id_), position) for position, id_ in enumerate(ids))
-    return {position for _, position in heapq.nsmallest(limit, draws)}
-
-
 def write_rows(path: Path, rows: Iterable[Row]) -> int:
     """Write rows as JSONL under our column names, keys sorted; returns how many."""
     count = 0
@@ -296,12 +254,6 @@ _CHECKS = {
     "id": _text_or_number,
     "domain": _domain,
 }
-
-
-def _in_range(value: Any, r: Range) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
-        return False
-    return (r.min is None or value >= r.min) and (r.max is None or value <= r.max)
 
 
 def _kind(value: Any) -> str:

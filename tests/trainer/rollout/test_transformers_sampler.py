@@ -11,8 +11,8 @@ from acereason_trainer.policy.loading import load_model, load_tokenizer
 from acereason_trainer.rollout import kv_cache
 from acereason_trainer.rollout.journal import Journal
 from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
-from acereason_trainer.rollout.seeds import draw_seed
 from acereason_trainer.rollout.transformers_sampler import TransformersSampler, choose
+from acereason_trainer.seeds import draw_seed
 from acereason_trainer.stage import Stopped
 
 PROMPTS = ["2 + 2 =", "A much longer question, with words?", "x"]

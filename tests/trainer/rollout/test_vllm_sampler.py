@@ -13,8 +13,8 @@ from acereason_trainer.config.sft import Optimizer
 from acereason_trainer.policy.loading import load_tokenizer
 from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
-from acereason_trainer.rollout.seeds import draw_seed
 from acereason_trainer.rollout.vllm_sampler import VLLMSampler
+from acereason_trainer.seeds import draw_seed
 from acereason_trainer.stage import StageFailure, StopFlag
 
 from tests.trainer.policy.batches import STEPS, a_batch

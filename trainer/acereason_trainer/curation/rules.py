@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from acereason_trainer.config.curate import Curate, Rules
-from acereason_trainer.dataset import Row, matches
+from acereason_trainer.dataset import Row
+from acereason_trainer.row_choice import matches
 
 Predicate = Callable[[Row, Rules], bool]
 

@@ -13,7 +13,8 @@ from acereason_trainer.curation.contamination import HeldOut
 from acereason_trainer.curation.duplicates import Duplicates
 from acereason_trainer.curation.funnel import Funnel, Step
 from acereason_trainer.curation.rules import dropped_by
-from acereason_trainer.dataset import Row, resampled
+from acereason_trainer.dataset import Row
+from acereason_trainer.row_choice import resampled
 
 Reason = tuple[str, str]
 """Name of a reason, and a detail for a human."""

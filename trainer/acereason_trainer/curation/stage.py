@@ -16,8 +16,9 @@ from typing import Any
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.curation.funnel import Funnel, Step
 from acereason_trainer.curation.selection import select
-from acereason_trainer.dataset import Row, drawn_positions, read_rows, write_rows
+from acereason_trainer.dataset import Row, read_rows, write_rows
 from acereason_trainer.publishing import publish
+from acereason_trainer.row_choice import drawn_positions
 from acereason_trainer.stage import StageContext, StageFailure
 from acereason_trainer.telemetry.log_line import say
 from acereason_trainer.telemetry.recorder import Recorder

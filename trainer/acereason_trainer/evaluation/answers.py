@@ -19,7 +19,7 @@ from acereason_trainer.rewards.protocol import Grade, Rewarder
 from acereason_trainer.rewards.verdict_metrics import verdict_shares, walls_missing
 from acereason_trainer.rewards.waiting import verdict_of
 from acereason_trainer.rollout.protocol import Completion, Sampler, SampleRequest, SamplingParams
-from acereason_trainer.rollout.seeds import draw_seed
+from acereason_trainer.seeds import draw_seed
 from acereason_trainer.stage import StopFlag, Stopped
 from acereason_trainer.telemetry.recorder import Recorder
 

@@ -20,7 +20,6 @@ from acereason_trainer.dataset import (
     Domain,
     Row,
     data_files,
-    drawn_positions,
     read_rows,
     require_checkable,
     require_distinct_ids,
@@ -48,6 +47,7 @@ from acereason_trainer.prompting import prompt_text
 from acereason_trainer.publishing import publish
 from acereason_trainer.rewards import Rewarder, make_rewarder
 from acereason_trainer.rollout.protocol import SamplingParams
+from acereason_trainer.row_choice import drawn_positions
 from acereason_trainer.stage import StageContext, StageFailure
 from acereason_trainer.telemetry.log_line import say
 from acereason_trainer.telemetry.recorder import Recorder

@@ -13,7 +13,7 @@ from pydantic import Field
 from acereason_trainer.config.model import Model
 from acereason_trainer.config.rl import RL
 from acereason_trainer.rl.prompts import Prompt
-from acereason_trainer.rollout.seeds import draw_seed
+from acereason_trainer.seeds import draw_seed
 
 
 class Measured(Model):

@@ -9,14 +9,13 @@ from acereason_trainer.config.rl import RL
 from acereason_trainer.dataset import (
     Domain,
     Row,
-    matches,
-    mixed,
     read_rows,
     require_checkable,
     require_distinct_ids,
 )
 from acereason_trainer.prompting import render_prompt
-from acereason_trainer.rollout.seeds import draw_seed
+from acereason_trainer.row_choice import matches, mixed
+from acereason_trainer.seeds import draw_seed
 from acereason_trainer.stage import StageContext, StageFailure
 from acereason_trainer.telemetry.log_line import say
 

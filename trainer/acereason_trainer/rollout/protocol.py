@@ -18,7 +18,7 @@ class SampleRequest:
     sample: int
     """Number of the response within its prompt, from 0."""
     seed: int
-    """64-bit seed of this response alone (`rollout.seeds.draw_seed`)."""
+    """64-bit seed of this response alone (`seeds.draw_seed`)."""
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from acereason_trainer.rollout.engine_client import EngineClient, EngineError
 from acereason_trainer.rollout.engine_messages import Asked, Drawn
 from acereason_trainer.rollout.protocol import Completion, OnBatch, SampleRequest, SamplingParams
 from acereason_trainer.rollout.response_journal import ResponseJournal
-from acereason_trainer.rollout.seeds import draw_seed
 from acereason_trainer.rollout.weight_buckets import BUCKET, SharedMemory, in_buckets
+from acereason_trainer.seeds import draw_seed
 from acereason_trainer.stage import StageFailure, Stopped
 
 PROBE_SEQUENCES = 4

@@ -19,7 +19,7 @@ from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.sft import SFT
 from acereason_trainer.dataset import Row, require_response
 from acereason_trainer.prompting import prompt_text, require_single_think, response_after_prompt
-from acereason_trainer.rollout.seeds import draw_seed
+from acereason_trainer.seeds import draw_seed
 from acereason_trainer.sft.packing import pack
 from acereason_trainer.stage import StageFailure
 

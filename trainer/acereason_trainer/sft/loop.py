@@ -8,13 +8,14 @@ import torch
 
 from acereason_trainer.checkpoints import Checkpoints
 from acereason_trainer.config.sft import SFT
-from acereason_trainer.dataset import read_rows, resampled
+from acereason_trainer.dataset import read_rows
 from acereason_trainer.policy.flops import Machinery, machinery_of
 from acereason_trainer.policy.health import check_update, not_a_number
 from acereason_trainer.policy.loading import context_of, load_config, load_tokenizer
 from acereason_trainer.policy.making import make_policy
 from acereason_trainer.policy.protocol import Batch, Policy
 from acereason_trainer.publishing import publish_model
+from acereason_trainer.row_choice import resampled
 from acereason_trainer.sft.documents import Documents, Watch
 from acereason_trainer.stage import StageContext
 from acereason_trainer.telemetry.log_line import say
