@@ -13,7 +13,7 @@ from acereason_trainer.config.sft import Optimizer
 from acereason_trainer.policy import loading as loader
 from acereason_trainer.policy.exporting import export_model
 from acereason_trainer.policy.forward import Scoring
-from acereason_trainer.policy.loss import loss_of, totals_of
+from acereason_trainer.policy.loss import TOTALS, loss_of, totals_of, update_of
 from acereason_trainer.policy.micro_batches import Layout, micro_batches, one_sequence
 from acereason_trainer.policy.protocol import Batch, Update
 from acereason_trainer.policy.room import Room, moments_of
@@ -99,8 +99,7 @@ class TorchPolicy:
         was asked for; the policy is then at the step before.
         """
         self.take_room()
-        totals = torch.zeros(4, dtype=torch.float64)
-        tokens = 0
+        totals = torch.zeros(TOTALS, dtype=torch.float64)
         for part in micro_batches(batch, self._budget, self.device, layout=self._layout):
             self._stop_between_micro_batches()
             logprobs, entropy = self._scoring(*part.inputs, batch.temperature)
@@ -108,19 +107,8 @@ class TorchPolicy:
             loss.backward()
             self._collect_gradients()
             totals += totals_of(part, loss, logprobs, entropy)
-            tokens += len(part.targets)
         rate = learning_rate(self._settings, self._steps, self._total)
-        norm = self._descend(rate)
-        mean = max(tokens, 1)
-        return Update(
-            loss=float(totals[0]),
-            grad_norm=norm,
-            learning_rate=rate,
-            entropy=float(totals[1]) / mean,
-            mismatch_kl=float(totals[2]) / mean,
-            tokens=tokens,
-            mismatch_share=float(totals[3]) / mean,
-        )
+        return update_of(totals, self._descend(rate), rate)
 
     def _stop_between_micro_batches(self) -> None:
         try:

@@ -33,7 +33,7 @@ from acereason_trainer.peers import Peers
 from acereason_trainer.policy import loading as loader
 from acereason_trainer.policy.exporting import export_model
 from acereason_trainer.policy.forward import Scoring
-from acereason_trainer.policy.loss import loss_of, totals_of
+from acereason_trainer.policy.loss import TOTALS, loss_of, totals_of, update_of
 from acereason_trainer.policy.micro_batches import (
     Layout,
     MicroBatch,
@@ -162,7 +162,7 @@ class ZeroPolicy:
         the step before, and no more.
         """
         self.take_room()
-        own = torch.zeros(5, dtype=torch.float64)
+        own = torch.zeros(TOTALS, dtype=torch.float64)
         parts = micro_batches(
             batch,
             self._budget,
@@ -179,28 +179,17 @@ class ZeroPolicy:
         if math.isfinite(norm):
             self._steps += 1
         totals = torch.stack(self._peers.together(lambda: own)).sum(0)
-        mean = max(int(totals[4]), 1)
-        return Update(
-            loss=float(totals[0]),
-            grad_norm=norm,
-            learning_rate=rate,
-            entropy=float(totals[1]) / mean,
-            mismatch_kl=float(totals[2]) / mean,
-            tokens=int(totals[4]),
-            mismatch_share=float(totals[3]) / mean,
-        )
+        return update_of(totals, norm, rate)
 
     def _accumulate(self, part: MicroBatch, temperature: float, *, is_last: bool) -> Tensor:
-        """Forward and backward of one micro-batch; [5] totals_of and tokens."""
+        """Forward and backward of one micro-batch; its [TOTALS]."""
         self._engine.set_gradient_accumulation_boundary(is_last)
         logprobs, entropy = self._engine(*part.inputs, temperature)
         loss = loss_of(part, logprobs)
         self._engine.backward(loss * self._peers.world, scale_wrt_gas=False)
         if not part.counts:
-            return torch.zeros(5)
-        return torch.cat(
-            [totals_of(part, loss, logprobs, entropy), torch.tensor([len(part.targets)])]
-        )
+            return torch.zeros(TOTALS)
+        return totals_of(part, loss, logprobs, entropy)
 
     def _descend(self, rate: float) -> float:
         """Clip, AdamW, round the master weights into the model; returns the gradient's norm."""
