@@ -13,7 +13,7 @@ from acereason_trainer.config.common import Telemetry, Verifier
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.dataset import Row
 from acereason_trainer.evaluation.answers import Examined, Examiner, Question, Rewarders, in_batches
-from acereason_trainer.evaluation.journal import Answer, AnswerJournal, attempt_journal
+from acereason_trainer.evaluation.journal import AnswerJournal, GradedAnswer, attempt_journal
 from acereason_trainer.evaluation.kept_samples import kept_samples
 from acereason_trainer.evaluation.results import SetTally
 from acereason_trainer.policy.protocol import Weights
@@ -75,7 +75,7 @@ def asked(problems: int, samples: int) -> list[Question]:
 
 def examine(
     work_dir: Path, sampler: ScriptedSampler, size: int = 4, telemetry: Telemetry | None = None
-) -> list[Answer]:
+) -> list[GradedAnswer]:
     """All answers of 5 problems with 2 samples each."""
     return [a for batch in batches(work_dir, sampler, size, telemetry) for a in batch.answers]
 
@@ -182,7 +182,8 @@ def test_batches_of_other_settings_are_not_taken_for_ones_own(tmp_path: Path) ->
     journal = AnswerJournal(tmp_path)
     requests = [q.request for q in asked(1, 2)]
     answers = [
-        Answer("p0", n, Verdict.WRONG, 0, 2, truncated=False, text="?", detail="") for n in (0, 1)
+        GradedAnswer("p0", n, Verdict.WRONG, 0, 2, truncated=False, text="?", detail="")
+        for n in (0, 1)
     ]
     journal.keep(requests, PARAMS, answers)
     assert journal.find(requests, PARAMS) == answers
@@ -212,10 +213,10 @@ def test_a_checker_is_started_for_each_domain_that_occurs_and_closed() -> None:
     assert [r.closed for r in made.values()] == [True, True]
 
 
-def answer(row_id: str, sample: int, reward: float | None, **more: Any) -> Answer:
+def answer(row_id: str, sample: int, reward: float | None, **more: Any) -> GradedAnswer:
     verdict = {1.0: Verdict.CORRECT, 0.0: Verdict.WRONG, None: Verdict.INFRA_ERROR}[reward]
     values = {"tokens": 10, "truncated": False, "text": "", "detail": "", **more}
-    return Answer(row_id, sample, verdict, reward, **values)
+    return GradedAnswer(row_id, sample, verdict, reward, **values)
 
 
 def test_a_sets_figures() -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import NoReturn
 
 behaviour, argument, stage_file = sys.argv[1], sys.argv[2], Path(sys.argv[-1])
 work_dir = stage_file.parent
@@ -62,6 +63,13 @@ def wait_for_term() -> None:
     signal.sigwait({signal.SIGTERM})
 
 
+def ignore_term() -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    say_ready()
+    while True:
+        signal.pause()
+
+
 match behaviour:
     case "exit":
         if rank == "0":
@@ -79,6 +87,10 @@ match behaviour:
         (work_dir / f"rank-{rank}.failure.json").write_text(
             json.dumps({"exitCode": 76, "reason": "RewardCollapse", "message": "the reward fell"})
         )
+        if argument == "hang":
+            ignore_term()
+        if argument:
+            os.kill(os.getpid(), getattr(signal, argument))
         sys.exit(76)
     case "publish":
         progress(7)
@@ -103,10 +115,7 @@ match behaviour:
         wait_for_term()
         sys.exit(143)
     case "ignore-term":
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        say_ready()
-        while True:
-            signal.pause()
+        ignore_term()
     case "hang-after-a-step":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         progress(3)

@@ -26,6 +26,8 @@ from tests.waiting import is_alive, wait_for
         ("exit", "42", 42, "Failed"),
         ("exit", "0", 1, "NothingPublished"),
         ("fail", "", 76, "RewardCollapse"),
+        ("fail", "SIGABRT", 76, "RewardCollapse"),
+        ("fail", "SIGKILL", 76, "RewardCollapse"),
         ("segfault", "", 139, "Crashed"),
         ("kill-self", "SIGABRT", 134, "Crashed"),
         ("hung-collective", "", 75, "HungCollective"),

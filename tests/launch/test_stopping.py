@@ -31,6 +31,17 @@ def test_what_was_published_after_a_stop_is_done(tmp_path: Path, rank_code: str)
     assert attempt.record.artifact is not None
 
 
+def test_a_rank_that_has_said_why_it_ends_is_believed_though_it_must_be_killed(
+    tmp_path: Path,
+) -> None:
+    """What it still does may take long where the store does: its log is there."""
+    attempt = an_attempt(tmp_path, grace_seconds=0.5)
+    with attempt.launched("fail", "hang") as launcher:
+        attempt.ready()
+        assert ended_by(launcher, signal.SIGTERM) == 76
+    assert (attempt.record.reason, attempt.record.message) == ("RewardCollapse", "the reward fell")
+
+
 def test_a_rank_that_ignores_the_stop_is_killed_after_the_grace_period(tmp_path: Path) -> None:
     attempt = an_attempt(tmp_path, grace_seconds=0.5)
     with attempt.launched("ignore-term") as launcher:

@@ -19,8 +19,8 @@ from acereason_trainer.config.stage_file import (
     ResumeState,
     StageFile,
 )
-from acereason_trainer.prepare.answer import answer
 from acereason_trainer.prepare.key import stage_key
+from acereason_trainer.prepare.preparing import prepared
 from acereason_trainer.termination_log import LARGEST_RECORD
 from stage_builders import a_dataset, a_model, a_stage_file, written
 
@@ -86,34 +86,34 @@ def test_a_fresh_stage_gets_verified_inputs_and_its_key_and_starts_from_the_begi
 
 
 def test_finished_work_is_found_by_another_run(world):
-    first = answer(a_file(world))
+    first = prepared(a_file(world))
     artifact = publish(world, first)
-    record = answer(a_file(world, run="another", stage="other-name"))
+    record = prepared(a_file(world, run="another", stage="other-name"))
     assert record.reused == artifact
     assert record.key == first.key
     assert "holds this work already" in record.message
 
 
 def test_finished_work_that_was_damaged_is_not_used_again(world):
-    artifact = publish(world, answer(a_file(world)))
+    artifact = publish(world, prepared(a_file(world)))
     flip(store_of(world).directory(artifact.uri) / "w")
-    record = answer(a_file(world))
+    record = prepared(a_file(world))
     assert (record.exit_code, record.reused) == (0, None)
     assert publish(world, record) == artifact
-    assert answer(a_file(world)).reused == artifact
+    assert prepared(a_file(world)).reused == artifact
 
 
 def test_an_attempt_goes_on_from_the_newest_good_state_and_the_salt_bounds_it(world):
-    key = answer(a_file(world)).key
+    key = prepared(a_file(world)).key
     for step in (10, 20):
         write_state(world / "store" / "work/run/sft/1", key, step)
-    record = answer(a_file(world, attempt=2))
+    record = prepared(a_file(world, attempt=2))
     assert (record.resume.path, record.resume.step) == ("work/run/sft/1/states/00000020", 20)
     assert record.message == "goes on from work/run/sft/1/states/00000020"
-    assert answer(a_file(world, salt=1, beforeStep=15)).resume.step == 10
-    assert answer(a_file(world, seed=5)).resume is None
+    assert prepared(a_file(world, salt=1, beforeStep=15)).resume.step == 10
+    assert prepared(a_file(world, seed=5)).resume is None
     flip(world / "store" / "work/run/sft/1/states/00000020/weights")
-    assert answer(a_file(world, attempt=2)).resume.step == 10
+    assert prepared(a_file(world, attempt=2)).resume.step == 10
 
 
 @pytest.mark.parametrize("name", ["model", "data"])
@@ -126,7 +126,7 @@ def test_an_attempt_goes_on_from_the_newest_good_state_and_the_salt_bounds_it(wo
     ],
 )
 def test_a_corrupt_input_ends_with_65_and_is_named(world, name, why, damage):
-    record = answer(a_file(world))
+    record = prepared(a_file(world))
     ref = getattr(record.inputs, name)
     file = {"model": "config.json", "data": "d.jsonl"}[name]
     damage(store_of(world).directory(ref.uri) / file)
@@ -143,12 +143,12 @@ def test_a_held_out_set_is_named_by_its_place(world):
     held_out = [{"path": str(a_dataset(world / f"h{i}.jsonl", i + 1))} for i in range(2)]
     inputs = {"data": {"path": str(world / "d.jsonl")}, "heldOut": held_out}
     settings = {"curate": {}}
-    record = answer(a_file(world, inputs=inputs, settings=settings))
+    record = prepared(a_file(world, inputs=inputs, settings=settings))
     assert len(record.inputs.held_out) == 2
     second = record.inputs.held_out[1]
     flip(store_of(world).directory(second.uri) / "h1.jsonl")
     inputs["heldOut"][1] = {"artifact": second.dump()}
-    assert answer(a_file(world, inputs=inputs, settings=settings)).corrupt_input == "heldOut[1]"
+    assert prepared(a_file(world, inputs=inputs, settings=settings)).corrupt_input == "heldOut[1]"
 
 
 BAD = {
@@ -165,9 +165,9 @@ BAD = {
 @pytest.mark.parametrize("why", BAD)
 def test_a_source_that_cannot_be_used_ends_with_78_and_a_sentence(world, why):
     inputs, sentence = BAD[why]
-    data = answer(a_file(world)).inputs.data
+    data = prepared(a_file(world)).inputs.data
     text = json.dumps(inputs).replace('"DATA"', json.dumps({"artifact": data.dump()}))
-    record = answer(a_file(world, inputs=json.loads(text.replace('"D"', f'"{world}/d.jsonl"'))))
+    record = prepared(a_file(world, inputs=json.loads(text.replace('"D"', f'"{world}/d.jsonl"'))))
     assert record.exit_code == 78
     assert sentence in record.message
 
@@ -193,7 +193,7 @@ def test_a_file_that_is_no_stage_file_ends_with_78_and_a_sentence(world, content
 
 
 def test_an_object_store_is_refused_in_a_sentence(world):
-    record = answer(a_file(world).model_copy(update={"store": "s3://bucket/prefix"}))
+    record = prepared(a_file(world).model_copy(update={"store": "s3://bucket/prefix"}))
     assert (record.exit_code, "only directories" in record.message) == (78, True)
 
 
@@ -214,7 +214,7 @@ def test_a_full_disk_ends_with_75_and_can_be_tried_again(world):
 def test_a_store_that_cannot_be_read_ends_with_75(world):
     (world / "store").mkdir()
     (world / "store/artifacts").write_text("in the way")
-    record = answer(a_file(world))
+    record = prepared(a_file(world))
     assert record.exit_code == 75
     assert "cannot be read or written now" in record.message
 
@@ -364,7 +364,7 @@ def test_prepare_never_loads_torch():
 
 
 def test_two_inputs_of_one_artifact_are_both_checked_for_their_kind(world):
-    record = answer(a_file(world))
+    record = prepared(a_file(world))
     data = {"artifact": record.inputs.data.dump()}
-    both = answer(a_file(world, inputs={"data": data, "validation": data}))
+    both = prepared(a_file(world, inputs={"data": data, "validation": data}))
     assert both.inputs == PreparedInputs(data=record.inputs.data, validation=record.inputs.data)

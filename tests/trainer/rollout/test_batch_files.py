@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from acereason_trainer.evaluation.journal import Answer, AnswerJournal
+from acereason_trainer.evaluation.journal import AnswerJournal, GradedAnswer
 from acereason_trainer.rewards.protocol import Verdict
 from acereason_trainer.rollout.batch_files import read_batch
 from acereason_trainer.rollout.journal import Journal, attempt_journal
@@ -19,7 +19,9 @@ DRAWN = [
     Completion(r, (4, 5, r.sample), (-0.1, -1e-17, -2.5), "stop", f"é {r.sample}") for r in REQUESTS
 ]
 ANSWERS = [
-    Answer("p", r.sample, Verdict.CORRECT, 1.0, 3, truncated=False, text="\u2028 é", detail="4")
+    GradedAnswer(
+        "p", r.sample, Verdict.CORRECT, 1.0, 3, truncated=False, text="\u2028 é", detail="4"
+    )
     for r in REQUESTS
 ]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from acereason_trainer.config.common import Prompting, Verifier
 from acereason_trainer.dataset import Domain, Row
-from acereason_trainer.evaluation.journal import Answer, AnswerJournal
+from acereason_trainer.evaluation.journal import AnswerJournal, GradedAnswer
 from acereason_trainer.prompting import render_prompt
 from acereason_trainer.rewards.protocol import Grade, Rewarder
 from acereason_trainer.rewards.verdict_metrics import verdict_shares, walls_missing
@@ -62,7 +62,7 @@ def in_batches(asked: Sequence[Question], size: int) -> list[Batch]:
 class Examined:
     """A batch that was drawn and checked."""
 
-    answers: Sequence[Answer]
+    answers: Sequence[GradedAnswer]
     """In the order in which they were asked for."""
     seconds: float | None
     """Of drawing; None where an earlier attempt had drawn it."""
@@ -182,8 +182,8 @@ def _asked(c: Completion) -> tuple[str, int]:
     return c.request.prompt_id, c.request.sample
 
 
-def _answer(c: Completion, grade: Grade) -> Answer:
-    return Answer(
+def _answer(c: Completion, grade: Grade) -> GradedAnswer:
+    return GradedAnswer(
         row_id=c.request.prompt_id,
         sample=c.request.sample,
         verdict=grade.verdict,

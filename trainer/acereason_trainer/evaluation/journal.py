@@ -19,7 +19,7 @@ _VERSION = 0
 
 
 @dataclass(frozen=True)
-class Answer:
+class GradedAnswer:
     """One response that was drawn and checked."""
 
     row_id: str
@@ -63,7 +63,7 @@ class AnswerJournal:
 
     def find(
         self, requests: Sequence[SampleRequest], params: SamplingParams
-    ) -> list[Answer] | None:
+    ) -> list[GradedAnswer] | None:
         """The batch as an attempt finished it, or None."""
         name = batch_name(_VERSION, params, requests)
         for directory in (self.directory, *self.earlier):
@@ -76,7 +76,7 @@ class AnswerJournal:
         self,
         requests: Sequence[SampleRequest],
         params: SamplingParams,
-        answers: Sequence[Answer],
+        answers: Sequence[GradedAnswer],
     ) -> None:
         """Write a finished batch; a crash leaves it whole or not at all."""
         path = self.directory / batch_name(_VERSION, params, requests)
@@ -89,9 +89,9 @@ def attempt_journal(work_dir: Path) -> AnswerJournal:
     return AnswerJournal(own, sorted(d for d in work_dir.parent.glob("*/answers") if d != own))
 
 
-def _answer(request: SampleRequest, row: dict[str, Any]) -> Answer:
+def _answer(request: SampleRequest, row: dict[str, Any]) -> GradedAnswer:
     passed = row["passed"]
-    return Answer(
+    return GradedAnswer(
         **{
             **row,
             "verdict": Verdict(row["verdict"]),

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from acereason_trainer.dataset import Row
-from acereason_trainer.evaluation.journal import Answer
+from acereason_trainer.evaluation.journal import GradedAnswer
 
 
 def kept_samples(
     set_name: str,
     rows: Sequence[Row],
-    answers: Sequence[Answer],
+    answers: Sequence[GradedAnswer],
     limit: int,
     prompt_of: Callable[[Row], str],
 ) -> list[dict[str, Any]]:
@@ -30,14 +30,14 @@ def kept_samples(
     ]
 
 
-def _spread(answers: Sequence[Answer], count: int) -> list[Answer]:
+def _spread(answers: Sequence[GradedAnswer], count: int) -> list[GradedAnswer]:
     """`count` of the answers at even distances."""
     count = min(count, len(answers))
     return [answers[i * len(answers) // count] for i in range(count)]
 
 
 def _sample(
-    set_name: str, row: Row, answer: Answer, prompt_of: Callable[[Row], str]
+    set_name: str, row: Row, answer: GradedAnswer, prompt_of: Callable[[Row], str]
 ) -> dict[str, Any]:
     return {
         "set": set_name,

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.model import Model
-from acereason_trainer.evaluation.journal import Answer
+from acereason_trainer.evaluation.journal import GradedAnswer
 from acereason_trainer.evaluation.metrics import Tally, accuracy, mean_pass_at_k, standard_error
 from acereason_trainer.stage import StageFailure
 
@@ -79,7 +79,7 @@ class SetTally:
         self._truncated = 0
         self._tokens = 0
 
-    def add(self, answers: Iterable[Answer]) -> None:
+    def add(self, answers: Iterable[GradedAnswer]) -> None:
         """Count answers."""
         for answer in answers:
             self._correct[answer.row_id] += answer.correct

@@ -31,7 +31,7 @@ from acereason_trainer.evaluation.answers import (
     in_batches,
     questions,
 )
-from acereason_trainer.evaluation.journal import Answer, attempt_journal
+from acereason_trainer.evaluation.journal import GradedAnswer, attempt_journal
 from acereason_trainer.evaluation.kept_samples import kept_samples
 from acereason_trainer.evaluation.measured_model import load_measured_model, sampler_of
 from acereason_trainer.evaluation.results import (
@@ -117,10 +117,10 @@ def measure(
     asked: Sequence[Question],
     settings: Evaluate,
     examiner: Examiner,
-) -> tuple[SetResult, list[Answer]]:
+) -> tuple[SetResult, list[GradedAnswer]]:
     """Draw, check and count the answers of one set; also the first answer to each problem."""
     tally = SetTally(set_.name, (row.id for row in rows), set_.samples)
-    firsts: list[Answer] = []
+    firsts: list[GradedAnswer] = []
     recorder = examiner.recorder
     for batch in examiner.examined(in_batches(asked, settings.sequences_per_batch)):
         tally.add(batch.answers)

@@ -38,7 +38,7 @@ from acereason_trainer.launch.logs import LogFollower
 from acereason_trainer.launch.memory import memory_kills
 from acereason_trainer.launch.ranks import BadEnvironment, Placement, Ranks, log_path, placement
 from acereason_trainer.launch.record import few_metrics, fitted, tail_of, write_record
-from acereason_trainer.launch.verdict import Circumstances, Verdict, verdict
+from acereason_trainer.launch.verdict import Circumstances, End, verdict
 from acereason_trainer.launch.watchdog import Watchdog, read_progress
 from acereason_trainer.prepare.key import stage_key
 from acereason_trainer.processes import adopt_orphans, end_children
@@ -54,11 +54,11 @@ STACK_SECONDS = 2.0
 
 
 class Refused(Exception):
-    """The attempt cannot start; the verdict says why."""
+    """The attempt cannot start; its end says why."""
 
     def __init__(self, code: ExitCode, reason: str, message: str) -> None:
         super().__init__(message)
-        self.verdict = Verdict(code, reason, message)
+        self.end = End(code, reason, message)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -98,11 +98,11 @@ def attempt(file: StageFile, place: Placement, rank_command: Sequence[str] | Non
     try:
         prepared = checked(file)
     except Refused as refused:
-        return _record(refused.verdict, work_dir)
+        return _record(refused.end, work_dir)
     store = DirectoryStore(Path(file.store))
     if finished := store.finished(prepared.key):
         return _record(
-            Verdict(ExitCode.DONE, "Reused", f"{finished.uri} holds this work already"),
+            End(ExitCode.DONE, "Reused", f"{finished.uri} holds this work already"),
             work_dir,
             finished,
             came_to=store.manifest(finished.uri).metrics,
@@ -197,7 +197,7 @@ def _follower(place: Placement, work_dir: Path) -> LogFollower | None:
 
 
 def _record(
-    end: Verdict,
+    end: End,
     work_dir: Path,
     artifact: PublishedArtifact | None = None,
     publish_seconds: float | None = None,
@@ -232,7 +232,7 @@ def _publish_seconds(
 
 def _without_directory(refused: Refused) -> int:
     """An end without a record of its own: the attempt's directory is not ours to write."""
-    end = refused.verdict
+    end = refused.end
     print(f"launcher: {end.reason}: {end.message}", file=sys.stderr)
     write_termination_log(
         fitted(ResultRecord(exit_code=end.code, reason=end.reason, message=end.message))

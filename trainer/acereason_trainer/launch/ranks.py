@@ -97,6 +97,15 @@ class _Rank:
     killed: bool = False
 
 
+@dataclass(frozen=True)
+class _Word:
+    """Why a rank ends, as it says itself."""
+
+    code: int
+    reason: str
+    message: str
+
+
 class Ranks:
     """The running ranks. SIGCHLD, SIGTERM and SIGINT must be blocked in this process."""
 
@@ -184,9 +193,11 @@ class Ranks:
             collective=_about_a_collective(log_path(self._work_dir, rank.number), rank.log_before),
         )
         said = _read_failure(self._failure_path(rank.number))
-        if code <= 0 or said is None:
+        if code == 0 or said is None:
             return end
-        return replace(end, reason=said[0], message=said[1])
+        if code < 0:  # its word is its last act: what cut it short afterwards explains nothing
+            end = replace(end, code=said.code, ended_by_us=False)
+        return replace(end, reason=said.reason, message=said.message)
 
     def _failure_path(self, rank: int) -> Path:
         return self._work_dir / f"rank-{rank}.failure.json"
@@ -197,11 +208,11 @@ def log_path(work_dir: Path, rank: int) -> Path:
     return work_dir / f"rank-{rank}.log"
 
 
-def _read_failure(path: Path) -> tuple[str, str] | None:
-    """Reason and message that a rank left; None where it left none, or was cut while writing."""
+def _read_failure(path: Path) -> _Word | None:
+    """What a rank left; None where it left nothing, or was cut while writing."""
     try:
         said: dict[str, Any] = json.loads(path.read_bytes())
-        return str(said["reason"]), str(said["message"])
+        return _Word(int(said["exitCode"]), str(said["reason"]), str(said["message"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 

@@ -28,7 +28,7 @@ class RankEnd:
 
     rank: int
     code: int
-    """Exit status; negative: the signal that ended it."""
+    """Exit status, or the code that it said; negative: the signal that ended it without a word."""
     ended_by_us: bool = False
     """A signal of the launcher ended it: that says nothing about the rank."""
     reason: str = ""
@@ -56,7 +56,7 @@ class Circumstances:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class End:
     """The launcher's own end."""
 
     code: int
@@ -66,7 +66,7 @@ class Verdict:
     """The rank that it is about."""
 
 
-def verdict(ends: Sequence[RankEnd], seen: Circumstances) -> Verdict:
+def verdict(ends: Sequence[RankEnd], seen: Circumstances) -> End:
     """The verdict over all ranks, `ends` in the order in which they ended.
 
     A published artifact is a finished stage, whatever happened on the way out. Else: 78, 65, the
@@ -74,11 +74,11 @@ def verdict(ends: Sequence[RankEnd], seen: Circumstances) -> Verdict:
     rank, which may end later.
     """
     if seen.published:
-        return Verdict(ExitCode.DONE, "Done", "the stage's artifact is published")
+        return End(ExitCode.DONE, "Done", "the stage's artifact is published")
     found = [_of_rank(end, seen) for end in ends]
     if seen.no_progress_seconds is not None:
         found.append(
-            Verdict(
+            End(
                 ExitCode.TEMPORARY,
                 "NoProgress",
                 f"no step for {seen.no_progress_seconds:g} s: the ranks were ended; their stacks "
@@ -106,15 +106,15 @@ def _precedence(code: int) -> int:
     return order.index(ExitCode(code)) if code in set(ExitCode) else order.index(None)
 
 
-def _nothing_published(seen: Circumstances) -> Verdict:
+def _nothing_published(seen: Circumstances) -> End:
     if seen.stop_requested:
-        return Verdict(ExitCode.STOPPED, "Stopped", "stopped on request")
-    return Verdict(1, "NothingPublished", "all ranks ended well, but published no artifact")
+        return End(ExitCode.STOPPED, "Stopped", "stopped on request")
+    return End(1, "NothingPublished", "all ranks ended well, but published no artifact")
 
 
-def _of_rank(end: RankEnd, seen: Circumstances) -> Verdict:
+def _of_rank(end: RankEnd, seen: Circumstances) -> End:
     if end.ended_by_us:
-        return Verdict(
+        return End(
             ExitCode.STOPPED,
             "Killed",
             f"rank {end.rank} did not end in time and was killed",
@@ -123,14 +123,14 @@ def _of_rank(end: RankEnd, seen: Circumstances) -> Verdict:
     if end.code < 0:
         return _of_signal(end, -end.code, seen)
     if end.code == 0:
-        return Verdict(ExitCode.DONE, "Done", "", end.rank)
+        return End(ExitCode.DONE, "Done", "", end.rank)
     if end.message:
         return _of_word(end, seen)
     if end.code == ExitCode.STOPPED:
-        return Verdict(end.code, "Stopped", "stopped on request", end.rank)
+        return End(end.code, "Stopped", "stopped on request", end.rank)
     out_of_memory = any(word in end.last_line for word in _MEMORY_WORDS)
     last_words = f": {end.last_line}" if end.last_line else " without a word"
-    return Verdict(
+    return End(
         end.code,
         "OutOfMemory" if out_of_memory else "Failed",
         f"rank {end.rank} ended with {end.code}{last_words}",
@@ -138,45 +138,45 @@ def _of_rank(end: RankEnd, seen: Circumstances) -> Verdict:
     )
 
 
-def _of_word(end: RankEnd, seen: Circumstances) -> Verdict:
+def _of_word(end: RankEnd, seen: Circumstances) -> End:
     if end.reason == SAMPLER_DIED and seen.memory_kills:
-        return Verdict(
+        return End(
             128 + signal.SIGKILL,
             "OutOfMemory",
             f"{end.message}; the kernel has killed for memory meanwhile: raise "
             "resources.limits.memory, or lower vllm.cacheGib where engines run on CPUs",
             end.rank,
         )
-    return Verdict(end.code, end.reason or "Failed", end.message, end.rank)
+    return End(end.code, end.reason or "Failed", end.message, end.rank)
 
 
-def _of_signal(end: RankEnd, number: int, seen: Circumstances) -> Verdict:
+def _of_signal(end: RankEnd, number: int, seen: Circumstances) -> End:
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
     if number == signal.SIGTERM:
-        return Verdict(ExitCode.STOPPED, "Stopped", f"rank {end.rank} was stopped", end.rank)
+        return End(ExitCode.STOPPED, "Stopped", f"rank {end.rank} was stopped", end.rank)
     if number == signal.SIGABRT and end.collective:
-        return Verdict(
+        return End(
             ExitCode.TEMPORARY,
             next(word for said, word in COLLECTIVES.items() if said in end.collective),
             f"rank {end.rank} was ended within a collective: {end.collective}",
             end.rank,
         )
     if number != signal.SIGKILL:
-        return Verdict(
+        return End(
             128 + number,
             "Crashed",
             f"rank {end.rank} crashed ({name}); its stack is in its log",
             end.rank,
         )
     if seen.memory_kills:
-        return Verdict(
+        return End(
             128 + number,
             "OutOfMemory",
             f"rank {end.rank} was killed for memory; lower the batch or raise "
             "resources.limits.memory",
             end.rank,
         )
-    return Verdict(
+    return End(
         ExitCode.TEMPORARY,
         "Killed",
         f"rank {end.rank} was killed from outside ({name}), not for this container's memory",

@@ -20,7 +20,7 @@ from acereason_trainer.artifacts.locks import Held, holding
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.read_stage_file import BadStageFile, read_stage_file
 from acereason_trainer.config.stage_file import PrepareRecord
-from acereason_trainer.prepare.answer import answer, foretold
+from acereason_trainer.prepare.preparing import foretold, prepared
 from acereason_trainer.termination_log import LARGEST_RECORD, write_termination_log
 
 RECORD = "prepare.json"
@@ -59,14 +59,14 @@ def _carried_out(path: Path) -> PrepareRecord:
     except BadStageFile as error:
         return PrepareRecord(exit_code=ExitCode.BAD_CONFIGURATION, message=str(error))
     if "://" in file.store:
-        return answer(file)  # which says why not; there is no directory to leave it in
+        return prepared(file)  # which says why not; there is no directory to leave it in
     directory = Path(file.store) / file.work_dir
     try:
         with holding(directory / LOCK):
             (directory / RECORD).unlink(missing_ok=True)
             if path.resolve() != (directory / TOLD).resolve():
                 replace_file(directory / TOLD, path.read_bytes())
-            record = _fitting(answer(file))
+            record = _fitting(prepared(file))
             replace_file(directory / RECORD, _text(record))
             return record
     except Held as held:

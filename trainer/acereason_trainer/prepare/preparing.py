@@ -1,4 +1,4 @@
-"""The answer of `prepare` to one stage file: inputs, key, finished work, where to go on."""
+"""What a stage attempt begins with: inputs, key, finished work, the state to go on from."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,15 +21,15 @@ from acereason_trainer.prepare.key import stage_key
 from acereason_trainer.prepare.sources import NotDownloaded
 
 
-def answer(file: StageFile) -> PrepareRecord:
+def prepared(file: StageFile) -> PrepareRecord:
     """Prepare a stage attempt; whatever stops it is in the record, with the contract's code."""
-    return _told(file, _prepared_in_store)
+    return _told(file, _in_store)
 
 
 def foretold(file: StageFile) -> PrepareRecord:
-    """The same answer without importing, downloading or locking anything: sources are hashed where
+    """The same record without importing, downloading or locking anything: sources are hashed where
     they are. Without a key where that needs a download."""
-    return _told(file, _prepared_in_place)
+    return _told(file, _in_place)
 
 
 def _told(file: StageFile, prepare: Callable[[StageFile, Path], PrepareRecord]) -> PrepareRecord:
@@ -50,19 +50,19 @@ def _told(file: StageFile, prepare: Callable[[StageFile, Path], PrepareRecord]) 
         return PrepareRecord(exit_code=ExitCode.TEMPORARY, message=why)
 
 
-def _prepared_in_store(file: StageFile, root: Path) -> PrepareRecord:
+def _in_store(file: StageFile, root: Path) -> PrepareRecord:
     with sharing(root / COLLECTING):  # what is found here must not be collected meanwhile
-        return _prepared(file, DirectoryStore(root), download=True)
+        return _record(file, DirectoryStore(root), download=True)
 
 
-def _prepared_in_place(file: StageFile, root: Path) -> PrepareRecord:
+def _in_place(file: StageFile, root: Path) -> PrepareRecord:
     try:
-        return _prepared(file, HashedInPlace(root), download=False)
+        return _record(file, HashedInPlace(root), download=False)
     except NotDownloaded as why:
         return PrepareRecord(exit_code=ExitCode.DONE, message=str(why))
 
 
-def _prepared(file: StageFile, store: DirectoryStore, *, download: bool) -> PrepareRecord:
+def _record(file: StageFile, store: DirectoryStore, *, download: bool) -> PrepareRecord:
     inputs = as_artifacts(store, file.inputs, download=download)
     key = stage_key(file, inputs)
     reused = store.finished(key)
