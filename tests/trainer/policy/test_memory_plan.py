@@ -123,10 +123,11 @@ def held_of(make: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-def test_drawing_takes_of_the_host_alone() -> None:
+def test_drawing_takes_of_the_host_and_on_a_gpu_what_an_engine_keeps_while_it_sleeps() -> None:
     told: dict[str, Any] = {"tokens": 1024, "ranks": 8, "zero": Zero()}
     trains, draws = plan(QWEN_7B, **told), plan(QWEN_7B, **told, drawn=10**6)
-    assert draws.gpu == trains.gpu
+    asleep = {"an engine that sleeps": memory_plan.ENGINE_ASLEEP}
+    assert draws.gpu == trains.gpu | asleep
     assert draws.host.items() > trains.host.items()
     assert draws.host["rollouts, on every rank"] == 8 * memory_plan.ROLLOUT * 10**6
 

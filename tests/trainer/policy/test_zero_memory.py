@@ -46,7 +46,6 @@ def test_ranks_take_what_the_plan_says(
         zero=Zero(stage=stage),
         number=number,
         recompute=True,
-        drawn=1,
     )
     step = case["between"] + case["made"]
     assert 0.75 < step / sum(planned.gpu.values()) < 1.05, "never more, and not much less"

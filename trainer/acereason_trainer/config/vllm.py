@@ -18,7 +18,8 @@ class VLLM(Model):
     memory_share: float = Field(default=0.7, gt=0, lt=1, json_schema_extra=NOT_IN_KEY)
     """Share of a GPU's memory for weights and cache while responses are drawn. The rest is for
     what of the trainer stays there then: its share of the weights, and what it has whole at once
-    to compare logprobs after a push. Nothing of it is held while training."""
+    to compare logprobs after a push. While training, weights and cache are given back; CUDA's
+    context and the graphs of the engine's steps stay."""
     cache_gib: float | None = Field(default=None, gt=0, le=4096, json_schema_extra=NOT_IN_KEY)
     """GiB of the cache of keys and values on each GPU of an engine, in the place of what
     `memoryShare` leaves. Unset on a CPU: 1."""

@@ -48,6 +48,8 @@ TAIL = """
 - **The output matrix or a layer**: the larger of one layer's backward pass and that of the output
   matrix. Logits are made at most 67 million at once (441 tokens of Qwen's vocabulary), so that part
   does not grow with the micro-batch; its gradient is summed in float32 and then rounded.
+- **An engine that sleeps** has given back weights and cache, not CUDA's context, what NCCL has and
+  the graphs of its steps: an estimate. SFT has none.
 - Attention keeps no mask in `layout: packed`, the default. In `padded`, a row that holds several
   documents has a mask of one byte for each pair of its tokens: 1.1 GB at 32K.
 

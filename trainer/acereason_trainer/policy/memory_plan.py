@@ -30,6 +30,9 @@ PROCESS = 2_000_000_000
 CPU 0.8 and 1.0 GB; what CUDA adds is an estimate."""
 
 STEP = "more than that, where AdamW steps"
+ENGINE_ASLEEP = 3_000_000_000
+"""Of vLLM's engine on each GPU while it sleeps: CUDA's context, what NCCL has and the graphs of its
+steps, which it does not give back. An estimate."""
 FILES = "model's files, as the kernel's cache of them"
 COPY = "copy of the state that is being written"
 DROPPED = (FILES, COPY)
@@ -112,6 +115,7 @@ def plan(
     gpu = {
         **(_alone(p, state, number) if zero is None else _spread(p, state, number, ranks, zero)),
         **of_tokens,
+        "an engine that sleeps": ENGINE_ASLEEP if drawn else 0,
         STEP: max(0, _stepped(p, ranks, zero) - sum(of_tokens.values())),
     }
     nodes = max(1, ranks // ranks_per_node)

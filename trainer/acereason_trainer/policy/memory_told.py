@@ -17,7 +17,7 @@ from acereason_trainer.policy.memory_check import (
     what_engines_leave_no_room_for,
     what_the_host_lacks,
 )
-from acereason_trainer.policy.memory_plan import plan
+from acereason_trainer.policy.memory_plan import ENGINE_ASLEEP, plan
 from acereason_trainer.stage import StageContext
 from acereason_trainer.telemetry.log_line import say
 
@@ -42,7 +42,9 @@ def say_what_does_not_fit(
     of_a_step = {**told, "tokens": settings.tokens_per_micro_batch, "recompute": recompute}
     longest, engines = _longest(settings), _engines(settings)
     ranks_per_node = context.peers.local_world
-    whole = isinstance(settings, RL) and engines is None and zero is not None and zero.stage == 3
+    asleep = ENGINE_ASLEEP if engines else 0
+    if isinstance(settings, RL) and engines is None and zero is not None and zero.stage == 3:
+        asleep = told["number"] * shape.parameters  # the transformers sampler's own model
     memory = plan(
         shape,
         **of_a_step,
@@ -55,7 +57,7 @@ def say_what_does_not_fit(
             **of_a_step,
             gpu=gpu,
             longest=longest,
-            sampler=told["number"] * shape.parameters if whole else 0,
+            sampler=asleep,
         ),
         what_engines_leave_no_room_for(
             shape,
