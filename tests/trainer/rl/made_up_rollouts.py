@@ -2,16 +2,21 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from acereason_trainer.config.common import Telemetry
 from acereason_trainer.dataset import Row
+from acereason_trainer.peers import End, Peers
 from acereason_trainer.policy.protocol import Weights
 from acereason_trainer.rewards.protocol import Grade, Verdict
+from acereason_trainer.rl import rollouts as rollouts_module
 from acereason_trainer.rl.prompts import Prompt
 from acereason_trainer.rl.rollouts import Rollout, Rollouts
 from acereason_trainer.rollout.protocol import Completion, OnBatch, SampleRequest, SamplingParams
+from acereason_trainer.telemetry import recorder as recorder_module
 from acereason_trainer.telemetry.recorder import Recorder
 
 Rewards = Callable[[str, int], float]
@@ -82,6 +87,39 @@ class Draws:
         return drawn
 
 
+class Clock:
+    """Stands for the module `time` where rollouts and rows are timed."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        for timed in (rollouts_module, recorder_module):
+            monkeypatch.setattr(timed, "time", self)
+
+    def monotonic(self) -> float:
+        """Moved by nobody but the test."""
+        return self.now
+
+
+class DrawsInTime(Draws):
+    """One that ends with a response after another."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        """seconds: that each response takes."""
+        super().__init__()
+        self._clock = clock
+        self._seconds = seconds
+
+    def generate(
+        self, requests: Sequence[SampleRequest], params: SamplingParams, on_batch: OnBatch
+    ) -> list[Completion]:
+        """Answer them one by one."""
+        drawn = []
+        for request in requests:
+            self._clock.now += self._seconds
+            drawn += super().generate([request], params, on_batch)
+        return drawn
+
+
 class Checks:
     """A rewarder whose verdicts are given."""
 
@@ -97,6 +135,19 @@ class Checks:
 
     def close(self) -> None:
         """Nothing to end."""
+
+
+class Beside(Peers):
+    """The first of two ranks; what the other one's share of a drawing was is given."""
+
+    world = 2
+
+    def __init__(self, **share: Any) -> None:
+        self._share = {"rollouts": [], "times": [], "seconds": 0.0, "draws": True, **share}
+
+    def gather(self, end: End) -> list[End]:
+        """This rank's end and the other's."""
+        return [end, replace(end, value=replace(end.value, **self._share))]
 
 
 def a_recorder(directory: Path) -> Recorder:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from acereason_trainer.config.rl import MathRL
-from acereason_trainer.peers import End, Peers
+from acereason_trainer.peers import ALONE, Peers
 from acereason_trainer.policy.flops import Arithmetic, Machinery
 from acereason_trainer.policy.protocol import Update
 from acereason_trainer.rl.batches import advantages_of, assemble, masked
@@ -13,7 +13,16 @@ from acereason_trainer.rl.measure import measure
 from acereason_trainer.rl.rollouts import Means, collect
 from acereason_trainer.rl.work import work_of
 from acereason_trainer.rollout.protocol import SamplingParams
-from made_up_rollouts import Checks, Draws, a_recorder, groups, prompts
+from made_up_rollouts import (
+    Beside,
+    Checks,
+    Clock,
+    Draws,
+    DrawsInTime,
+    a_recorder,
+    groups,
+    prompts,
+)
 
 STAGE = MathRL.parse({"groupSize": {"fixed": 2}})
 STEP = groups([1, 0], [0, 0])
@@ -58,30 +67,38 @@ def test_without_an_account_there_is_no_arithmetic() -> None:
     assert work_of(STEP, batch, Machinery(1, None, None)).flops is None
 
 
-class BesideOneThatReturnsAtOnce(Peers):
-    """The first of two ranks."""
-
-    world = 2
-
-    def __init__(self, *, the_other_draws: bool) -> None:
-        self._draws = the_other_draws
-
-    def gather(self, end: End) -> list[End]:
-        nothing = {"rollouts": [], "times": [], "seconds": 0.0, "draws": self._draws}
-        return [end, replace(end, value=replace(end.value, **nothing))]
-
-
 @pytest.mark.parametrize(("the_other_draws", "share"), [(False, 1.0), (True, 0.5)])
 def test_a_device_whose_rank_lends_it_to_anothers_engine_is_as_busy_as_that(
     tmp_path: Path, the_other_draws: bool, share: float
 ) -> None:
-    peers = BesideOneThatReturnsAtOnce(the_other_draws=the_other_draws)
+    peers = Beside(draws=the_other_draws)  # it returns at once
     with a_recorder(tmp_path) as recorder:
         by = Means(Draws(), Checks(lambda *_: 1), recorder, lambda: None, peers=peers)
         params = SamplingParams(1.0, 1.0, 8)
         drawn = collect(prompts(2), 2, params, name=("step", 1), expected={}, by=by)
     assert drawn.drawing_seconds == pytest.approx(share * drawn.generate_seconds)
     assert drawn.generate_seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("peers", "tail", "whole"),
+    [
+        (ALONE, 10 - 9, 10),
+        (Beside(times=[2.0 * n for n in range(1, 11)], seconds=20.0), 20 - 16, 20),
+    ],
+    ids=["one rank", "beside a slower one"],
+)
+def test_the_tail_is_from_nine_in_ten_responses_of_all_ranks_to_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peers: Peers, tail: float, whole: float
+) -> None:
+    """This rank's responses end after 1, 2, ... 10 seconds."""
+    clock = Clock(monkeypatch)
+    with a_recorder(tmp_path) as recorder:
+        sampler = DrawsInTime(clock, 1.0)
+        by = Means(sampler, Checks(lambda *_: 1), recorder, lambda: None, peers=peers)
+        params = SamplingParams(1.0, 1.0, 8)
+        drawn = collect(prompts(5), 2, params, name=("step", 1), expected={}, by=by)
+    assert (drawn.tail_seconds, drawn.generate_seconds) == (tail, whole)
 
 
 def test_the_longest_expected_is_drawn_first_and_what_is_not_known_before_it(
