@@ -77,6 +77,31 @@ def test_a_resumed_attempt_has_the_whole_curve_and_no_step_twice(tmp_path: Path)
     assert second.rows == read_metrics(second.path)
 
 
+def test_what_is_measured_at_the_end_is_a_row_behind_the_last_step_and_no_step(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    with a_recorder(tmp_path / "1", metrics_port=port) as recorder:
+        recorder.start()
+        recorder.record(1, {"reward": 0.5, "validation_accuracy": 0.1})
+        recorder.record(2, {"reward": 0.75})
+        recorder.record_end({"validation_accuracy": 0.25})
+        assert recorder.step == 2
+        progress = progress_of(tmp_path / "1")
+        assert progress.step == 2
+        assert progress.metrics == {"reward": 0.75, "validation_accuracy": 0.25}
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
+            gauges = answer.read().decode().splitlines()
+    assert "acereason_stage_step 2.0" in gauges
+    assert "acereason_stage_validation_accuracy 0.25" in gauges
+    rows = read_metrics(recorder.path)
+    assert rows == recorder.rows
+    assert rows[2:] == [{"step": 3, "validation_accuracy": 0.25}]
+    with a_recorder(tmp_path / "2") as resumed:
+        resumed.start(2, rows)
+    assert [row["step"] for row in read_metrics(resumed.path)] == [1, 2]
+
+
 def test_the_log_has_a_plain_line_now_and_then_and_one_for_the_last_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -260,9 +285,11 @@ def test_tensorboard_reads_the_event_files_of_a_resumed_stage(tmp_path: Path) ->
         recorder.start()
         for step in (1, 2):
             recorder.record(step, {"loss": float(step)})
+        recorder.record_end({"validation_accuracy": 0.5})
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [(e.step, e.value) for e in events.Scalars("loss")] == [(1, 1.0), (2, 2.0)]
+    assert [(e.step, e.value) for e in events.Scalars("validation_accuracy")] == [(3, 0.5)]
 
 
 def test_rollouts_are_dumped_on_the_steps_that_were_asked_for(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from acereason_trainer.dataset import problem_id
 from acereason_trainer.telemetry import report
-from acereason_trainer.telemetry.run_record import read_run
+from acereason_trainer.telemetry.run_record import StageRecord, read_run
 from made_up_run import MadeUpRun, results
 
 
@@ -52,6 +52,18 @@ def test_charts_are_well_formed_and_follow_the_readers_colours(finished_run: Any
     for chart in charts:
         ElementTree.fromstring(chart)
         assert "var(--ink)" in chart
+
+
+def test_what_is_measured_at_the_end_of_a_stage_is_no_step_that_took_no_time() -> None:
+    steps = [{"step": n, "step_seconds": 2.0, "generate_seconds": 1.5} for n in (1, 2, 3)]
+    end = {"step": 4, "validation_accuracy": 0.5}
+    area = re.compile(r'id="[^"]*PolyCollection_1">.*? d="([^"]*)"', re.DOTALL)
+    corners = []
+    for rows in (steps, [*steps, end]):
+        found = area.search(report._phases([StageRecord("a", "mathRL", {}, curves=rows)], "") or "")
+        assert found is not None
+        corners.append(len(re.findall(r"[ML] ", found[1])))
+    assert corners[0] == corners[1]
 
 
 def test_model_output_is_shown_as_text_and_never_as_markup(

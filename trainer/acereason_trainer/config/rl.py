@@ -147,8 +147,9 @@ class Validation(Model):
     """Accuracy inside the stage, on `inputs.validation` or on problems held out of its own data."""
 
     every_steps: int = Field(default=50, ge=1)
-    """Steps between two validations. The papers' stages take hundreds of steps, so 50 gives several
-    points and costs little of their time."""
+    """Steps between two validations, of which the first comes before all steps and the last after
+    all. The papers' stages take hundreds of steps, so 50 gives several points and costs little of
+    their time."""
     samples: int = Field(default=4, ge=1)
     """Responses per problem: 4 take most of the sampling noise out of a problem's score; more
     problems say more than more samples."""
@@ -279,8 +280,8 @@ class RL(Model):
     """Accuracy inside the stage."""
     checkpoint: Literal["last", "best"] = Field(default="last", json_schema_extra=IN_KEY_WHEN_SET)
     """What is published: the weights of the last step, or those of the best validation (of equals
-    the first). `best` validates after the last step too. Where the problems that it chose by are
-    also reported by an evaluation, the report says so. The papers state no rule."""
+    the first). Where the problems that it chose by are also reported by an evaluation, the report
+    says so. The papers state no rule."""
     health: HealthStop | None = None
     """Detectors of damage. NaN, and a sampler that is not the trainer's model, always stop."""
     sampler: Literal["transformers", "vllm"] = "transformers"

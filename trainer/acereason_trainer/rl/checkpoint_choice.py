@@ -82,8 +82,7 @@ class BestWeights:
     def published(self, state: Curriculum, stage: RL) -> tuple[Curriculum, Published]:
         """What the stage publishes, every byte of it checked, and the state without what turned out
         to be lost. All ranks must call, with the policy at this state's step."""
-        last = state.validations[-1] if state.validations else None
-        present = Published(state.step, last if last and last.step == state.step else None)
+        present = Published(state.step, state.measured)
         if stage.checkpoint != "best":
             return state, present
         state = self._at_hand(state, check_content)

@@ -106,6 +106,12 @@ class Curriculum(Model):
         there = (v for v in self.validations if v.step not in self.lost)
         return max(there, key=lambda v: v.accuracy, default=None)
 
+    @property
+    def measured(self) -> Measured | None:
+        """The validation of this step's weights, where there was one."""
+        last = self.validations[-1] if self.validations else None
+        return last if last and last.step == self.step else None
+
     def temperature_now(self, stage: RL) -> float:
         """The sampling temperature of the next step."""
         if stage.temperature.fixed is not None:

@@ -101,17 +101,15 @@ class Drawing:
         return state.model_copy(update={"temperature": temperature, "probes": probes})
 
     def validate_if_due(self, state: Curriculum, problems: Problems) -> Curriculum:
-        """Accuracy on the validation problems, before the first step and every so many after; with
-        `checkpoint: best` after the last step too.
+        """Accuracy on the validation problems: before the first step, every so many after, and
+        after the last one.
 
         Problems of which no response could be checked are left out.
         """
         settings = self.stage.validation
-        if settings is None or (state.validations and state.validations[-1].step == state.step):
+        if settings is None or state.measured is not None:
             return state
-        at_the_end = self.stage.checkpoint == "best" and state.finished(
-            problems.prompts, self.stage
-        )
+        at_the_end = state.finished(problems.prompts, self.stage)
         if state.step % settings.every_steps and not at_the_end:
             return state
         rollouts = collect(
@@ -148,8 +146,6 @@ class Drawing:
         """Write the curves of the step after `state`, and its rollouts where the stage asks for
         them."""
         step = state.step + 1
-        last = state.validations[-1] if state.validations else None
-        validation = validation_metrics(last) if last and last.step == state.step else {}
         target = self.stage.temperature.target_entropy
         dynamic = self.stage.dynamic_sampling is not None
         self.by.recorder.dump_rollouts(step, [(r.completion, r.grade) for r in rollouts.flat])
@@ -157,7 +153,7 @@ class Drawing:
             step,
             {
                 **metrics,
-                **validation,
+                **validation_metrics(state.measured),
                 **({"entropy_target": target.entropy} if target else {}),
                 "epoch": float(state.epoch),
                 "temperature": state.temperature_now(self.stage),
@@ -166,6 +162,11 @@ class Drawing:
             },
             work_of(rollouts, batch, self.machinery),
         )
+
+    def record_end(self, state: Curriculum) -> None:
+        """Write down what was measured of the weights that the last step led to."""
+        if state.measured is not None:
+            self.recorder.record_end(validation_metrics(state.measured))
 
 
 def validation_metrics(measured: Measured | None) -> dict[str, float]:

@@ -95,6 +95,7 @@ def train(
         state = drawing.validate_if_due(state, problems)
         state = best.kept(state, stage, policy)
         if state.finished(prompts, stage):
+            drawing.record_end(state)
             return state
         rollouts = drawing.step(state, prompts)
         advantages = advantages_of(rollouts, stage)

@@ -20,7 +20,7 @@ class Exporter(Protocol):
     """A place that a completed step is shown in."""
 
     def export(self, step: int, total: int | None, row: Mapping[str, float | None]) -> None:
-        """Show a step's row."""
+        """Show a row, and how many steps of how many are complete."""
         ...
 
     def close(self) -> None:
@@ -127,10 +127,11 @@ class TensorBoardEvents:
         self._writer = SummaryWriter(str(directory), purge_step=step + 1)
 
     def export(self, step: int, total: int | None, row: Mapping[str, float | None]) -> None:
-        """Write each metric as a scalar."""
+        """Write each metric as a scalar of the row's own step."""
+        at = int(row["step"] or step)
         for name, value in row.items():
             if name in METRICS and value is not None:
-                self._writer.add_scalar(name, value, step)
+                self._writer.add_scalar(name, value, at)
 
     def close(self) -> None:
         """Write out what is buffered."""

@@ -102,7 +102,8 @@ _TABLE = (
     Metric(
         "validation_accuracy",
         "fraction",
-        "Accuracy on the validation problems, of the weights that drew the step.",
+        "Accuracy on the validation problems, of the weights that drew the step. The end's weights "
+        "have a row of their own, as if they drew a further step.",
     ),
     Metric("validation_stderr", "fraction", "Standard error of validation_accuracy."),
     Metric("alarm_number", "", "1 where the loss or gradient of the step is not a number."),

@@ -51,6 +51,7 @@ class Recorder:
         self._settings = settings
         self._key = key
         self._rows: list[MetricsRow] = []
+        self._latest: MetricsRow = {}
         self._step = 0
         self._first_step = 0
         self._phase = "load"
@@ -81,13 +82,15 @@ class Recorder:
             self._file = self.path.open("w", encoding="utf-8")
         for row in self._rows:
             self._append(row)
+            self._latest = row
         self._exporters = exporters(self._settings, self._dir, self._key, step)
         self._started = self._last_record = time.monotonic()
         self._write_progress()
 
     @property
     def path(self) -> Path:
-        """metrics.jsonl of this attempt: one row per step, published as a record file."""
+        """metrics.jsonl of this attempt: one row per step, and one of the end where that was
+        measured; published as a record file."""
         return self._dir / "metrics.jsonl"
 
     @property
@@ -128,17 +131,10 @@ class Recorder:
 
         work: what the devices did, where that says something about their use.
         """
-        unknown = sorted(metrics.keys() - METRICS.keys())
-        if unknown:
-            raise ValueError(
-                f"metrics {', '.join(unknown)} are not in telemetry/metrics.py; "
-                "add them to its table"
-            )
+        _require_known(metrics)
         if not self._leads:
             self._step, self._seconds = step, {}
             return
-        if self._file is None:
-            raise RuntimeError("record() before start()")
         now = time.monotonic()
         timings = {**self._seconds, "step_seconds": now - self._last_record}
         self._last_record, self._seconds, self._step = now, {}, step
@@ -146,14 +142,24 @@ class Recorder:
         row |= {name: _finite(value) for name, value in metrics.items()}
         row |= {name: round(value, 6) for name, value in timings.items()}
         row |= {} if work is None else speed_of(work, timings)
-        self._rows.append(row)
-        self._append(row)
-        for exporter in self._exporters:
-            exporter.export(step, self._total, row)
+        self._latest = row
+        self._add(row)
         progress = self._write_progress()
         if now - self._said_at >= SECONDS_BETWEEN_LINES or step == self._total:
             self._said_at = now
             say(_progress_line(progress))
+
+    def record_end(self, metrics: Mapping[str, float]) -> None:
+        """What was measured of the weights that the last step led to: a row as of a next step,
+        which is not taken, with nothing else in it. Who goes on from a state measures again."""
+        _require_known(metrics)
+        if not self._leads:
+            return
+        row: MetricsRow = {"step": self._step + 1}
+        row |= {name: _finite(value) for name, value in metrics.items()}
+        self._latest = self._latest | row
+        self._add(row)
+        self._write_progress()
 
     def dump_rollouts(self, step: int, rollouts: Iterable[tuple[Completion, Grade]]) -> None:
         """Write a step's rollouts for a human to read, where the settings ask for this step.
@@ -182,8 +188,15 @@ class Recorder:
             with told_when_full(self.path):  # a row that found no room is tried once more
                 file.close()
 
+    def _add(self, row: MetricsRow) -> None:
+        self._rows.append(row)
+        self._append(row)
+        for exporter in self._exporters:
+            exporter.export(self._step, self._total, row)
+
     def _append(self, row: MetricsRow) -> None:
-        assert self._file is not None
+        if self._file is None:
+            raise RuntimeError("record() before start()")
         with told_when_full(self.path):
             self._file.write(json.dumps(row) + "\n")
             self._file.flush()
@@ -193,7 +206,6 @@ class Recorder:
         done = self._step - self._first_step
         rate = done / elapsed if done and elapsed > 0 else None
         left = (self._total - self._step) / rate if rate and self._total is not None else None
-        last = self._rows[-1] if self._rows else {}
         progress = Progress(
             step=self._step,
             total=self._total,
@@ -202,7 +214,9 @@ class Recorder:
             seconds_left=None if left is None else round(max(left, 0.0), 1),
             rate=None if rate is None else float(f"{rate:.4g}"),
             metrics={
-                k: float(f"{v:.4g}") for k, v in last.items() if v is not None and k in HEADLINES
+                k: float(f"{v:.4g}")
+                for k, v in self._latest.items()
+                if v is not None and k in HEADLINES
             },
             updated_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
@@ -224,6 +238,14 @@ def read_metrics(path: Path) -> list[MetricsRow]:
         except json.JSONDecodeError:
             break
     return rows
+
+
+def _require_known(metrics: Mapping[str, float]) -> None:
+    unknown = sorted(metrics.keys() - METRICS.keys())
+    if unknown:
+        raise ValueError(
+            f"metrics {', '.join(unknown)} are not in telemetry/metrics.py; add them to its table"
+        )
 
 
 def _progress_line(progress: Progress) -> str:

@@ -192,7 +192,9 @@ def _phases(stages: Sequence[StageRecord], title: str) -> str | None:
     from acereason_trainer.telemetry.charts import stacked_chart
 
     stretches, steps = _laid_out(stages)
-    rows = [row for s in stages for row in s.curves]
+    every = [at for s in stages for at in zip(steps[s.name], s.curves, strict=True)]
+    taken = {step: row for step, row in every if "step_seconds" in row}  # not what ends a stage
+    rows = taken.values()
     layers = {
         phase: [row.get(f"{phase}_seconds") or 0.0 for row in rows]
         for phase in PHASES
@@ -200,8 +202,7 @@ def _phases(stages: Sequence[StageRecord], title: str) -> str | None:
     }
     if not layers:
         return None
-    every_step = [step for s in stages for step in steps[s.name]]
-    return stacked_chart(title, "s", every_step, layers, stretches)
+    return stacked_chart(title, "s", list(taken), layers, stretches)
 
 
 def _laid_out(stages: Sequence[StageRecord]) -> tuple[list[Any], dict[str, list[int]]]:
