@@ -137,6 +137,33 @@ class Checks:
         """Nothing to end."""
 
 
+class ChecksInTime(Checks):
+    """A rewarder whose every verdict is waited for."""
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        """seconds: that each verdict takes once somebody waits for it. Half of them are right."""
+        super().__init__(lambda prompt, sample: sample % 2)
+        self._clock = clock
+        self._seconds = seconds
+
+    def submit(self, row: Mapping[str, Any], response: str) -> "Future[Grade]":
+        """Promise a verdict."""
+        promised = _Promised(self._clock, self._seconds)
+        promised.set_result(super().submit(row, response).result())
+        return promised
+
+
+class _Promised(Future[Grade]):
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        super().__init__()
+        self._clock = clock
+        self._seconds = seconds
+
+    def result(self, timeout: float | None = None) -> Grade:
+        self._clock.now += self._seconds
+        return super().result(timeout)
+
+
 class Beside(Peers):
     """The first of two ranks; what the other one's share of a drawing was is given."""
 

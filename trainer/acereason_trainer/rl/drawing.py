@@ -5,7 +5,7 @@ at a completed step.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 
 from acereason_trainer.config.rl import RL
@@ -32,6 +32,8 @@ class Drawing:
     """First parts of the name of every draw: stage key and salt."""
     machinery: Machinery
     """What draws and trains, for the metrics of its use."""
+    beside_seconds: list[float] = field(default_factory=list)
+    """In which a device drew what no step learns from, since the last row."""
 
     def push(self, policy: Policy) -> None:
         """Draw from these weights from now on; their version is what the policy itself counts."""
@@ -76,18 +78,10 @@ class Drawing:
         if target is None or state.temperature is not None:
             return state
         chosen = first_by_name(prompts, target.prompts, (*self.name, "probe"))
-        by = replace(self.by, drawing_phase="probe", checking_phase="probe")
 
         def draw(temperature: float) -> Rollouts:
-            name = (*self.name, "probe", f"{temperature:g}")
-            return collect(
-                chosen,
-                target.samples,
-                self._params(temperature),
-                name=name,
-                expected=state.lengths,
-                by=by,
-            )
+            name = ("probe", f"{temperature:g}")
+            return self._beside("probe", chosen, target.samples, temperature, name, state)
 
         probes = probe(target, draw)
         temperature = choose_temperature(probes, target)
@@ -112,13 +106,9 @@ class Drawing:
         at_the_end = state.finished(problems.prompts, self.stage)
         if state.step % settings.every_steps and not at_the_end:
             return state
-        rollouts = collect(
-            problems.held_out,
-            settings.samples,
-            self._params(settings.temperature),
-            name=(*self.name, "validation", state.step),
-            expected=state.lengths,
-            by=replace(self.by, drawing_phase="validate", checking_phase="validate"),
+        name, temperature = ("validation", state.step), settings.temperature
+        rollouts = self._beside(
+            "validate", problems.held_out, settings.samples, temperature, name, state
         )
         groups = zip(problems.held_out, rollouts.groups, strict=True)
         checked = {p.id: [r.reward for r in group if r.counted] for p, group in groups}
@@ -131,6 +121,27 @@ class Drawing:
             scores=scores if self.stage.stop.plateau else {},
         )
         return state.model_copy(update={"validations": [*state.validations, measured]})
+
+    def _beside(
+        self,
+        phase: str,
+        prompts: Sequence[Prompt],
+        samples: int,
+        temperature: float,
+        name: tuple[str | int, ...],
+        state: Curriculum,
+    ) -> Rollouts:
+        """Responses that no step learns from, under a phase of their own and its wait."""
+        rollouts = collect(
+            prompts,
+            samples,
+            self._params(temperature),
+            name=(*self.name, *name),
+            expected=state.lengths,
+            by=replace(self.by, drawing_phase=phase, checking_phase=f"{phase}_wait"),
+        )
+        self.beside_seconds.append(rollouts.drawing_seconds)
+        return rollouts
 
     def _params(self, temperature: float) -> SamplingParams:
         return SamplingParams(temperature, 1.0, self.stage.max_response_tokens)
@@ -160,8 +171,9 @@ class Drawing:
                 "prompts_left": float(prompts_left),
                 **({"refills": float(len(rollouts.refills))} if dynamic else {}),
             },
-            work_of(rollouts, batch, self.machinery),
+            work_of(rollouts, batch, self.machinery, beside_seconds=sum(self.beside_seconds)),
         )
+        self.beside_seconds.clear()
 
     def record_end(self, state: Curriculum) -> None:
         """Write down what was measured of the weights that the last step led to."""

@@ -6,9 +6,14 @@ from acereason_trainer.rl.rollouts import Rollouts
 from acereason_trainer.telemetry.speed import Work
 
 
-def work_of(rollouts: Rollouts, batch: Batch, machinery: Machinery) -> Work:
+def work_of(
+    rollouts: Rollouts, batch: Batch, machinery: Machinery, beside_seconds: float = 0.0
+) -> Work:
     """Of one step: responses drawn and sequences trained. A group's prompt is read once, and what
-    was read from a journal took no device's time."""
+    was read from a journal took no device's time.
+
+    beside_seconds: in which a device drew for the probe and for validation.
+    """
     drawn_now = [[r for r in group if not r.completion.recalled] for group in rollouts.groups]
     groups = [group for group in drawn_now if group]
     flat = [r.completion for group in groups for r in group]
@@ -22,7 +27,7 @@ def work_of(rollouts: Rollouts, batch: Batch, machinery: Machinery) -> Work:
         )
     return Work(
         tokens=sum(prompt + response for prompt, response in drawn),
-        drawing_seconds=rollouts.drawing_seconds,
+        drawing_seconds=rollouts.drawing_seconds + beside_seconds,
         devices=machinery.devices,
         flops=flops,
         peak_flops=machinery.peak_flops,

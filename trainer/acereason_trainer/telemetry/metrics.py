@@ -26,8 +26,10 @@ PHASES: dict[str, str] = {
     "reward_wait": "Waiting for verdicts after the last response was drawn",
     "train": "Forward, backward and optimizer step",
     "push": "Handing the new weights to the sampler",
-    "validate": "Measuring accuracy inside an RL stage",
-    "probe": "Choosing the temperature by entropy",
+    "validate": "Drawing responses to measure accuracy inside an RL stage",
+    "validate_wait": "Waiting for the verdicts of a validation after its last response was drawn",
+    "probe": "Drawing responses to choose the temperature by entropy",
+    "probe_wait": "Waiting for the verdicts of the probe after its last response was drawn",
     "save": "Writing resume states",
     "rules": "Rules, deduplication and decontamination",
 }
@@ -132,7 +134,7 @@ _TABLE = (
     Metric(
         "idle_share",
         "fraction",
-        "Share of a step outside of drawing, measuring, training and handing weights over: devices "
+        "Share of a step outside of drawing, training and handing weights over: devices "
         "wait for data, for verdicts, for slower ranks, for states to be written.",
     ),
     Metric(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-BUSY = ("train", "push", "validate", "probe")
+BUSY = ("train", "push")
 """Phases in which every device works, beside the drawing of responses."""
 
 
@@ -14,8 +14,8 @@ class Work:
     tokens: int
     """Tokens that were drawn, with their prompts; of SFT those that were trained."""
     drawing_seconds: float
-    """In which a device drew responses, as the mean over the devices: those that are done earlier
-    wait for the others. SFT draws none."""
+    """In which a device drew responses, for the probe and validation too, as the mean over the
+    devices: those that are done earlier wait for the others. SFT draws none."""
     devices: int
     """Ranks of the stage."""
     flops: float | None = None
