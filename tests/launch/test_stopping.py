@@ -72,6 +72,7 @@ def test_ranks_without_progress_are_ended_with_their_stacks_in_the_log(tmp_path:
     attempt = an_attempt(tmp_path, no_progress_seconds=5)
     assert attempt.launch("hang-after-a-step").returncode == 75
     assert attempt.record.reason == "NoProgress"
+    assert "no step for 5 s (deadlines.noProgress): the ranks were ended" in attempt.record.message
     assert attempt.record.step == 3
     assert "fake_rank.py" in (attempt.work_dir / "rank-0.log").read_text()
 
@@ -128,5 +129,36 @@ def test_a_file_that_another_node_has_just_replaced_is_looked_at_again(
     assert seen.step == 7
 
 
-def test_without_a_limit_nothing_is_ever_stuck() -> None:
-    assert not Watchdog(None, now=0).is_stuck(None, 1e9)
+@pytest.mark.parametrize(
+    ("changes", "stuck_after", "why"),
+    [
+        ([], 7200, "nothing was ever reported"),
+        ([60, 700], 7200, "ten times 640 s is less"),
+        ([60, 960, 1000], 9000, "ten times 900 s, not the last interval alone"),
+        ([800, 900], 8000, "the first report took the longest"),
+    ],
+)
+def test_without_a_limit_a_stage_is_stuck_after_two_hours_or_ten_times_the_longest_so_far(
+    changes: list[float], stuck_after: float, why: str
+) -> None:
+    watchdog, last = Watchdog(None, now=0), changes[-1] if changes else 0
+    seen = [Progress(step=n, phase="train") for n in range(len(changes))]
+    for now, progress in zip(changes, seen, strict=True):
+        assert not watchdog.is_stuck(progress, now)
+    standing = seen[-1] if seen else None
+    assert not watchdog.is_stuck(standing, last + stuck_after - 1), why
+    assert watchdog.is_stuck(standing, last + stuck_after), why
+
+
+def test_a_limit_of_nothing_is_none() -> None:
+    assert not Watchdog(0, now=0).is_stuck(None, 1e9)
+
+
+def test_the_end_says_whose_limit_it_was() -> None:
+    assert Watchdog(5, now=0).said == "5 s (deadlines.noProgress)"
+    own = Watchdog(None, now=0)
+    own.is_stuck(Progress(step=1, phase="train"), 900)
+    assert own.said == (
+        "9000 s (10 times the longest so far, but at least 7200 s, as deadlines.noProgress is not "
+        "set)"
+    )

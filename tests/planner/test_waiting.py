@@ -215,6 +215,19 @@ def test_a_step_that_stands_still_is_told_and_left_to_the_launcher() -> None:
     assert desk.condition("Stalled") == "False NotStalled"
 
 
+@pytest.mark.parametrize(("limit", "told"), [("0s", 0), (None, None)])
+def test_where_the_run_sets_no_limit_the_launcher_alone_knows_whether_a_step_stands_still(
+    limit: str | None, told: float | None
+) -> None:
+    deadlines = {} if limit is None else {"noProgress": limit}
+    desk = Desk(a_run(STAGES[:1], defaults={"deadlines": deadlines})).reaches("prompts")
+    assert desk.made["prompts"].stage_file.no_progress_seconds == told
+    desk.change("prompts", progress=progress(3))
+    assert desk.rounds().requeue_at is None
+    desk.later(days=1)
+    assert desk.condition("Stalled") == "False NotStalled"
+
+
 def test_a_step_does_not_stand_still_while_a_queue_holds_the_job() -> None:
     run = a_run(STAGES[:1], defaults={"deadlines": {"noProgress": "30m"}})
     desk = Desk(run, CLUSTER).reaches("prompts")

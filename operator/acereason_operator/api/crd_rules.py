@@ -297,7 +297,7 @@ RULES: dict[type[BaseModel], Sequence[Rule]] = {
             "would end every attempt at once; use more, or leave it out",
             field=f".{name}",
         )
-        for name in ("pending", "noProgress", "active")
+        for name in ("pending", "active")
     ],
     Stage: list(_stage()),
     AceReasonRunSpec: list(_spec()),

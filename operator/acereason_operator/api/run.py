@@ -140,7 +140,7 @@ class Retries(Model):
 
 
 class Deadlines(Model):
-    """When waiting ends. Unset members never end it, but for pods of several nodes."""
+    """When waiting ends. Unset members end it for pods of several nodes, and for what hangs."""
 
     pending: Duration | None = None
     """An attempt whose pods are not all running after so long gives them back and tries again
@@ -148,17 +148,14 @@ class Deadlines(Model):
     several nodes, time to add some and to pull a large image; one node waits."""
     no_progress: Duration | None = None
     """The launcher ends an attempt whose step does not advance for so long. Set it to a few times
-    the slowest step; unset: it never does."""
+    the slowest step; `0s`: it never does. Unset: 2h, or ten times as long as a step, or a phase of
+    it, has taken at most in this attempt, where that is more."""
     active: Duration | None = None
     """The stage fails when its attempts have run so long together. Unset: no limit."""
 
     @model_validator(mode="after")
     def _after_the_start(self) -> "Deadlines":
-        for name, given in (
-            ("pending", self.pending),
-            ("noProgress", self.no_progress),
-            ("active", self.active),
-        ):
+        for name, given in (("pending", self.pending), ("active", self.active)):
             if given is not None and seconds(given) == 0:
                 raise Combination(
                     f"{given} would end every attempt at once; use more, or leave it out", name
@@ -193,7 +190,7 @@ class Overrides(Model):
     retries: Retries | None = None
     """Retry budgets. Default: 2 for the user, 20 for the infrastructure."""
     deadlines: Deadlines | None = None
-    """When waiting ends. Default: never, but for pods of several nodes after 30m."""
+    """When waiting ends. Default: for pods of several nodes after 30m, and for what hangs."""
     grace_period: Duration | None = None
     """Time between SIGTERM and SIGKILL. Where it exceeds the measured publishing time, the last
     step is kept, else the last periodic state stands. Default: 30s, as for any pod."""

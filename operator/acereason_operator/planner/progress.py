@@ -1,8 +1,9 @@
 """Where a running stage is, as far as status tells: step, total and few metrics.
 
 Noted at most every `Context.progress_every`, and for all stages of a run at once, since each note
-is a write. Whether the step stands still is only told (condition Stalled); the watchdog that ends
-such an attempt is the launcher's, so that an operator that was away harms nothing.
+is a write. Whether the step stands still for longer than the run allows is only told (condition
+Stalled); the watchdog that ends such an attempt is the launcher's, so that an operator that was
+away harms nothing. Where the run sets no limit, the launcher alone knows its own.
 """
 
 from collections.abc import Mapping
@@ -89,6 +90,8 @@ def _last_note(status: StageStatus) -> datetime | None:
 def _no_progress(status: StageStatus, job: JobView, scene: Scene) -> datetime | None:
     limit = effective.deadlines(scene.run.spec, scene.stage).no_progress
     if limit is None or job.progress is None or job.finished or job.progress_unknown:
+        return None
+    if not parse_duration(limit):
         return None
     noted_at = _last_note(status) if job.progress.step == status.step else None
     since = earliest(noted_at, job.step_since)

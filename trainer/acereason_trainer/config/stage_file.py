@@ -162,8 +162,9 @@ class StageFile(Model):
     """Processes on this node."""
     nodes: int = Field(default=1, ge=1)
     """Nodes of the attempt."""
-    no_progress_seconds: float | None = Field(default=None, gt=0)
-    """The launcher ends the attempt when the step does not advance for so long."""
+    no_progress_seconds: float | None = Field(default=None, ge=0)
+    """The launcher ends the attempt when the step does not advance for so long. 0: never. Unset:
+    2 hours, or ten times the longest that it has taken, where that is more."""
     grace_seconds: float = Field(default=30.0, ge=0)
     """Time between SIGTERM and SIGKILL."""
     prepared: Prepared | None = None

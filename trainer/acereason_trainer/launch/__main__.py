@@ -116,7 +116,7 @@ def attempt(file: StageFile, place: Placement, rank_command: Sequence[str] | Non
     seen = Circumstances(
         published=published is not None,
         stop_requested=stopped,
-        no_progress_seconds=file.no_progress_seconds if stuck else None,
+        no_progress=stuck,
         memory_kills=memory_kills() - kills_before,
     )
     end = verdict(ranks.ended, seen)
@@ -158,11 +158,12 @@ def _write_launched(file: StageFile, prepared: Prepared, path: Path) -> Path:
     return path
 
 
-def _watch(ranks: Ranks, file: StageFile, place: Placement, work_dir: Path) -> tuple[bool, bool]:
-    """Serve signals and the watchdog until every rank has ended: (stop requested, was stuck)."""
+def _watch(ranks: Ranks, file: StageFile, place: Placement, work_dir: Path) -> tuple[bool, str]:
+    """Serve signals and the watchdog until every rank has ended: (stop requested, how long they
+    were stuck)."""
     watchdog = Watchdog(file.no_progress_seconds, time.monotonic())
     follower = _follower(place, work_dir)
-    stop_requested = stuck = False
+    stop_requested, stuck = False, ""
     deadline: float | None = None
     while ranks.running:
         received = signal.sigtimedwait(SIGNALS, TICK)
@@ -176,7 +177,7 @@ def _watch(ranks: Ranks, file: StageFile, place: Placement, work_dir: Path) -> t
             deadline = now + PEER_SECONDS
             ranks.tell(signal.SIGTERM)
         if deadline is None and watchdog.is_stuck(read_progress(work_dir / "progress.json"), now):
-            stuck, deadline = True, now + STACK_SECONDS
+            stuck, deadline = watchdog.said, now + STACK_SECONDS
             ranks.abort()
         if deadline is not None and now >= deadline:
             ranks.kill()

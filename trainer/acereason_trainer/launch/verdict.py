@@ -49,7 +49,7 @@ class Circumstances:
     """The stage's artifact stands in the store."""
     stop_requested: bool = False
     """SIGTERM had arrived."""
-    no_progress_seconds: float | None = None
+    no_progress: str = ""
     """The watchdog ended the attempt after this long."""
     memory_kills: int = 0
     """Processes of this container that the kernel killed for memory meanwhile."""
@@ -76,13 +76,13 @@ def verdict(ends: Sequence[RankEnd], seen: Circumstances) -> End:
     if seen.published:
         return End(ExitCode.DONE, "Done", "the stage's artifact is published")
     found = [_of_rank(end, seen) for end in ends]
-    if seen.no_progress_seconds is not None:
+    if seen.no_progress:
         found.append(
             End(
                 ExitCode.TEMPORARY,
                 "NoProgress",
-                f"no step for {seen.no_progress_seconds:g} s: the ranks were ended; their stacks "
-                "are in the logs",
+                f"no step for {seen.no_progress}: the ranks were ended; their stacks are in the "
+                "logs",
             )
         )
     if not any(v.code for v in found):
