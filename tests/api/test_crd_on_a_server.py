@@ -112,6 +112,7 @@ SENTENCES = [
     ("goes-on-after-what-is-not-looked-for", "goOn names what is not looked for"),
     ("problems-held-out-and-given", "validation.heldOutShare stands in the place of"),
     ("warm-up-longer-than-the-stage", "the stage ends before the warm-up does; warm up for fewer"),
+    ("decay-over-epochs-that-shrink", "leave open after how many steps the epochs end"),
     ("sft-row-larger-than-its-micro-batch", "tokensPerMicroBatch is below rowTokens; one packed"),
     ("needs-a-stage-that-does-not-exist", "needs names a stage that does not exist"),
     ("needs-a-stage-below", "a stage can need only what is above it; move one of them"),

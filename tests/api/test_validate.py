@@ -192,6 +192,17 @@ CASES = [
         "set a has 4: raise its samples or leave 8 out",
     ),
     (
+        "a decay without a known end",
+        GOOD.replace(
+            "stop: {steps: 10}",
+            "stop: {epochs: 2}, dynamicSampling: {}, optimizer: "
+            "{learningRate: 1e-6, finalFraction: 0}",
+        ),
+        "run.yaml:12: spec.stages[1].mathRL.optimizer.finalFraction: dynamicSampling and "
+        "dropSolved leave open after how many steps the epochs end, so the learning rate would not "
+        "come down to its end; give stop: {steps: ...}, or leave finalFraction out",
+    ),
+    (
         "warm-up that never ends",
         GOOD.replace("stop:", "optimizer: {learningRate: 1e-6, warmupSteps: 10}, stop:"),
         "run.yaml:12: spec.stages[1].mathRL.optimizer.warmupSteps: 10 steps of warm-up and the "

@@ -95,6 +95,12 @@ def _rl(model: type[RL]) -> list[Rule]:
             "vllm: means something only with sampler: vllm; set that, or leave vllm out",
         ),
         _warm_up(model, steps),
+        Rule(
+            "!has(self.optimizer) || self.optimizer.finalFraction >= 1.0 || !has(self.stop) || "
+            "!has(self.stop.epochs) || (!has(self.dynamicSampling) && self.dropSolved == 'never')",
+            "optimizer.finalFraction: dynamicSampling and dropSolved leave open after how many "
+            "steps the epochs end; give stop: {steps: ...}, or leave finalFraction out",
+        ),
     ]
 
 

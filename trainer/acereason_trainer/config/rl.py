@@ -100,7 +100,8 @@ class RLStop(OneOf):
     steps: int | None = Field(default=None, ge=1)
     """After this many optimizer steps."""
     epochs: int | None = Field(default=None, ge=1)
-    """After this many passes over the prompts."""
+    """After this many passes over the prompts. With `dropSolved` or `dynamicSampling` they end
+    after fewer steps than progress.json expects."""
     plateau: Plateau | None = None
     """When validation accuracy is flat."""
 
@@ -371,6 +372,19 @@ class RL(Model):
                 "inStatistics and inDenominator mean something only with mode: mask; leave them "
                 "out or set mode: mask",
                 "overlong",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _decay_ends(self) -> "RL":
+        shrinks = self.dynamic_sampling is not None or self.drop_solved == "perEpoch"
+        if self.stop.epochs is not None and shrinks and self.optimizer.final_fraction < 1:
+            raise Combination(
+                "dynamicSampling and dropSolved leave open after how many steps the epochs end, so "
+                "the learning rate would not come down to its end; give stop: {steps: ...}, or "
+                "leave finalFraction out",
+                "optimizer.finalFraction",
+                "stop",
             )
         return self
 

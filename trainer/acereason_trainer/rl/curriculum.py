@@ -256,7 +256,8 @@ def is_gain(now: Measured, best: Measured) -> bool:
 
 
 def planned_steps(prompts: int, stage: RL) -> int | None:
-    """Optimizer steps of the stage, where its stop rule tells (epochs: if nothing is dropped)."""
+    """Optimizer steps of the stage, where its stop rule tells. Of epochs they are the most: solved
+    prompts that leave, and refills, make them shorter."""
     if stage.stop.steps is not None:
         return stage.stop.steps
     if stage.stop.epochs is not None:
