@@ -85,6 +85,41 @@ def test_the_base_and_its_license_are_told_as_far_as_they_are_known(
     }
 
 
+CHOICES = {"math": ["checkpoint"], "code": ["checkpoint", "stop"], "more": []}
+"""What each of three stages, one behind the other, chose by validation."""
+FIGURES = "reward 0.5, validation_accuracy 0.75"
+CHOSE = "the stage chose its {} by validation_accuracy, so that figure is not held out"
+
+
+def test_an_accuracy_that_a_stage_chose_by_is_told_as_such_in_every_card_of_its_line(
+    tmp_path: Path,
+) -> None:
+    store, parents = DirectoryStore(tmp_path / "store"), dict[str, str]()
+    for stage, chosen in CHOICES.items():
+        directory = tmp_path / stage
+        directory.mkdir()
+        (directory / "config.json").write_text(f'{{"made_by": "{stage}"}}')
+        if chosen:
+            (directory / "choice.json").write_text(json.dumps({"chosen": chosen}))
+        made = store.publish(
+            directory,
+            key=f"{stage}-{'1' * 32}",
+            kind="model",
+            records=["choice.json"] if chosen else [],
+            parents=parents,
+            producer=Producer(run="adds", stage=stage, attempt=1, stage_kind="mathRL"),
+            metrics={"reward": 0.5, "validation_accuracy": 0.75},
+        )
+        parents = {"model": made.digest}
+    card = model_card(store, store.manifest(made.uri), store.directory(made.uri))
+    said = [line.split(" | ") for line in card.splitlines() if "| its own stage |" in line]
+    assert [(model.strip("| "), result.strip("| ").split("; ")) for model, _, result in said] == [
+        ("this model", [FIGURES]),
+        ("adds/code", [FIGURES, CHOSE.format("checkpoint and stop")]),
+        ("adds/math", [FIGURES, CHOSE.format("checkpoint")]),
+    ]
+
+
 def evaluated(stage: dict[str, object], accuracy: float) -> None:
     """An evaluation of the stage's model, published after it."""
     store = DirectoryStore(Path(str(stage["store"])))

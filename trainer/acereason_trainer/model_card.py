@@ -19,6 +19,7 @@ from acereason_trainer.artifacts.errors import NotFound
 from acereason_trainer.artifacts.lineage import Ambiguous, Ancestor, draw, every, find, lineage
 from acereason_trainer.artifacts.manifest import Manifest
 from acereason_trainer.artifacts.store import ARTIFACTS, DirectoryStore
+from acereason_trainer.telemetry.run_record import CHOICE_FILE
 
 CARD = "README.md"
 TAUGHT = {"sft": "supervised-fine-tuning", "mathRL": "grpo", "codeRL": "grpo"}
@@ -32,7 +33,8 @@ LICENSE = ("license", "license_name", "license_link")
 def model_card(store: DirectoryStore, manifest: Manifest, directory: Path) -> str:
     """The card of a model in Hugging Face form.
 
-    directory: its files. The manifest may be that of a model which is not in the store yet.
+    directory: its files, records too. The manifest may be that of a model which is not in the
+    store yet.
     """
     root = lineage(store, manifest)
     kind = manifest.producer.stage_kind if manifest.producer else None
@@ -46,7 +48,7 @@ def model_card(store: DirectoryStore, manifest: Manifest, directory: Path) -> st
         'model = AutoModelForCausalLM.from_pretrained("THIS_DIRECTORY", dtype="auto")\n'
         'tokenizer = AutoTokenizer.from_pretrained("THIS_DIRECTORY")\n```',
         f"## Where it comes from\n\n```text\n{draw(root)}\n```",
-        "## What was measured\n\n" + _measured(store, root),
+        "## What was measured\n\n" + _measured(store, root, directory),
         "## What made it\n\n" + _table(("package", "version"), sorted(manifest.versions.items())),
     ]
     return "\n\n".join(parts) + "\n"
@@ -108,8 +110,11 @@ def _what_it_is(manifest: Manifest, directory: Path) -> str:
     return f"{how} {'; '.join(said)}."
 
 
-def _measured(store: DirectoryStore, root: Ancestor) -> str:
-    """What each model of the lineage was measured at: by its own stage, and by evaluations."""
+def _measured(store: DirectoryStore, root: Ancestor, directory: Path) -> str:
+    """What each model of the lineage was measured at: by its own stage, and by evaluations.
+
+    directory: that of the root, which may not be in the store yet.
+    """
     evaluations = [m for _, m in store.all() if m.kind == "evaluation"]
     rows: list[tuple[str, str, str]] = []
     for ancestor in every(root):
@@ -118,7 +123,9 @@ def _measured(store: DirectoryStore, root: Ancestor) -> str:
             continue
         name = "this model" if ancestor is root else _title(model)
         if model.metrics:
-            rows.append((name, "its own stage", _figures(model.metrics)))
+            of_it = directory if ancestor is root else store.directory(f"{ARTIFACTS}/{model.key}")
+            result = f"{_figures(model.metrics)}{_chosen_by(model.metrics, of_it)}"
+            rows.append((name, "its own stage", result))
         rows += [
             (name, f"evaluation {_title(e)}", _figures(e.metrics))
             for e in evaluations
@@ -127,6 +134,15 @@ def _measured(store: DirectoryStore, root: Ancestor) -> str:
     if not rows:
         return "Nothing yet."
     return _table(("model", "by", "result"), rows)
+
+
+def _chosen_by(metrics: Mapping[str, float], directory: Path) -> str:
+    """Words behind the figures of a stage that chose something by one of them."""
+    chosen = _json(directory / CHOICE_FILE).get("chosen", [])
+    if not chosen or "validation_accuracy" not in metrics:
+        return ""
+    what = " and ".join(chosen)
+    return f"; the stage chose its {what} by validation_accuracy, so that figure is not held out"
 
 
 def _figures(metrics: Mapping[str, float]) -> str:

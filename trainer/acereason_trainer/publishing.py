@@ -94,11 +94,11 @@ def publish_model(
     def finish() -> None:
         shutil.copyfile(recorder.path, directory / recorder.path.name)
         made = _made(context, step, metrics)
-        card = model_card(DirectoryStore(context.store), made, directory)
-        texts = {CARD: card, **records}
-        for name, text in texts.items():
+        for name, text in records.items():
             (directory / name).write_text(text, encoding="utf-8")
-        named = [recorder.path.name, *texts]
+        card = model_card(DirectoryStore(context.store), made, directory)  # it tells of records
+        (directory / CARD).write_text(card, encoding="utf-8")
+        named = [recorder.path.name, CARD, *records]
         publish(context, directory, records=named, step=step, metrics=metrics)
         shutil.rmtree(directory, ignore_errors=True)
 
