@@ -178,7 +178,7 @@ class Drawing:
     def record_end(self, state: Curriculum) -> None:
         """Write down what was measured of the weights that the last step led to."""
         if state.measured is not None:
-            self.recorder.record_end(validation_metrics(state.measured))
+            self.by.recorder.record_end(validation_metrics(state.measured))
 
 
 def validation_metrics(measured: Measured | None) -> dict[str, float]:
