@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from acereason_trainer.artifacts.errors import AWAY, Corrupt, NotFound, StoreFull, no_room_told
 from acereason_trainer.artifacts.flushing import replace_file
@@ -161,7 +161,8 @@ def configure_torch() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     # Some CUDA operations (a cumulative sum, for one) have no deterministic form: there it warns.
     torch.use_deterministic_algorithms(mode=True, warn_only=torch.cuda.is_available())
-    torch.utils.deterministic.fill_uninitialized_memory = False  # it would write each cache twice
+    deterministic: Any = torch.utils.deterministic
+    deterministic.fill_uninitialized_memory = False  # it would write each cache twice
 
 
 def leave_out_progress_bars() -> None:

@@ -34,7 +34,8 @@ class Head(nn.Module):
 
         hidden: [n, H]. The softmax is float32.
         """
-        scored: tuple[Tensor, Tensor] = _TokenLogprobs.apply(
+        function: Any = _TokenLogprobs  # torch has no types for `apply`
+        scored: tuple[Tensor, Tensor] = function.apply(
             hidden, self.weight, self.bias, targets, temperature
         )
         return scored

@@ -63,17 +63,20 @@ class TorchPolicy:
         self._check_stop = check_stop
         self._steps = 0
         self._room = Room()
-        trained = {n: p for n, p in self._model.named_parameters() if p.requires_grad}
+        trained: dict[str, torch.nn.Parameter] = {
+            n: p for n, p in self._model.named_parameters() if p.requires_grad
+        }
         self._names, self._parameters = list(trained), list(trained.values())
         self._masters = (
             self._parameters
             if loader.DTYPES[loading.dtype] is torch.float32
             else [p.detach().to(torch.float32).clone().requires_grad_() for p in self._parameters]
         )
+        first, second = optimizer.betas
         self._optimizer = torch.optim.AdamW(
             decayed_and_not(self._masters, optimizer.weight_decay),
             lr=optimizer.learning_rate,
-            betas=optimizer.betas,
+            betas=(first, second),
         )
 
     @property

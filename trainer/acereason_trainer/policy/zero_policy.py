@@ -106,12 +106,13 @@ class ZeroPolicy:
         prepare_process()
         told = engine_settings(settings, loading, optimizer.grad_clip, self._device)
         model = loader.load_model(directory, loading, torch.device("cpu"))
+        first, second = optimizer.betas
         adamw = torch.optim.AdamW(
             decayed_and_not(
                 (p for p in model.parameters() if p.requires_grad), optimizer.weight_decay
             ),
             lr=optimizer.learning_rate,
-            betas=optimizer.betas,
+            betas=(first, second),
             fused=settings.offload_optimizer or None,
         )
         scoring = Scoring(model, recompute=activation_checkpointing, layout=layout)
@@ -231,7 +232,8 @@ class ZeroPolicy:
 
     @property
     def _adamw(self) -> torch.optim.Optimizer:
-        return self._engine.basic_optimizer
+        adamw: torch.optim.Optimizer = self._engine.basic_optimizer
+        return adamw
 
     @torch.no_grad()
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:

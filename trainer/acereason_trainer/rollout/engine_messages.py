@@ -12,7 +12,7 @@ class EngineSettings:
     """Directory with the model's configuration; its weights are pushed."""
     overrides: dict[str, Any]
     """Fields of the configuration in the place of the directory's."""
-    dtype: str
+    dtype: Literal["float32", "bfloat16"]
     tokens: int
     """Longest sequence."""
     stop_tokens: tuple[int, ...]

@@ -165,7 +165,8 @@ class TransformersSampler:
             use_cache=True,
         ).last_hidden_state
         cache.advance(ids.shape[1])
-        return self._model.get_output_embeddings()(hidden[:, -1]).float()
+        logits: Tensor = self._model.get_output_embeddings()(hidden[:, -1]).float()
+        return logits
 
     def _finish(
         self,
