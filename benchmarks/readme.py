@@ -25,6 +25,7 @@ from benchmarks import (
     trainer_figures,
     vllm_quickstart,
 )
+from benchmarks.kept_result import measured_at
 
 PAGES = (
     Path("README.md"),
@@ -65,7 +66,7 @@ def figures(name: str, up: str) -> str:
     if not path.exists():
         return ""
     result = json.loads(path.read_text())
-    blocks = [*FORMS[name](result), _where(result["machine"], path, up)]
+    blocks = [*FORMS[name](result), _where(result, path, up)]
     lines = [b if b.startswith("|") else fill(b, WIDTH, break_on_hyphens=False) for b in blocks]
     return "\n\n".join(lines) + "\n"
 
@@ -100,11 +101,12 @@ def _chaos(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _where(machine: Mapping[str, Any], path: Path, up: str) -> str:
+def _where(result: Mapping[str, Any], path: Path, up: str) -> str:
+    machine, (dates, commits) = result["machine"], measured_at(result)
     command, package = COMMANDS[path.stem], PACKAGE.get(path.stem, "torch")
     return (
-        f"Measured {machine['date']} on {machine['cores']} cores ({machine['processor']}), "
-        f"{package} {machine['versions'][package]}, by `{command}` at {machine['commit']}: "
+        f"Measured {dates} on {machine['cores']} cores ({machine['processor']}), "
+        f"{package} {machine['versions'][package]}, by `{command}` at {commits}: "
         f"[results]({up}{path})."
     )
 

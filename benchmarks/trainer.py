@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kept_result import kept, write
+from benchmarks.kept_result import kept, measured_at, write
 from benchmarks.machine import machine
 from benchmarks.progress import Parts
 from benchmarks.trainer_figures import goals_of, missed, tables
@@ -130,16 +130,17 @@ def main() -> int:
     sizes = replace(sizes, turns=args.turns or sizes.turns, shapes=args.shape)
     names = args.only or list(PARTS)
     here = measured_on()
-    result = kept(args.out, here) if args.only else {}
+    result = still_told(kept(args.out, here, of_any_commit=True)) if args.only else {}
     result |= {"machine": here}
-    result |= {name: result.get(name, {}) for name in ("load", "failed")}
+    result |= {name: result.get(name, {}) for name in ("measured", "load", "failed")}
     parts = Parts({name: PARTS[name].minutes for name in names})
     for name in names:
         parts.begin(name)
         before = os.getloadavg()[0]
-        _take_out(result, PARTS[name])
+        _take_out(result, name)
         try:
             _put(result, PARTS[name], PARTS[name].measure(sizes))
+            result["measured"][name] = {field: here[field] for field in ("commit", "date")}
             result["load"][name] = {"before": round(before, 1)}
             result["failed"].pop(name, None)
         except FAILURES as error:  # the others can be measured all the same
@@ -150,6 +151,7 @@ def main() -> int:
         result["missing"] = missing_of(result)
         write(args.out, result)
     print("\n\n".join(tables(result)))
+    print("\nmeasured {} at {}".format(*measured_at(result)))
     sentences = [f"missed: {goal}" for goal in missed(result["goals"])]
     sentences += [f"failed: {name}" for name in result["failed"]]
     print("\n" + ("\n".join(sentences) or "every goal is met"))
@@ -176,8 +178,35 @@ def missing_of(result: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _take_out(result: Result, part: Part) -> None:
+def still_told(result: Result) -> Result:
+    """The parts that today's tables and goals can read: an older commit's may lack what they ask.
+
+    A part that says of no commit that it is its own is the result's."""
+    if not result:
+        return {}
+    machine = result["machine"]
+    measured = result.setdefault("measured", {})
+    for name, part in PARTS.items():
+        section = result.get(part.section, {})
+        found = section if part.model is None else section.get(part.model)
+        if not found:
+            continue
+        measured.setdefault(name, {field: machine[field] for field in ("commit", "date")})
+        alone: Result = {}
+        _put(alone, part, found)
+        try:
+            tables(alone), goals_of(alone)
+        except KeyError as error:
+            print(f"{name} is left behind: the result of an older commit has no {error}")
+            _take_out(result, name)
+    return result
+
+
+def _take_out(result: Result, name: str) -> None:
     """What an earlier start has measured of it: where this one fails, that is not its figure."""
+    part = PARTS[name]
+    for about in ("measured", "load"):
+        result.get(about, {}).pop(name, None)
     if part.model is None:
         result.pop(part.section, None)
     else:
@@ -227,7 +256,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--out",
         type=Path,
-        help="where the result goes; parts that are not measured stay what they are there, if this "
+        help="where the result goes; parts that are not measured stay what they are there, if a "
         f"commit has measured them on this machine with as many threads (default: {RESULT}, with "
         "--small or --shape nowhere)",
     )

@@ -12,10 +12,10 @@ from benchmarks import contest
 from benchmarks.code_identity import code_identity
 from benchmarks.contest import Contestant, in_turns
 from benchmarks.intervals import paired_difference, quartiles, resampled_interval
-from benchmarks.kept_result import SAME, kept, write
+from benchmarks.kept_result import SAME, kept, measured_at, write
 from benchmarks.progress import Parts, Steps
 from benchmarks.stage_files import begun_anew, path_of, stage_file
-from benchmarks.trainer import PARTS, measured_on, missing_of
+from benchmarks.trainer import PARTS, measured_on, missing_of, still_told
 from benchmarks.trainer_figures import goals_of, missed, told
 from benchmarks.trainer_files import figures_of as figures_of_files
 from benchmarks.trainer_gpu import rl_figures, sft_figures
@@ -276,7 +276,7 @@ def test_a_start_uses_nothing_of_an_earlier_one(tmp_path: Path) -> None:
 
 
 def a_machine(**changed: str) -> dict[str, Any]:
-    return {**dict.fromkeys(SAME, "one"), "date": "2026-01-01", **changed}
+    return {**dict.fromkeys((*SAME, "commit"), "one"), "date": "2026-01-01", **changed}
 
 
 def test_parts_of_one_commit_stand_in_one_file(tmp_path: Path) -> None:
@@ -285,6 +285,32 @@ def test_parts_of_one_commit_stand_in_one_file(tmp_path: Path) -> None:
     write(path, {"machine": a_machine(), "loss": 1})
     assert kept(path, a_machine(date="2026-01-02"))["loss"] == 1
     assert kept(path, a_machine(commit="another")) == {}
+    assert kept(path, a_machine(commit="another"), of_any_commit=True)["loss"] == 1
+    assert kept(path, a_machine(versions="another"), of_any_commit=True) == {}
+
+
+def test_parts_say_which_commit_they_are_of() -> None:
+    early, late = (
+        {"commit": c, "date": d} for c, d in (("aa", "2026-01-01"), ("bb", "2026-02-01"))
+    )
+    result = {"machine": a_machine(commit="bb", date="2026-02-01")}
+    assert measured_at(result) == ("2026-02-01", "bb")
+    result["measured"] = {"loss": late, "push": late}
+    assert measured_at(result) == ("2026-02-01", "bb")
+    result["measured"]["push"] = early
+    assert measured_at(result) == ("2026-01-01 to 2026-02-01", "bb (loss) and at aa (push)")
+
+
+def test_a_part_that_lacks_what_is_told_today_is_left_behind(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = {**a_result(), "machine": a_machine()}
+    del result["loss"]["seconds"]
+    kept_parts = still_told(result)
+    assert "loss" not in kept_parts
+    assert "loss is left behind" in capsys.readouterr().out
+    assert kept_parts["measured"]["push"] == {"commit": "one", "date": "2026-01-01"}
+    assert "loss" not in kept_parts["measured"]
 
 
 def test_parts_of_other_numbers_of_threads_do_not_stand_in_one_file(
@@ -304,7 +330,8 @@ def test_parts_of_other_numbers_of_threads_do_not_stand_in_one_file(
 def test_what_is_no_commits_code_keeps_no_parts(tmp_path: Path, commit: str) -> None:
     path = tmp_path / "trainer.json"
     write(path, {"machine": a_machine(commit=commit), "loss": 1})
-    assert kept(path, a_machine(commit=commit)) == {}
+    assert kept(path, a_machine(commit=commit), of_any_commit=True) == {}
+    assert kept(path, a_machine(), of_any_commit=True) == {}
 
 
 def test_the_time_that_is_left_goes_by_what_parts_took(capsys: pytest.CaptureFixture[str]) -> None:
