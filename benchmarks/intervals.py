@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, quantiles, stdev
+from math import comb
+from statistics import fmean, median, quantiles, stdev
 
 import numpy as np
 
@@ -13,13 +14,30 @@ STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365
 
 def quartiles(values: Sequence[float], digits: int = 4) -> dict[str, float]:
     """Median and the middle half around it: one step that the machine held up moves neither."""
-    low, median, high = (
+    low, middle, high = (
         quantiles(values, n=4, method="inclusive") if len(values) > 1 else ([values[0]] * 3)
     )
     return {
-        "median": round(median, digits),
+        "median": round(middle, digits),
         "low": round(low, digits),
         "high": round(high, digits),
+    }
+
+
+def median_interval(values: Sequence[float], digits: int = 4) -> dict[str, float]:
+    """Median with its 95 % interval, which supposes nothing of how the values are spread: between
+    two of them, by the binomial distribution (of fewer than 6, the smallest and the largest)."""
+    ordered, number, outside = sorted(values), len(values), 0.0
+    low = 0
+    for below in range(number // 2):
+        outside += 2 * comb(number, below) / 2**number
+        if outside > 0.05:
+            break
+        low = below
+    return {
+        "median": round(median(ordered), digits),
+        "low": round(ordered[low], digits),
+        "high": round(ordered[number - 1 - low], digits),
     }
 
 

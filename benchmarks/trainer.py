@@ -110,14 +110,14 @@ def _sft(subject: Subject, minutes: float) -> Part:
 
 PARTS: Mapping[str, Part] = {
     f"grpo-{TINY.name}": _grpo(TINY, 11),
-    f"sft-{TINY.name}": _sft(TINY, 2.5),
+    f"sft-{TINY.name}": _sft(TINY, 5),
     "loss": Part("loss", None, 1.5, lambda s: loss_section(s.loss_rows, 1024, s.loss_rounds)),
     "push": Part("push", None, 1.5, lambda s: push_section(s.pushes)),
     "checkpoint": Part("checkpoint", None, 1.5, lambda s: checkpoint_section(s.mib, s.rounds)),
     "resume": Part("resume", None, 1.5, lambda s: resume_section(s.kills, s.sft_steps)),
     "gpu": Part("gpu", None, 0.5, lambda s: gpu_section(s.shapes)),
     "profile": Part("profile", None, 1.5, lambda s: profile_section()),
-    f"sft-{REAL.name}": _sft(REAL, 4),
+    f"sft-{REAL.name}": _sft(REAL, 8),
     f"grpo-{REAL.name}": _grpo(REAL, 16),
 }
 """The longest last: of a run that is cut, most is there."""
@@ -196,8 +196,8 @@ def still_told(result: Result) -> Result:
         _put(alone, part, found)
         try:
             tables(alone), goals_of(alone)
-        except KeyError as error:
-            print(f"{name} is left behind: the result of an older commit has no {error}")
+        except (KeyError, TypeError) as error:
+            print(f"{name} is left behind: an older commit has measured it otherwise ({error!r})")
             _take_out(result, name)
     return result
 

@@ -90,7 +90,7 @@ TINY = Subject(
     per_device=256,
     peer_cache="static",
     sft_rows=8,
-    sft_turns=24,
+    sft_turns=96,
     sft_arms=(
         "ours",
         "ours, padded",
@@ -113,7 +113,7 @@ REAL = Subject(
     per_device=32,
     peer_cache=None,
     sft_rows=2,
-    sft_turns=6,
+    sft_turns=12,
     # Each holds its optimizer's state until the end: seven would not fit into 16 GiB. TRL's two
     # other modes do the same work as two of these with more padding, or with one longer row.
     sft_arms=("ours", "padded, by length", "wrapped", "bfd, row by row"),

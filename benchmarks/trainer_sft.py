@@ -1,22 +1,24 @@
 """Tokens a second of SFT: our packing against TRL's padded, wrapped and bfd, in turns.
 
 Documents have log-normal lengths, as worked answers do, and at most a row's 512 tokens. Every arm
-is given the same ones, as many as it trains on in its turns: each passes over them once, in an
-order and in rows of its own, and its rate is all its documents' tokens by all its seconds. Counted
-are tokens of documents, never padding. `wrapped` cuts documents where a row is full; the others
-don't.
+makes as many steps over one set of them, in an order and in rows of its own. Arms that pad take
+each once. Arms that pack are given a few more, so that no epoch ends in their turns: its last rows
+are left half empty, which is the end of a small set and nothing of a long training. Counted are
+tokens of documents, never padding. `wrapped` cuts documents where a row is full; the others don't.
 """
 
 import json
+import math
 import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from benchmarks.contest import Answer, Contestant, in_turns
-from benchmarks.intervals import quartiles
+from benchmarks.intervals import median_interval
 from benchmarks.peers.environments import HERE, environment
 from benchmarks.stage_files import begun_anew, stage_file
 from benchmarks.trainer_models import (
@@ -41,13 +43,22 @@ CUTS = ("wrapped",)
 """Modes that cut documents."""
 BY_LENGTH = "padded, by length"
 MODES = ("padded", BY_LENGTH, "wrapped", "bfd", "bfd, row by row")
-FILLED = 0.97
-"""Tokens of the documents by those of the rows that are trained: packing leaves a little room, and
-nobody is to leave documents out."""
+FILLED = 0.98
+"""Tokens of the documents by those of the rows that are trained: packing leaves a little room."""
+NEAR = 0.01
+"""By which the documents' tokens may differ from that."""
+FARTHEST = 0.05
+"""By which arms may differ in the tokens of their documents: beyond, their steps do not compare.
+Rows that are cut full hold some 4 % more than ours, which close with room for no whole document."""
+SPARE_ROWS = 24
+"""Of documents beyond those that count: more than our packing holds open at once."""
+BLOCKS = 12
+"""Of successive turns. Within one the arms' documents even out and the machine is the same for all;
+a stall moves one block of twelve, and so hardly their median."""
 RATE, DECAY = 1.0e-4, 0.01
 """Of both AdamWs."""
 WARM_UP = 1
-"""Further turns before those that count: on the documents at the end of an arm's order."""
+"""Further turns before those that count, on further documents."""
 
 
 def sft_section(subject: Subject, turns: int) -> dict[str, Any]:
@@ -57,14 +68,17 @@ def sft_section(subject: Subject, turns: int) -> dict[str, Any]:
     model = _with_weights(subject)
     tokenizer = load_tokenizer(model)
     room = FILLED * ROW * subject.sft_rows * turns
-    documents = whole_steps(_documents(subject, tokenizer), room, turns)
+    source = _documents(subject, tokenizer)
+    documents = whole_steps(source, room, turns)
+    more = math.ceil(len(documents) / turns / subject.sft_rows)
+    spare = list(islice(source, more * (SPARE_ROWS + WARM_UP * subject.sft_rows)))
     data = BUILD / f"sft-{subject.name}.jsonl"
-    data.write_text("".join(json.dumps(_row(d)) + "\n" for d in documents))
+    data.write_text("".join(json.dumps(_row(d)) + "\n" for d in [*documents, *spare]))
     steps = turns + WARM_UP
     contestants = [
         _ours(subject, arm, model, data, steps)
         if arm in LAYOUTS
-        else _peer(subject, arm, model, documents, turns)
+        else _peer(subject, arm, model, (documents, spare), turns)
         for arm in subject.sft_arms
     ]
     done = in_turns(contestants, steps, f"{subject.name}, turns")
@@ -81,14 +95,17 @@ def sft_section(subject: Subject, turns: int) -> dict[str, Any]:
 def whole_steps(
     documents: Iterator[dict[str, Any]], room: float, turns: int
 ) -> list[dict[str, Any]]:
-    """Documents of so many tokens at most, as many as can be shared out to the turns evenly."""
+    """Successive documents of so many tokens, or nearly, that can be shared out to turns evenly."""
     found, tokens = [], 0
     for document in documents:
-        tokens += document["tokens"]
-        if tokens > room:
-            break
         found.append(document)
-    return found[: len(found) // turns * turns]
+        tokens += document["tokens"]
+        number = max(turns, round(room * len(found) / tokens / turns) * turns)
+        while len(found) > number:
+            tokens -= found.pop(0)["tokens"]
+        if len(found) == number and abs(tokens - room) <= NEAR * room:
+            return found
+    raise ValueError(f"no {turns} steps of the documents have {room:g} tokens")
 
 
 def in_batches_of_like_length(
@@ -103,41 +120,54 @@ def in_batches_of_like_length(
 
 
 def figures_of(done: Mapping[str, Sequence[Answer]]) -> dict[str, Any]:
-    """Rates, and ours over TRL's, from what each arm told of its turns.
+    """Rates, and ours over TRL's, from what each arm told of its turns: medians over blocks, with
+    their 95 % intervals. `whole` is all tokens by all seconds, which one stall decides.
 
-    `whole` is that of all turns together; the quartiles are of single turns, which hold other
-    documents with every arm.
+    Raises RuntimeError where the arms' documents had other numbers of tokens.
     """
     counted = {arm: answers[WARM_UP:] for arm, answers in done.items()}
-    whole = {
-        arm: sum(map(_tokens, answers)) / sum(a["seconds"] for a in answers)
-        for arm, answers in counted.items()
-    }
+    tokens = {arm: round(sum(map(_tokens, answers))) for arm, answers in counted.items()}
+    if max(tokens.values()) > (1 + FARTHEST) * min(tokens.values()):
+        raise RuntimeError(f"arms differ in their documents' tokens: {tokens}")
+    rates = {arm: [_rate(block) for block in _blocks(answers)] for arm, answers in counted.items()}
     return {
         "tokensPerSecond": {
-            arm: {
-                "whole": round(whole[arm], 1),
-                **quartiles([_tokens(a) / a["seconds"] for a in answers], 1),
-            }
+            arm: {"whole": round(_rate(answers), 1), **median_interval(rates[arm], 1)}
             for arm, answers in counted.items()
         },
-        "documentTokens": {
-            arm: round(sum(map(_tokens, answers))) for arm, answers in counted.items()
-        },
+        "blocks": len(rates[OURS]),
+        "documentTokens": tokens,
         "paddingShare": round(fmean(a["metrics"]["padding_share"] for a in counted[OURS]), 4),
         "times": {
-            ours: {mode: round(whole[ours] / whole[mode], 4) for mode in MODES if mode in whole}
+            ours: {
+                mode: median_interval(
+                    [a / b for a, b in zip(rates[ours], rates[mode], strict=True)]
+                )
+                for mode in MODES
+                if mode in rates
+            }
             for ours in LAYOUTS
-            if ours in whole
+            if ours in rates
         },
     }
 
 
 def best_without_cuts(subject: dict[str, Any]) -> str:
     """TRL's fastest mode that leaves documents whole."""
-    rates = subject["tokensPerSecond"]
-    whole = [m for m in MODES if m in rates and m not in CUTS]
-    return max(whole, key=lambda m: rates[m]["whole"])
+    times = subject["times"][OURS]
+    return min((m for m in times if m not in CUTS), key=lambda m: float(times[m]["median"]))
+
+
+def _blocks(answers: Sequence[Answer]) -> Iterator[Sequence[Answer]]:
+    """Successive turns in BLOCKS parts of like size, or one by one where there are fewer."""
+    parts = min(BLOCKS, len(answers))
+    ends = [len(answers) * n // parts for n in range(parts + 1)]
+    return (answers[low:high] for low, high in pairwise(ends))
+
+
+def _rate(answers: Sequence[Answer]) -> float:
+    """Tokens a second."""
+    return sum(map(_tokens, answers)) / sum(a["seconds"] for a in answers)
 
 
 def _with_weights(subject: Subject) -> Path:
@@ -206,9 +236,11 @@ def _peer(
     subject: Subject,
     mode: str,
     model: Path,
-    documents: Sequence[dict[str, Any]],
+    some: tuple[Sequence[dict[str, Any]], Sequence[dict[str, Any]]],
     turns: int,
 ) -> Contestant:
+    """some: the documents that count, and the spare ones."""
+    documents, spare = some
     name = mode.replace(", ", "-").replace(" ", "-")
     rows = subject.sft_rows
     packed = not mode.startswith("padded")
@@ -217,8 +249,8 @@ def _peer(
     accumulated = batch if mode == "bfd, row by row" else 1
     if mode == BY_LENGTH:
         documents = in_batches_of_like_length(documents, batch)
-    if not packed:
-        documents = [*documents[-batch * WARM_UP :], *documents]
+    first = len(documents) // turns * WARM_UP
+    documents = [*spare[:first], *documents, *(spare[first:] if packed else ())]
     request = written(
         BUILD / f"trl-sft-{name}.json",
         {
