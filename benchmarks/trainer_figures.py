@@ -24,15 +24,9 @@ def missed(goals: Sequence[Result]) -> list[str]:
 
 
 def _goals(result: Result) -> Iterator[Goal]:
-    for model, found in result.get("grpo", {}).items():
-        for arm in found["times"]:
-            yield Goal("grpo", f"{model}, {arm}: times TRL's speed", _step(model, arm), at_least=1)
-            yield Goal("grpo", f"{model}, {arm}: half of TRL's time", _step(model, arm), at_least=2)
-        for arm in found["rewardDifference"] if found["comparesRewards"] else ():
-            name = f"{model}, {arm}: distance from 0 of the reward difference's interval"
-            yield Goal("grpo", name, _reward(model, arm), at_most=0)
-            name = f"{model}, {arm}: width of that interval by the reward gained"
-            yield Goal("grpo", name, _width(model, arm), at_most=WIDEST)
+    for section in ("grpo", "reward"):
+        for model, found in result.get(section, {}).items():
+            yield from _goals_of_grpo(section, model, found)
     for model in result.get("sft", {}):
         name = f"{model}: times TRL's best mode that cuts no document, at least"
         yield Goal("sft", name, _sft_best(model), at_least=1.2)
@@ -44,6 +38,17 @@ def _goals(result: Result) -> Iterator[Goal]:
     if "checkpoint" in result:
         name = "verifying, times the speed of sha256sum"
         yield Goal("checkpoint", name, lambda r: r["times"]["verify"]["median"], at_least=1)
+
+
+def _goals_of_grpo(section: str, model: str, found: Result) -> Iterator[Goal]:
+    for arm in found["times"]:
+        yield Goal(section, f"{model}, {arm}: times TRL's speed", _step(model, arm), at_least=1)
+        yield Goal(section, f"{model}, {arm}: half of TRL's time", _step(model, arm), at_least=2)
+    for arm in found["rewardDifference"] if found["comparesRewards"] else ():
+        name = f"{model}, {arm}: distance from 0 of the reward difference's interval"
+        yield Goal(section, name, _reward(model, arm), at_most=0)
+        name = f"{model}, {arm}: width of that interval by the reward gained"
+        yield Goal(section, name, _width(model, arm), at_most=WIDEST)
 
 
 def _step(model: str, arm: str) -> Callable[[dict[str, Any]], float]:
@@ -90,6 +95,7 @@ def tables(result: Result) -> list[str]:
     """Sentences and a table for each section that was measured."""
     made: dict[str, Callable[[Result], list[str]]] = {
         "grpo": _grpo_told,
+        "reward": _grpo_told,
         "sft": _sft_told,
         "loss": _loss_told,
         "push": _push_told,

@@ -34,6 +34,8 @@ from benchmarks.trainer_models import environment as contestants_environment
 OURS, PEER = "ours", "TRL"
 SAMPLERS = {OURS: "transformers", "ours, vLLM": "vllm"}
 PHASES = ("generate_seconds", "reward_wait_seconds", "train_seconds", "push_seconds")
+Contest = Mapping[str, Sequence[Answer]]
+"""What each arm told of its turns."""
 WARM_UP = 1
 """First steps of a process that are not counted: caches, lazy imports."""
 ENOUGH_TO_LEARN = 20
@@ -49,9 +51,10 @@ def grpo_section(
     """One model. sft_steps: of the start checkpoint, where it need not be able to do much."""
     start = start_checkpoint(subject, sft_steps)
     by_seed = [_of_seed(subject, start, seed, turns) for seed in range(seeds)]
+    per_device = peer_settings(subject, _stage(subject, start, 0, turns, OURS))
     return {
         "settings": _told(_settings(subject, turns, OURS)),
-        "peerPerDeviceBatch": subject.per_device,
+        "peerPerDeviceBatch": per_device["per_device_train_batch_size"],
         "peerCache": subject.peer_cache,
         "turns": turns,
         "seeds": seeds,
@@ -59,15 +62,22 @@ def grpo_section(
     }
 
 
-def figures_of(by_seed: Sequence[Mapping[str, Sequence[Answer]]]) -> dict[str, Any]:
-    """Seconds, tokens and rewards from what each arm told of its turns, by seed."""
-    arms = list(by_seed[0])
+def figures_of(contests: Sequence[Sequence[Contest]]) -> dict[str, Any]:
+    """Seconds, tokens and rewards from what each arm told of its turns: the contests of each seed,
+    in each of which TRL took part. What is told of TRL alone is that of the first, and a ratio is
+    that of two who were in one contest."""
+    by_seed = [{a: s for contest in reversed(of) for a, s in contest.items()} for of in contests]
+    arms = [*(a for of in contests[0] for a in of if a != PEER), PEER]
     seconds = {a: [s for done in by_seed for s in _seconds(done[a])] for a in arms}
     rewards = {a: [_final_reward(done[a]) for done in by_seed] for a in arms}
     turns = len(by_seed[0][PEER])
     return {
         "stepSeconds": {a: quartiles(seconds[a]) for a in arms},
-        "times": {a: _times(by_seed, a) for a in arms if a != PEER},
+        "times": {
+            a: _times([contest for of in contests for contest in of if a in contest], a)
+            for a in arms
+            if a != PEER
+        },
         "phases": {a: _phases([done[a] for done in by_seed]) for a in arms if a != PEER},
         "tokensPerStep": {a: round(_tokens(by_seed, a)) for a in arms},
         "rewards": {
@@ -84,11 +94,18 @@ def figures_of(by_seed: Sequence[Mapping[str, Sequence[Answer]]]) -> dict[str, A
     }
 
 
-def _of_seed(subject: Subject, start: Path, seed: int, turns: int) -> dict[str, list[Answer]]:
+def _of_seed(subject: Subject, start: Path, seed: int, turns: int) -> list[Contest]:
+    arms = arms_here()
+    together = [[arm] for arm in arms] if subject.one_by_one else [arms]
+    return [_contest(subject, start, seed, turns, some) for some in together]
+
+
+def _contest(subject: Subject, start: Path, seed: int, turns: int, arms: Sequence[str]) -> Contest:
+    """These arms and TRL, in turns."""
     file = _stage(subject, start, seed, turns, OURS)
     assert file.prepared is not None
     contestants = []
-    for arm in arms_here():
+    for arm in arms:
         own = _stage(subject, start, seed, turns, arm, key=file.prepared.key)
         command = [sys.executable, "-m", "benchmarks.trainer_ours", str(begun_anew(own))]
         contestants.append(_contestant(arm, command))
@@ -105,7 +122,7 @@ def _of_seed(subject: Subject, start: Path, seed: int, turns: int) -> dict[str, 
         },
     )
     peer = [str(environment("trl")), str(HERE / "train_trl.py"), str(request)]
-    what = f"{subject.name}, seed {seed}, turns"
+    what = f"{subject.name}, seed {seed}, {' and '.join(arms)}, turns"
     return in_turns([*contestants, _contestant(PEER, peer)], turns, what)
 
 

@@ -50,6 +50,11 @@ class Subject:
     peer_cache: str | None
     """TRL's `cache_implementation`, the faster for this model: None grows with the responses, which
     copies it at every token, and `static` attends to room that is not filled yet."""
+    one_by_one: bool
+    """Whether each arm of ours has a contest with TRL of its own, one after the other: three
+    trainers at once are more than its memory is meant for."""
+    reward_turns: int
+    """Steps of each seed in the part that compares final rewards; 0 where `turns` are enough."""
     sft_rows: int
     """Rows of 512 tokens in a step of SFT."""
     sft_turns: int
@@ -89,6 +94,8 @@ TINY = Subject(
     turns=20,
     per_device=256,
     peer_cache="static",
+    one_by_one=False,
+    reward_turns=0,
     sft_rows=8,
     sft_turns=96,
     sft_arms=(
@@ -110,8 +117,12 @@ REAL = Subject(
     rl={"maxResponseTokens": 56, "promptsPerStep": 4},
     seeds=3,
     turns=3,
-    per_device=32,
+    # TRL keeps every layer's activations of as many responses until its backward pass, about a
+    # megabyte for each token. It draws all of a step's at once, whatever this is.
+    per_device=8,
     peer_cache=None,
+    one_by_one=True,
+    reward_turns=20,
     sft_rows=2,
     sft_turns=12,
     # Each holds its optimizer's state until the end: seven would not fit into 16 GiB. TRL's two

@@ -273,11 +273,25 @@ def test_what_a_run_gains_is_its_last_third_less_its_first_step() -> None:
         arm: [a_step(2.0 if arm == "TRL" else 1.0, r, ours=arm != "TRL") for r in rewards]
         for arm in ("ours", "TRL")
     }
-    found = figures_of_steps([of_a_seed] * 3)
+    found = figures_of_steps([[of_a_seed]] * 3)
     assert found["rewardGained"] == pytest.approx(0.5)
     assert found["times"]["ours"]["median"] == 2.0
     assert not found["comparesRewards"], "of 6 steps nobody learns enough"
-    assert figures_of_steps([{a: s * 4 for a, s in of_a_seed.items()}] * 3)["comparesRewards"]
+    assert figures_of_steps([[{a: s * 4 for a, s in of_a_seed.items()}]] * 3)["comparesRewards"]
+
+
+def test_an_arm_is_timed_against_trl_in_its_own_contest() -> None:
+    def contest(arm: str, trl: float) -> dict[str, Any]:
+        return {
+            arm: [a_step(1.0, 0.5, ours=True)] * 3,
+            "TRL": [a_step(trl, 0.5, ours=False)] * 3,
+        }
+
+    found = figures_of_steps([[contest("ours", 2.0), contest("ours, vLLM", 3.0)]] * 2)
+    assert list(found["stepSeconds"]) == ["ours", "ours, vLLM", "TRL"]
+    medians = {arm: times["median"] for arm, times in found["times"].items()}
+    assert medians == {"ours": 2.0, "ours, vLLM": 3.0}
+    assert found["stepSeconds"]["TRL"]["median"] == 2.0
 
 
 def test_publishing_is_held_against_what_does_as_much() -> None:
@@ -482,11 +496,11 @@ def test_parts_that_are_not_there_are_known() -> None:
     assert missing_of(there) == [n for n in PARTS if n not in ("sft-0.6M", "loss")]
 
 
-def test_a_reward_of_too_few_steps_is_known_to_be_missing() -> None:
-    grpo = {"0.6M": {"comparesRewards": True}, "SmolLM2-135M": {"comparesRewards": False}}
-    missing = missing_of({"grpo": grpo})
-    assert missing[0] == "the final reward of SmolLM2-135M (--only grpo-SmolLM2-135M --turns 20)"
-    assert not [part for part in missing if "grpo" in part and part != missing[0]]
+def test_a_reward_that_takes_hours_is_missing_until_it_is_asked_for() -> None:
+    asked_for = [name for name, part in PARTS.items() if part.asked_for]
+    assert asked_for == ["reward-SmolLM2-135M"]
+    assert asked_for[0] in missing_of({"grpo": {"SmolLM2-135M": {"turns": 3}}})
+    assert asked_for[0] not in missing_of({"reward": {"SmolLM2-135M": {"turns": 20}}})
 
 
 def test_a_profile_is_told_with_the_largest_share_first() -> None:
