@@ -123,7 +123,7 @@ def _sft(subject: Subject, minutes: float) -> Part:
 
 
 PARTS: Mapping[str, Part] = {
-    f"grpo-{TINY.name}": _grpo(TINY, 11),
+    f"grpo-{TINY.name}": _grpo(TINY, 22),
     f"sft-{TINY.name}": _sft(TINY, 5),
     "loss": Part("loss", None, 1.5, lambda s: loss_section(s.loss_rows, 1024, s.loss_rounds)),
     "push": Part("push", None, 1.5, lambda s: push_section(s.pushes)),

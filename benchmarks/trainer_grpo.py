@@ -80,6 +80,7 @@ def figures_of(contests: Sequence[Sequence[Contest]]) -> dict[str, Any]:
         },
         "phases": {a: _phases([done[a] for done in by_seed]) for a in arms if a != PEER},
         "tokensPerStep": {a: round(_tokens(by_seed, a)) for a in arms},
+        "trainedTokensPerStep": {a: round(_trained(by_seed, a)) for a in arms},
         "rewards": {
             a: [[round(reward_of(x), 4) for x in done[a]] for done in by_seed] for a in arms
         },
@@ -266,6 +267,15 @@ def _tokens(by_seed: Sequence[Mapping[str, Sequence[Answer]]], arm: str) -> floa
     """Generated tokens of a step: with different ones, seconds would not compare."""
     return fmean(
         a["tokens"] if "tokens" in a else _generated(a["metrics"])
+        for done in by_seed
+        for a in done[arm][WARM_UP:]
+    )
+
+
+def _trained(by_seed: Sequence[Mapping[str, Sequence[Answer]]], arm: str) -> float:
+    """Tokens that a step's backward pass is over: TRL's is over all that it has drawn."""
+    return fmean(
+        a["tokens"] if "tokens" in a else a["metrics"]["trained_tokens"]
         for done in by_seed
         for a in done[arm][WARM_UP:]
     )

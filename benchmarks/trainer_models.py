@@ -90,7 +90,7 @@ TINY = Subject(
     base=lambda: quickstart_model(BUILD / "tiny", intermediate_size=512),
     sft_steps=2400,
     rl={"maxResponseTokens": 112, "promptsPerStep": 32},
-    seeds=4,
+    seeds=8,
     turns=20,
     per_device=256,
     peer_cache="static",
