@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from benchmarks.process_tree import cpu_seconds, peak_mib
 from benchmarks.progress import Steps
 
 Answer = dict[str, Any]
@@ -27,6 +28,7 @@ class Contestant:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.name = name
         self._log = log
+        self._waits_since: tuple[float, float] | None = None
         with log.open("wb") as out:
             self._process = subprocess.Popen(
                 command,
@@ -69,14 +71,42 @@ class Contestant:
         return found
 
     def turn(self) -> Answer:
-        """One step, with its wall-clock `seconds` beside what the process says of it."""
+        """One step, with its wall-clock `seconds` beside what the process says of it, and with what
+        it took before, while it waited: `waited` seconds and `waitedCpu` of them."""
         assert self._process.stdin is not None
+        waited = self._waited()
         began = time.monotonic()
         with suppress(BrokenPipeError):  # it died after its last turn: its answer says so
             self._process.stdin.write("\n")
             self._process.stdin.flush()
         answer = self.answer()
-        return {"seconds": time.monotonic() - began, **answer}
+        seconds = time.monotonic() - began
+        pid = self._process.pid
+        self._waits_since = time.monotonic(), cpu_seconds(pid)
+        return {"seconds": seconds, **waited, "peakMib": peak_mib(pid), **answer}
+
+    def _waited(self) -> Answer:
+        """Since its last turn; nothing before the first, while it gets ready."""
+        if self._waits_since is None:
+            return {}
+        since, cpu = self._waits_since
+        now_cpu = cpu_seconds(self._process.pid)
+        return {"waited": time.monotonic() - since, "waitedCpu": max(0.0, now_cpu - cpu)}
+
+
+def taken_of(done: Mapping[str, Sequence[Answer]]) -> dict[str, dict[str, float]]:
+    """By contestant: the cores it took while it waited, and its largest memory."""
+    return {
+        name: {
+            "waitingCores": round(
+                sum(a.get("waitedCpu", 0.0) for a in answers)
+                / max(sum(a.get("waited", 0.0) for a in answers), 1e-9),
+                4,
+            ),
+            "peakMib": round(max(a.get("peakMib", 0.0) for a in answers)),
+        }
+        for name, answers in done.items()
+    }
 
 
 def in_turns(contestants: Sequence[Contestant], turns: int, what: str) -> dict[str, list[Answer]]:

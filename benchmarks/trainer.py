@@ -22,7 +22,6 @@ that was cut goes on with --only and the parts that are not there.
 """
 
 import argparse
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +31,7 @@ from typing import Any
 
 from benchmarks.kept_result import kept, measured_at, write
 from benchmarks.machine import machine
+from benchmarks.others_share import OthersShare
 from benchmarks.progress import Parts
 from benchmarks.trainer_figures import goals_of, missed, tables
 from benchmarks.trainer_files import checkpoint_section
@@ -147,16 +147,18 @@ def main() -> int:
     here = measured_on()
     result = still_told(kept(args.out, here, of_any_commit=True)) if args.only else {}
     result |= {"machine": here}
-    result |= {name: result.get(name, {}) for name in ("measured", "load", "failed")}
+    result |= {name: result.get(name, {}) for name in ("measured", "failed")}
     parts = Parts({name: PARTS[name].minutes for name in names})
     for name in names:
         parts.begin(name)
-        before = os.getloadavg()[0]
+        others = OthersShare()
         _take_out(result, name)
         try:
             _put(result, PARTS[name], PARTS[name].measure(sizes))
-            result["measured"][name] = {field: here[field] for field in ("commit", "date")}
-            result["load"][name] = {"before": round(before, 1)}
+            result["measured"][name] = {
+                **{field: here[field] for field in ("commit", "date")},
+                "othersShare": round(others.so_far(), 4),
+            }
             result["failed"].pop(name, None)
         except FAILURES as error:  # the others can be measured all the same
             print(f"  {name} failed: {error}", flush=True)
@@ -215,8 +217,7 @@ def still_told(result: Result) -> Result:
 def _take_out(result: Result, name: str) -> None:
     """What an earlier start has measured of it: where this one fails, that is not its figure."""
     part = PARTS[name]
-    for about in ("measured", "load"):
-        result.get(about, {}).pop(name, None)
+    result.get("measured", {}).pop(name, None)
     if part.model is None:
         result.pop(part.section, None)
     else:

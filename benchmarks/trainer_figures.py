@@ -13,6 +13,10 @@ WIDEST = 0.3
 on either side. A wider one would hold 0 although one trainer had learned much less."""
 
 
+QUIET = 0.1
+"""Of the machine that others may take while a part is measured."""
+
+
 def goals_of(result: Result) -> list[dict[str, Any]]:
     """Every goal of what was measured, judged."""
     return [goal.judged(dict(result)) for goal in _goals(result)]
@@ -108,7 +112,31 @@ def tables(result: Result) -> list[str]:
     failed = result.get("failed", {})
     left_out = [part for part in result.get("missing", ()) if part not in failed]
     told += [f"Not measured, {part}: {why}." for part, why in failed.items()]
+    told += _others_told(result.get("measured", {}))
     return [*told, *([f"Not measured yet: {', '.join(left_out)}."] if left_out else [])]
+
+
+def _others_told(measured: Result) -> list[str]:
+    shares = {part: m["othersShare"] for part, m in measured.items() if "othersShare" in m}
+    if not shares:
+        return []
+    listed = ", ".join(
+        f"{part} {_percent(share)}" + (" (**disturbed**)" if share > QUIET else "")
+        for part, share in shares.items()
+    )
+    return [f"Of the machine, work of others took meanwhile: {listed}."]
+
+
+def _taken_told(models: Result) -> str:
+    waiting = max(t["waitingCores"] for m in models.values() for t in m["taken"].values())
+    memory = "; ".join(
+        f"{model}: " + ", ".join(f"{a} {t['peakMib'] / 1024:.1f}" for a, t in m["taken"].items())
+        for model, m in models.items()
+    )
+    return (
+        f"Who waits for its turn takes {_percent(waiting)} of a core at most. Largest memory, in "
+        f"GiB: {memory}."
+    )
 
 
 def told(result: Result) -> list[str]:
@@ -143,6 +171,7 @@ def _grpo_told(grpo: Result) -> list[str]:
         "backward pass. Final reward: mean of the last third of the steps, by seed.",
         *_left_out(grpo),
         _markdown(rows),
+        _taken_told(grpo),
         *_differences(grpo),
         *_profile(grpo),
     ]
@@ -221,6 +250,7 @@ def _sft_told(sft: Result) -> list[str]:
         "parentheses the 95 % interval of ours over TRL's, whose lower end the goals go by. "
         f"{' and '.join(CUTS)} cuts documents, the others don't. {how}.",
         _markdown(rows),
+        _taken_told(sft),
     ]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from acereason_trainer.config.rl import RL
 from acereason_trainer.config.stage_file import StageFile
 
-from benchmarks.contest import Answer, Contestant, in_turns
+from benchmarks.contest import Answer, Contestant, in_turns, taken_of
 from benchmarks.intervals import paired_difference, quartiles
 from benchmarks.peers.environments import HERE, environment
 from benchmarks.stage_files import begun_anew, context_of, stage_file
@@ -72,6 +72,7 @@ def figures_of(contests: Sequence[Sequence[Contest]]) -> dict[str, Any]:
     rewards = {a: [_final_reward(done[a]) for done in by_seed] for a in arms}
     turns = len(by_seed[0][PEER])
     return {
+        "taken": taken_of({a: [x for done in by_seed for x in done[a]] for a in arms}),
         "stepSeconds": {a: quartiles(seconds[a]) for a in arms},
         "times": {
             a: _times([contest for of in contests for contest in of if a in contest], a)

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.contest import Answer, Contestant, in_turns
+from benchmarks.contest import Answer, Contestant, in_turns, taken_of
 from benchmarks.intervals import median_interval
 from benchmarks.peers.environments import HERE, environment
 from benchmarks.stage_files import begun_anew, stage_file
@@ -137,6 +137,7 @@ def figures_of(done: Mapping[str, Sequence[Answer]]) -> dict[str, Any]:
         },
         "blocks": len(rates[OURS]),
         "documentTokens": tokens,
+        "taken": taken_of(done),
         "paddingShare": round(fmean(a["metrics"]["padding_share"] for a in counted[OURS]), 4),
         "times": {
             ours: {

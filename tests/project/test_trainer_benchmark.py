@@ -1,6 +1,10 @@
 """The trainer's benchmark's own decisions: turns, intervals, goals, and what is told of them."""
 
+import ctypes
+import os
+import subprocess
 import sys
+import time
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
@@ -10,9 +14,10 @@ import pytest
 
 from benchmarks import contest
 from benchmarks.code_identity import code_identity
-from benchmarks.contest import Contestant, in_turns
+from benchmarks.contest import Contestant, in_turns, taken_of
 from benchmarks.intervals import median_interval, paired_difference, quartiles, resampled_interval
 from benchmarks.kept_result import SAME, kept, measured_at, write
+from benchmarks.others_share import SET_CHILD_SUBREAPER, OthersShare
 from benchmarks.progress import Parts, Steps
 from benchmarks.stage_files import begun_anew, path_of, stage_file
 from benchmarks.trainer import PARTS, measured_on, missing_of, still_told
@@ -72,6 +77,35 @@ def test_a_contestant_that_dies_while_another_steps_is_told(tmp_path: Path) -> N
         in_turns([contestant("a", STEPS, tmp_path), contestant("b", dies, tmp_path)], 3, "turns")
 
 
+def test_what_a_contestant_takes_while_it_waits_is_known(tmp_path: Path) -> None:
+    busy = STEPS.replace("import sys, time", "import sys, threading, time").replace(
+        "turns.over()\n", "turns.over()\nthreading.Thread(target=spin, daemon=True).start()\n", 1
+    )
+    busy = "def spin():\n    while True: pass\n" + busy
+    sleeps = STEPS.replace("turns.wait()", "turns.wait(); time.sleep(0.3)")
+    named = [("busy", busy), ("idle", STEPS), ("slow", sleeps)]
+    done = in_turns([contestant(n, program, tmp_path) for n, program in named], 3, "turns")
+    taken = taken_of(done)
+    assert taken["idle"]["waitingCores"] < 0.1
+    assert taken["busy"]["waitingCores"] > 0.2
+    assert taken["idle"]["peakMib"] > 1
+
+
+def test_what_we_take_of_the_machine_is_no_others() -> None:
+    share, began = OthersShare(), time.monotonic()
+    leaves_work = (
+        "import subprocess, sys, os; subprocess.Popen([sys.executable, '-c', sys.argv[1]])"
+    )
+    works = "import time; end = time.monotonic() + 0.5\nwhile time.monotonic() < end: pass"
+    before = os.times().children_user
+    subprocess.run([sys.executable, "-c", leaves_work, works], check=True)
+    while os.times().children_user - before < 0.3 and time.monotonic() < began + 30:
+        time.sleep(0.1)
+        assert 0 <= share.so_far() <= 1
+    ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 0, 0, 0, 0)  # other tests look at orphans
+    assert os.times().children_user - before >= 0.3, "an orphan's work is counted as ours"
+
+
 def test_a_contestant_that_hangs_ends_its_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,7 +160,13 @@ def spread(median: float) -> dict[str, float]:
     return {"median": median, "low": median, "high": median}
 
 
-OF_SFT = {"turns": 96, "blocks": 12, "documentTokens": {"ours": 960_000, "wrapped": 970_000}}
+TAKEN = {arm: {"waitingCores": 0.01, "peakMib": 1536} for arm in ("ours", "TRL")}
+OF_SFT = {
+    "taken": TAKEN,
+    "turns": 96,
+    "blocks": 12,
+    "documentTokens": {"ours": 960_000, "wrapped": 970_000},
+}
 
 
 def a_result(
@@ -146,6 +186,7 @@ def a_result(
                 "times": {"ours": spread(times)},
                 "stepSeconds": {"ours": spread(1.0), "TRL": spread(times)},
                 "tokensPerStep": {"ours": 9000, "TRL": 9100},
+                "taken": TAKEN,
                 "trainedTokensPerStep": {"ours": 4500, "TRL": 9100},
                 "finalReward": {"ours": [0.8, 0.9, 0.7], "TRL": [0.8, 0.8, 0.9]},
                 "rewardDifference": {"ours": {"mean": 0.0, "low": low, "high": 0.05}},
@@ -465,6 +506,12 @@ def test_what_is_not_reached_is_said(changed: dict[str, Any], sentences: list[st
 def test_a_part_that_failed_is_told() -> None:
     result = a_result() | {"failed": {"loss": "TRL ended (all of its log: trl.log)"}}
     assert "Not measured, loss: TRL ended (all of its log: trl.log)." in told(result)
+
+
+def test_a_part_that_others_disturbed_is_marked() -> None:
+    measured = {"loss": {"othersShare": 0.02}, "push": {"othersShare": 0.25}}
+    sentence = "work of others took meanwhile: loss 2.0 %, push 25.0 % (**disturbed**)."
+    assert any(sentence in part for part in told(a_result() | {"measured": measured}))
 
 
 def test_of_a_run_that_was_cut_not_every_goal_is_met() -> None:
