@@ -94,6 +94,12 @@ class Contestant:
         return {"waited": time.monotonic() - since, "waitedCpu": max(0.0, now_cpu - cpu)}
 
 
+def in_short(error: str) -> str:
+    """What failed, and the last words of its log."""
+    first, *log = (error.strip() or "no reason was given").splitlines()
+    return f"{first.rstrip(':')}: {log[-1].strip()}" if log else first
+
+
 def taken_of(done: Mapping[str, Sequence[Answer]]) -> dict[str, dict[str, float]]:
     """By contestant: the cores it took while it waited, and its largest memory."""
     return {

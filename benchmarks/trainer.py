@@ -7,6 +7,7 @@
     grpo-MODEL   a GRPO step of a 0.6M model or of SmolLM2-135M, and the reward it leads to
     reward-MODEL the same in as many steps as a reward takes to grow; of those that are slow, and
                  measured only where it is asked for
+    peer-modes   TRL's ways to make a step of the 0.6M: does it take part in its fastest?
     sft-MODEL    document tokens a second against TRL's padded, wrapped and bfd
     loss         peak memory of the loss at a vocabulary of 150K
     push         weights on their way to vLLM, against a copy in memory
@@ -29,6 +30,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.contest import in_short
 from benchmarks.kept_result import kept, measured_at, write
 from benchmarks.machine import machine
 from benchmarks.others_share import OthersShare
@@ -40,6 +42,7 @@ from benchmarks.trainer_gpu_shapes import SHAPES
 from benchmarks.trainer_grpo import grpo_section
 from benchmarks.trainer_loss import loss_section
 from benchmarks.trainer_models import REAL, TINY, Subject, threads
+from benchmarks.trainer_peer_modes import peer_modes_section
 from benchmarks.trainer_profile import profile_section
 from benchmarks.trainer_push import push_section
 from benchmarks.trainer_resume import resume_section
@@ -125,6 +128,7 @@ def _sft(subject: Subject, minutes: float) -> Part:
 PARTS: Mapping[str, Part] = {
     f"grpo-{TINY.name}": _grpo(TINY, 22),
     f"sft-{TINY.name}": _sft(TINY, 5),
+    "peer-modes": Part("peerModes", None, 6, lambda s: peer_modes_section(s.sft_steps)),
     "loss": Part("loss", None, 1.5, lambda s: loss_section(s.loss_rows, 1024, s.loss_rounds)),
     "push": Part("push", None, 1.5, lambda s: push_section(s.pushes)),
     "checkpoint": Part("checkpoint", None, 1.5, lambda s: checkpoint_section(s.mib, s.rounds)),
@@ -162,7 +166,7 @@ def main() -> int:
             result["failed"].pop(name, None)
         except FAILURES as error:  # the others can be measured all the same
             print(f"  {name} failed: {error}", flush=True)
-            result["failed"][name] = _in_short(str(error))
+            result["failed"][name] = in_short(str(error))
         parts.end(name)
         result["goals"] = goals_of(result)
         result["missing"] = missing_of(result)
@@ -229,12 +233,6 @@ def _put(result: Result, part: Part, found: Result) -> None:
         result[part.section] = found
     else:
         result.setdefault(part.section, {})[part.model] = found
-
-
-def _in_short(error: str) -> str:
-    """What failed, and the last words of its log."""
-    first, *log = (error.strip() or "no reason was given").splitlines()
-    return f"{first.rstrip(':')}: {log[-1].strip()}" if log else first
 
 
 def _arguments() -> argparse.Namespace:

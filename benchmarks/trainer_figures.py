@@ -13,6 +13,8 @@ WIDEST = 0.3
 on either side. A wider one would hold 0 although one trainer had learned much less."""
 
 
+SAME_SPEED = 1.1
+"""Times another's seconds: a few steps of each tell no smaller difference."""
 QUIET = 0.1
 """Of the machine that others may take while a part is measured."""
 
@@ -31,6 +33,9 @@ def _goals(result: Result) -> Iterator[Goal]:
     for section in ("grpo", "reward"):
         for model, found in result.get(section, {}).items():
             yield from _goals_of_grpo(section, model, found)
+    if "peerModes" in result:
+        name = "TRL's step in the contest over its fastest way's"
+        yield Goal("peerModes", name, _slower_than_fastest, at_most=SAME_SPEED)
     for model in result.get("sft", {}):
         name = f"{model}: times TRL's best mode that cuts no document, at least"
         yield Goal("sft", name, _sft_best(model), at_least=1.2)
@@ -88,6 +93,12 @@ def _sft_best(model: str) -> Callable[[dict[str, Any]], float]:
     return lambda sft: _sft(model, best_without_cuts(sft[model]))(sft)
 
 
+def _slower_than_fastest(found: dict[str, Any]) -> float:
+    """100 where the way in the contest does not even work."""
+    medians = {mode: float(s["median"]) for mode, s in found["seconds"].items()}
+    return medians.get(found["used"], 100 * min(medians.values())) / min(medians.values())
+
+
 def _peak(loss: dict[str, Any], arm: str) -> float:
     return float(loss["peakMib"]["ours"] / loss["peakMib"][arm])
 
@@ -100,6 +111,7 @@ def tables(result: Result) -> list[str]:
     made: dict[str, Callable[[Result], list[str]]] = {
         "grpo": _grpo_told,
         "reward": _grpo_told,
+        "peerModes": _peer_modes_told,
         "sft": _sft_told,
         "loss": _loss_told,
         "push": _push_told,
@@ -227,6 +239,16 @@ def _profile(grpo: Result) -> list[str]:
         for arm, phases in found["phases"].items():
             rows.append([model, arm, *(_milliseconds(phases[p]) for p in names)])
     return ["Where our step's time goes, medians by phase:", _markdown(rows)]
+
+
+def _peer_modes_told(found: Result) -> list[str]:
+    modes = sorted(found["seconds"].items(), key=lambda mode: float(mode[1]["median"]))
+    listed = "; ".join(f"{mode}, {seconds['median']:.3g} s" for mode, seconds in modes)
+    failed = "".join(f" {mode} does not work here: {why}." for mode, why in found["failed"].items())
+    return [
+        f"TRL's ways to make a step of {found['model']}, the fastest first, medians of a few steps "
+        f"of each alone: {listed}. In the contest it has: {found['used']}.{failed}"
+    ]
 
 
 def _sft_told(sft: Result) -> list[str]:

@@ -111,6 +111,21 @@ def _contest(subject: Subject, start: Path, seed: int, turns: int, arms: Sequenc
         own = _stage(subject, start, seed, turns, arm, key=file.prepared.key)
         command = [sys.executable, "-m", "benchmarks.trainer_ours", str(begun_anew(own))]
         contestants.append(_contestant(arm, command))
+    what = f"{subject.name}, seed {seed}, {' and '.join(arms)}, turns"
+    return in_turns([*contestants, peer(subject, start, seed, turns)], turns, what)
+
+
+def peer(
+    subject: Subject,
+    start: Path,
+    seed: int,
+    turns: int,
+    changed: Mapping[str, Any] | None = None,
+    *,
+    log: str = PEER,
+) -> Contestant:
+    """TRL on the prompts of our steps. changed: of its settings. log: what to call its log."""
+    file = _stage(subject, start, seed, turns, OURS)
     request = written(
         BUILD / "trl-grpo.json",
         {
@@ -119,18 +134,17 @@ def _contest(subject: Subject, start: Path, seed: int, turns: int, arms: Sequenc
             "output": str(BUILD / "trl"),
             "seed": seed,
             "steps": turns,
-            "settings": peer_settings(subject, file),
+            "settings": {**peer_settings(subject, file), **(changed or {})},
             "rows": rows_in_order(file, turns),
         },
     )
-    peer = [str(environment("trl")), str(HERE / "train_trl.py"), str(request)]
-    what = f"{subject.name}, seed {seed}, {' and '.join(arms)}, turns"
-    return in_turns([*contestants, _contestant(PEER, peer)], turns, what)
+    command = [str(environment("trl")), str(HERE / "train_trl.py"), str(request)]
+    return _contestant(PEER, command, log)
 
 
-def _contestant(name: str, command: Sequence[str]) -> Contestant:
-    log = BUILD / "logs" / f"{name.replace(', ', '-').lower()}.log"
-    return Contestant(name, command, log, contestants_environment())
+def _contestant(name: str, command: Sequence[str], log: str | None = None) -> Contestant:
+    called = (log or name).replace(", ", "-").replace(" ", "-").lower()
+    return Contestant(name, command, BUILD / "logs" / f"{called}.log", contestants_environment())
 
 
 def arms_here() -> list[str]:

@@ -7,9 +7,8 @@ Started as `python train_trl.py REQUEST`, a JSON file:
     {"kind": "sft", ..., "mode": one of SFT_MODES, "rows": [{"prompt", "completion"}, ...]}
 
 What is the same for both trainers (dtype, loss, beta 0, sampling, lengths, optimizer) comes in
-`settings`; what is TRL's own stands here. Generation is transformers' `generate`: its continuous
-batching is some ten times slower on a CPU, and vLLM in the trainer's process fails there at its
-first push of weights.
+`settings`; what is TRL's own stands here. How it draws comes there, too: the benchmark's part
+`peer-modes` measures which of its ways is the fastest.
 """
 
 import json

@@ -26,6 +26,9 @@ from benchmarks.trainer_files import figures_of as figures_of_files
 from benchmarks.trainer_gpu import rl_figures, sft_figures
 from benchmarks.trainer_gpu_shapes import SHAPES, documents
 from benchmarks.trainer_grpo import figures_of as figures_of_steps
+from benchmarks.trainer_models import TINY
+from benchmarks.trainer_peer_modes import modes as ways
+from benchmarks.trainer_peer_modes import used
 from benchmarks.trainer_profile import kind_of, shares_of, timed
 from benchmarks.trainer_push import figures_of as figures_of_pushes
 from benchmarks.trainer_sft import (
@@ -203,6 +206,12 @@ def a_result(
                     }
                 },
             }
+        },
+        "peerModes": {
+            "model": "0.6M",
+            "used": used(TINY),
+            "seconds": {way: spread(3.0 if way == used(TINY) else 4.0) for way in ways(TINY)},
+            "failed": {},
         },
         "sft": {"0.6M": {"times": {"ours": modes}, "tokensPerSecond": rates, **OF_SFT}},
         "loss": {
@@ -512,6 +521,19 @@ def test_a_part_that_others_disturbed_is_marked() -> None:
     measured = {"loss": {"othersShare": 0.02}, "push": {"othersShare": 0.25}}
     sentence = "work of others took meanwhile: loss 2.0 %, push 25.0 % (**disturbed**)."
     assert any(sentence in part for part in told(a_result() | {"measured": measured}))
+
+
+def test_trls_fastest_way_is_to_be_in_the_contest() -> None:
+    assert used(TINY) in ways(TINY)
+    result = a_result()
+    seconds = {used(TINY): spread(6.0), "growing cache, 64 at once": spread(4.0)}
+    result["peerModes"] |= {"seconds": seconds, "failed": {"vLLM, colocated": "no such push"}}
+    assert missed(goals_of(result)) == [
+        "peerModes: TRL's step in the contest over its fastest way's: 1.5, must be at most 1.1"
+    ]
+    page = "\n".join(told(result))
+    assert "growing cache, 64 at once, 4 s; static cache, 256 at once, 6 s." in page
+    assert "vLLM, colocated does not work here: no such push." in page
 
 
 def test_of_a_run_that_was_cut_not_every_goal_is_met() -> None:
