@@ -12,13 +12,13 @@ What is the same for both trainers (dtype, loss, beta 0, sampling, lengths, opti
 """
 
 import json
-import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from boxed import boxed
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
@@ -57,7 +57,6 @@ GRPO: dict[str, Any] = {
     "top_k": 0,
     "mask_truncated_completions": False,  # as our `overlong: penalize`
 }
-BOX = re.compile(r"\\boxed\{([^{}]*)\}")
 
 
 class TakesTurns(TrainerCallback):
@@ -130,13 +129,6 @@ def grpo(request: dict[str, Any], model: Any, tokenizer: Any, seen: dict[str, An
         args=GRPOConfig(**GRPO, **options(request)),
         train_dataset=Dataset.from_list([{k: r[k] for k in ("prompt", "answer")} for r in rows]),
     )
-
-
-def boxed(text: str) -> str | None:
-    """The whole number in the last box after the reasoning. A comparison of text costs nothing,
-    and on this data it says what a verifier of ours says."""
-    boxes = BOX.findall(text.rpartition("</think>")[2]) if "</think>" in text else []
-    return boxes[-1].strip() if boxes else None
 
 
 class CountingSFT(SFTTrainer):
