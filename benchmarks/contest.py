@@ -2,6 +2,7 @@
 
 import json
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -64,11 +65,24 @@ class Contestant:
         speaks, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
         line = self._process.stdout.readline() if speaks else ""
         if not line:
-            what = "ended" if speaks else f"said nothing for {PATIENCE:g} s"
+            what = self._end() if speaks else f"said nothing for {PATIENCE:g} s"
             end = self._log.read_text(errors="replace")[-1500:]
             raise RuntimeError(f"{self.name} {what} (all of its log: {self._log}):\n{end}")
         found: Answer = json.loads(line)
         return found
+
+    def _end(self) -> str:
+        """How it ended: a process that is killed says nothing of it in its log."""
+        try:
+            code = self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            return "closed its output"
+        if code >= 0:
+            return f"ended with {code}"
+        name = signal.Signals(-code).name
+        return f"was killed by {name}" + (
+            ", as where memory is full" if code == -signal.SIGKILL else ""
+        )
 
     def turn(self) -> Answer:
         """One step, with its wall-clock `seconds` beside what the process says of it, and with what
@@ -97,7 +111,8 @@ class Contestant:
 def in_short(error: str) -> str:
     """What failed, and the last words of its log."""
     first, *log = (error.strip() or "no reason was given").splitlines()
-    return f"{first.rstrip(':')}: {log[-1].strip()}" if log else first
+    first = first.strip().rstrip(":.")
+    return f"{first}: {log[-1].strip().rstrip('.')}" if log else first
 
 
 def taken_of(done: Mapping[str, Sequence[Answer]]) -> dict[str, dict[str, float]]:

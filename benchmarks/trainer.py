@@ -63,7 +63,7 @@ class Sizes:
     sft_turns: int | None = None
     sft_steps: int | None = None
     loss_rows: int = 4
-    loss_rounds: int = 1
+    loss_rounds: int = 3
     pushes: int = 5
     mib: int = 1024
     rounds: int = 4
@@ -77,6 +77,7 @@ SMALL = Sizes(
     sft_turns=3,
     sft_steps=210,
     loss_rows=1,
+    loss_rounds=1,
     pushes=2,
     mib=64,
     rounds=2,
@@ -129,9 +130,9 @@ PARTS: Mapping[str, Part] = {
     f"grpo-{TINY.name}": _grpo(TINY, 22),
     f"sft-{TINY.name}": _sft(TINY, 5),
     "peer-modes": Part("peerModes", None, 6, lambda s: peer_modes_section(s.sft_steps)),
-    "loss": Part("loss", None, 1.5, lambda s: loss_section(s.loss_rows, 1024, s.loss_rounds)),
+    "loss": Part("loss", None, 4, lambda s: loss_section(s.loss_rows, 1024, s.loss_rounds)),
     "push": Part("push", None, 1.5, lambda s: push_section(s.pushes)),
-    "checkpoint": Part("checkpoint", None, 1.5, lambda s: checkpoint_section(s.mib, s.rounds)),
+    "checkpoint": Part("checkpoint", None, 2, lambda s: checkpoint_section(s.mib, s.rounds)),
     "resume": Part("resume", None, 1.5, lambda s: resume_section(s.kills, s.sft_steps)),
     "gpu": Part("gpu", None, 0.5, lambda s: gpu_section(s.shapes)),
     "profile": Part("profile", None, 1.5, lambda s: profile_section()),

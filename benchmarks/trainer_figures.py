@@ -15,6 +15,14 @@ on either side. A wider one would hold 0 although one trainer had learned much l
 
 SAME_SPEED = 1.1
 """Times another's seconds: a few steps of each tell no smaller difference."""
+SAME_LOSS = 1e-5
+"""What float32 leaves of a mean over thousands of tokens."""
+AGAINST_HASHES = {
+    "publishing, times doing it by hand": "publish",
+    "publishing, times doing it by hand with sha256sum in parallel": "publishOverParallel",
+    "verifying, times the speed of sha256sum": "verify",
+    "verifying, times the speed of sha256sum in parallel": "verifyOverParallel",
+}
 QUIET = 0.1
 """Of the machine that others may take while a part is measured."""
 
@@ -44,9 +52,10 @@ def _goals(result: Result) -> Iterator[Goal]:
     if "loss" in result:
         yield Goal("loss", "peak memory over TRL's", lambda r: _peak(r, PEER), at_most=1)
         yield Goal("loss", "peak memory over torch's", lambda r: _peak(r, "plain torch"), at_most=1)
+        yield Goal("loss", "difference of the losses, by ours", _disagreement, at_most=SAME_LOSS)
     if "checkpoint" in result:
-        name = "verifying, times the speed of sha256sum"
-        yield Goal("checkpoint", name, lambda r: r["times"]["verify"]["median"], at_least=1)
+        for name, figure in AGAINST_HASHES.items():
+            yield Goal("checkpoint", name, _median(figure), at_least=1)
 
 
 def _goals_of_grpo(section: str, model: str, found: Result) -> Iterator[Goal]:
@@ -91,6 +100,15 @@ def _sft(model: str, mode: str) -> Callable[[dict[str, Any]], float]:
 
 def _sft_best(model: str) -> Callable[[dict[str, Any]], float]:
     return lambda sft: _sft(model, best_without_cuts(sft[model]))(sft)
+
+
+def _disagreement(loss: dict[str, Any]) -> float:
+    losses = loss["loss"]
+    return max(abs(float(value) / float(losses["ours"]) - 1) for value in losses.values())
+
+
+def _median(figure: str) -> Callable[[dict[str, Any]], float]:
+    return lambda checkpoint: float(checkpoint["times"][figure]["median"])
 
 
 def _slower_than_fastest(found: dict[str, Any]) -> float:
@@ -282,7 +300,7 @@ def _loss_told(loss: Result) -> list[str]:
     rows.append(["seconds", *(f"{v:.1f}" for v in loss["seconds"].values())])
     return [
         f"{loss['tokens']:,} tokens at a vocabulary of {loss['vocabulary']:,}, float32; ours and "
-        "TRL's compute the entropy, too:",
+        f"TRL's compute the entropy, too; medians of {loss['rounds']} processes of each:",
         _markdown(rows),
     ]
 
@@ -305,8 +323,14 @@ def _checkpoint_told(found: Result) -> list[str]:
     return [
         f"A checkpoint of {found['mib']:,} MiB in {found['shards']} files. Copies begin with "
         "nothing and end flushed to the disk: by hand, or by publishing, which hashes them too and "
-        f"is {found['times']['publish']['median']:.2f} times as fast as doing all that by hand. "
-        "Hashes are of files in memory.",
+        f"is {found['times']['publish']['median']:.2f} times as fast as doing all that by hand, "
+        f"and {found['times']['publishOverParallel']['median']:.2f} times where sha256sum has "
+        f"{found['threads']['parallel']} processes, too. Hashes are of files in memory, ours by "
+        f"{found['threads']['ours']} threads on as many cores as there are: verifying is "
+        f"{found['times']['verify']['median']:.2f} times as fast as one sha256sum, "
+        f"{found['times']['verifyOverParallel']['median']:.2f} times as "
+        f"{found['threads']['parallel']} of them, and "
+        f"{found['times']['verifyOverOpenssl']['median']:.2f} times as one openssl.",
         _markdown(rows),
     ]
 

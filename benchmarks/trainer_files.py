@@ -1,5 +1,5 @@
 """What a checkpoint costs: publishing against `cp`, `sync` and `sha256sum`, verifying against
-`sha256sum`.
+`sha256sum`, one process of it and as many as there are cores, and openssl.
 
 A checkpoint is a folder of shards of random bytes, as large as a small model's. A trainer writes
 it, and publishing moves it into the store, hashes every byte and flushes all of it to the disk. So
@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from acereason_trainer.artifacts.hashing import THREADS
 from acereason_trainer.artifacts.store import DirectoryStore
 
 from benchmarks.intervals import quartiles
@@ -26,7 +27,10 @@ SHARDS = 4
 KEY = f"sft-{0:032x}"
 MIB = 2**20
 PLAIN, BY_HAND, PUBLISHED = "cp, sync", "cp, sync, sha256sum", "cp, publish"
-"""Ways from a folder to a flushed copy of it; the second and the third know its digests too."""
+IN_PARALLEL = "cp, sync, sha256sum in parallel"
+"""Ways from a folder to a flushed copy of it; all but the first know its digests, too."""
+ONE, PARALLEL, OPENSSL, VERIFY = "sha256sum", "sha256sum in parallel", "openssl", "verify"
+"""Ways to the digests of files in memory."""
 
 
 def checkpoint_section(mib: int, rounds: int) -> dict[str, Any]:
@@ -42,7 +46,9 @@ def checkpoint_section(mib: int, rounds: int) -> dict[str, Any]:
     finally:
         shutil.rmtree(root, ignore_errors=True)
     seconds = {name: [one[name] for one in found] for name in found[0]}
-    return {"mib": mib, "shards": SHARDS, "rounds": rounds, **figures_of(mib, seconds)}
+    threads = {"ours": min(THREADS, SHARDS), "parallel": _cores()}
+    told = {"mib": mib, "shards": SHARDS, "rounds": rounds, "threads": threads}
+    return {**told, **figures_of(mib, seconds)}
 
 
 def figures_of(mib: int, seconds: Mapping[str, list[float]]) -> dict[str, Any]:
@@ -54,7 +60,10 @@ def figures_of(mib: int, seconds: Mapping[str, list[float]]) -> dict[str, Any]:
         },
         "times": {
             "publish": quartiles(_ratios(seconds[BY_HAND], seconds[PUBLISHED])),
-            "verify": quartiles(_ratios(seconds["sha256sum"], seconds["verify"])),
+            "publishOverParallel": quartiles(_ratios(seconds[IN_PARALLEL], seconds[PUBLISHED])),
+            "verify": quartiles(_ratios(seconds[ONE], seconds[VERIFY])),
+            "verifyOverParallel": quartiles(_ratios(seconds[PARALLEL], seconds[VERIFY])),
+            "verifyOverOpenssl": quartiles(_ratios(seconds[OPENSSL], seconds[VERIFY])),
         },
     }
 
@@ -62,10 +71,13 @@ def figures_of(mib: int, seconds: Mapping[str, list[float]]) -> dict[str, Any]:
 def _round(root: Path, shards: list[Path], number: int) -> dict[str, float]:
     """Seconds of each, once; who begins moves on by one from round to round."""
     source, store = root / "source", DirectoryStore(root / "store")
-    copies = {arm: root / arm.replace(", ", "-") for arm in (PLAIN, BY_HAND, PUBLISHED)}
+    copies = {
+        arm: root / arm.replace(", ", "-") for arm in (PLAIN, BY_HAND, IN_PARALLEL, PUBLISHED)
+    }
     work: dict[str, Callable[[], object]] = {
         PLAIN: lambda: _flushed_copy(source, copies[PLAIN]),
         BY_HAND: lambda: _hashed(_flushed_copy(source, copies[BY_HAND])),
+        IN_PARALLEL: lambda: _hashed_in_parallel(_flushed_copy(source, copies[IN_PARALLEL])),
         PUBLISHED: lambda: _published(source, copies[PUBLISHED], store),
     }
     first = number % len(work)
@@ -73,8 +85,10 @@ def _round(root: Path, shards: list[Path], number: int) -> dict[str, float]:
     seconds = {arm: _timed(work[arm]) for arm in [*arms[first:], *arms[:first]]}
     seconds = {arm: seconds[arm] for arm in arms}
     checks: dict[str, Callable[[], object]] = {
-        "sha256sum": lambda: _hashed(shards),
-        "verify": lambda: store.hashed(f"artifacts/{KEY}"),
+        ONE: lambda: _hashed(shards),
+        PARALLEL: lambda: _hashed_in_parallel(shards),
+        OPENSSL: lambda: _run(["openssl", "dgst", "-sha256", *map(str, shards)]),
+        VERIFY: lambda: store.hashed(f"artifacts/{KEY}"),
     }
     for check in reversed(checks) if number % 2 else checks:
         seconds[check] = _timed(checks[check])
@@ -123,6 +137,17 @@ def _published(source: Path, to: Path, store: DirectoryStore) -> None:
 
 def _hashed(files: list[Path]) -> None:
     _run(["sha256sum", *map(str, files)])
+
+
+def _hashed_in_parallel(files: list[Path]) -> None:
+    """As many processes as there are cores, a file each."""
+    given = "".join(f"{file}\0" for file in files)
+    command = ["xargs", "-0", "-n1", f"-P{_cores()}", "sha256sum"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, input=given, text=True)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _run(command: list[str]) -> None:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from statistics import median
 from typing import Any
 
 from benchmarks.peers.environments import HERE, environment
@@ -32,10 +33,11 @@ def loss_section(rows: int, width: int, rounds: int) -> dict[str, Any]:
             steps.done()
     return {
         "tokens": rows * width,
+        "rounds": rounds,
         "vocabulary": VOCABULARY,
-        "peakMib": {arm: max(f["peakMib"] for f in runs) for arm, runs in found.items()},
-        "seconds": {arm: min(f["seconds"] for f in runs) for arm, runs in found.items()},
-        "loss": {arm: round(runs[0]["loss"], 4) for arm, runs in found.items()},
+        "peakMib": {arm: median(f["peakMib"] for f in runs) for arm, runs in found.items()},
+        "seconds": {arm: median(f["seconds"] for f in runs) for arm, runs in found.items()},
+        "loss": {arm: round(runs[0]["loss"], 6) for arm, runs in found.items()},
     }
 
 

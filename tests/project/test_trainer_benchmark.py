@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import contest
 from benchmarks.code_identity import code_identity
-from benchmarks.contest import Contestant, in_turns, taken_of
+from benchmarks.contest import Contestant, in_short, in_turns, taken_of
 from benchmarks.intervals import median_interval, paired_difference, quartiles, resampled_interval
 from benchmarks.kept_result import SAME, kept, measured_at, write
 from benchmarks.others_share import SET_CHILD_SUBREAPER, OthersShare
@@ -70,7 +70,7 @@ def test_contestants_step_one_after_the_other_and_begin_in_turn(tmp_path: Path) 
 
 
 def test_a_contestant_that_ends_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"b ended(.|\n)*no such model"):
+    with pytest.raises(RuntimeError, match=r"b ended with 1(.|\n)*no such model"):
         in_turns([contestant("a", STEPS, tmp_path), contestant("b", DIES, tmp_path)], 1, "turns")
 
 
@@ -107,6 +107,21 @@ def test_what_we_take_of_the_machine_is_no_others() -> None:
         assert 0 <= share.so_far() <= 1
     ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 0, 0, 0, 0)  # other tests look at orphans
     assert os.times().children_user - before >= 0.3, "an orphan's work is counted as ours"
+
+
+def test_a_contestant_that_is_killed_is_told_in_one_sentence(tmp_path: Path) -> None:
+    killed = "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"
+    with pytest.raises(RuntimeError) as error:
+        in_turns([contestant("a", killed, tmp_path)], 1, "turns")
+    log = tmp_path / "a.log"
+    told_of_it = f"a was killed by SIGKILL, as where memory is full (all of its log: {log})"
+    assert in_short(str(error.value)) == told_of_it
+
+
+def test_of_a_log_the_last_line_is_told() -> None:
+    assert in_short("TRL ended with 1 (log):\nTraceback\nno such model.\n") == (
+        "TRL ended with 1 (log): no such model"
+    )
 
 
 def test_a_contestant_that_hangs_ends_its_part(
@@ -216,6 +231,8 @@ def a_result(
         "sft": {"0.6M": {"times": {"ours": modes}, "tokensPerSecond": rates, **OF_SFT}},
         "loss": {
             "tokens": 4096,
+            "rounds": 3,
+            "loss": {"ours": 11.98, "TRL": 11.98, "plain torch": 11.98},
             "vocabulary": 151936,
             "peakMib": {"ours": 1200, "TRL": 1300, "plain torch": 8000},
             "seconds": {"ours": 15.0, "TRL": 37.0, "plain torch": 14.0},
@@ -229,7 +246,14 @@ def a_result(
         "checkpoint": {
             "mib": 1024,
             "shards": 4,
-            "times": {"publish": spread(1.2), "verify": spread(1.5)},
+            "threads": {"ours": 4, "parallel": 2},
+            "times": {
+                "publish": spread(1.2),
+                "publishOverParallel": spread(1.1),
+                "verify": spread(1.5),
+                "verifyOverParallel": spread(1.3),
+                "verifyOverOpenssl": spread(2.0),
+            },
             "megabytesPerSecond": {"cp, publish": spread(400), "verify": spread(600)},
         },
         "resume": {
@@ -352,12 +376,21 @@ def test_publishing_is_held_against_what_does_as_much() -> None:
     seconds = {
         "cp, sync": [1.0],
         "cp, sync, sha256sum": [3.0],
+        "cp, sync, sha256sum in parallel": [2.5],
         "cp, publish": [2.0],
         "sha256sum": [2.0],
+        "sha256sum in parallel": [1.25],
+        "openssl": [1.5],
         "verify": [1.0],
     }
     found = figures_of_files(1000, seconds)
-    assert found["times"]["publish"]["median"] == 1.5
+    assert {what: times["median"] for what, times in found["times"].items()} == {
+        "publish": 1.5,
+        "publishOverParallel": 1.25,
+        "verify": 2.0,
+        "verifyOverParallel": 1.25,
+        "verifyOverOpenssl": 1.5,
+    }
     assert found["megabytesPerSecond"]["verify"]["median"] == pytest.approx(1048.6)
 
 
