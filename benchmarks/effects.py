@@ -1,6 +1,6 @@
 """Do the papers' effects show themselves in small, and in the same direction?
 
-    make effects                   (about 25 minutes on 2 quiet cores)
+    make effects                   (about 30 minutes on 2 quiet cores)
     python -m benchmarks.effects --only overlong
 
 Each effect is a few arms of RL from the quickstart's SFT checkpoint (effects_list.py), each with
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.effects_arms import Outcome, outcome
-from benchmarks.effects_list import Effect, arms_of, effects, sft_checkpoint
+from benchmarks.effects_list import Effect, arms_of, common_settings, effects, sft_checkpoint
 from benchmarks.effects_page import told, write_plots
 from benchmarks.intervals import paired_difference
 from benchmarks.kept_result import kept, write
@@ -33,7 +33,8 @@ SEEDS = 4
 
 
 def main() -> int:
-    """Train, measure, write. An effect that is not there is a result, no failure."""
+    """Train, measure, write. An effect that is not there is a result, no failure; 1 where an arm
+    fails, whose effect is left out."""
     args = _arguments()
     names = args.only or list(effects())
     chosen = [effects()[name] for name in names]
@@ -48,16 +49,39 @@ def main() -> int:
     with ProcessPoolExecutor(max_workers=workers, mp_context=spawn) as pool:
         asked = {e.name: _asked(pool, e, start, args.seeds) for e in chosen}
         _watched([f for arms in asked.values() for seeds in arms.values() for f in seeds])
+        result: dict[str, Any] = {"machine": here, "effects": {}}
+        failed: list[str] = []
         for effect in chosen:
-            outcomes = {a: [f.result() for f in seeds] for a, seeds in asked[effect.name].items()}
-            found[effect.name] = _of(effect, outcomes)
-            result = {"machine": here, "effects": {n: found[n] for n in effects() if n in found}}
+            outcomes, errors = outcomes_of(asked[effect.name])
+            failed += [f"{effect.name}, {error}" for error in errors]
+            if not errors:
+                found[effect.name] = _of(effect, outcomes)
+            result["effects"] = {n: found[n] for n in effects() if n in found}
+            if errors:
+                continue
             write(args.out, result)
             if args.out:
                 write_plots(result, PLOTS if args.out == RESULT else args.out.with_suffix(""))
             print(f"{effect.name} is done", flush=True)
     print("\n\n".join(told(result)))
-    return 0
+    print("".join(f"\nfailed: {what}" for what in failed))
+    return 1 if failed else 0
+
+
+def outcomes_of(
+    asked: Mapping[str, Sequence[Future[Outcome]]],
+) -> tuple[dict[str, list[Outcome]], list[str]]:
+    """What came of an effect's arms, by seed, and a sentence for each that failed."""
+    found: dict[str, list[Outcome]] = {arm: [] for arm in asked}
+    errors = []
+    for arm, seeds in asked.items():
+        for seed, future in enumerate(seeds):
+            error = future.exception()
+            if error is None:
+                found[arm].append(future.result())
+            else:
+                errors.append(f"{arm}, seed {seed}: {error or type(error).__name__}")
+    return found, errors
 
 
 def _watched(arms: Sequence[Future[Outcome]]) -> None:
@@ -81,7 +105,9 @@ def _of(effect: Effect, found: Mapping[str, Sequence[Outcome]]) -> dict[str, Any
         "name": effect.name,
         "title": effect.title,
         "claim": effect.claim,
+        "note": effect.note,
         "curve": effect.curve,
+        "settings": {"common": common_settings(), "arms": effect.arms},
         "arms": {name: _arm(effect, outcomes) for name, outcomes in found.items()},
         "comparisons": [
             {

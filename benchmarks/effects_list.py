@@ -22,6 +22,8 @@ STEPS = 20
 """RL steps of an arm: as many as the quickstart's stages have."""
 HARD_OF, HARD_MOST = 8, 3
 """Attempts at a prompt, and the most that may be right for it to stay: the papers' 6 of 16."""
+UPDATES = 4
+"""Optimizer steps for a batch, where there are several."""
 POOL = 1500
 """Prompts that are attempted."""
 
@@ -50,6 +52,8 @@ class Effect:
     arms: Mapping[str, Mapping[str, Any]]
     """What each changes in the settings; `updates` and `data` are ours, not settings."""
     comparisons: tuple[Comparison, ...]
+    note: str = ""
+    """What whoever reads the comparisons should know."""
 
 
 def effects() -> dict[str, Effect]:
@@ -69,10 +73,20 @@ def effects() -> dict[str, Effect]:
                     "four": {
                         "optimizer": {"learningRate": 2.0e-4},
                         "temperature": {"fixed": 1.0},
-                        "updates": 4,
+                        "updates": UPDATES,
+                    },
+                    "one for longer": {
+                        "optimizer": {"learningRate": 2.0e-4},
+                        "temperature": {"fixed": 1.0},
+                        "stop": {"steps": UPDATES * STEPS},
                     },
                 },
-                comparisons=(Comparison("one", "four", "entropy", "lower"),),
+                comparisons=(
+                    Comparison("one", "four", "entropy", "lower"),
+                    Comparison("one for longer", "four", "entropy", "lower"),
+                ),
+                note="`one for longer` takes as many optimizer steps as `four`, one for each of "
+                "more batches: an entropy that is lower than its is not a mere number of steps.",
             ),
             Effect(
                 name="normalizer",
@@ -116,6 +130,8 @@ def effects() -> dict[str, Effect]:
                     Comparison("all", "hard", "accuracy", "higher"),
                     Comparison("all", "hard", "no_signal_share", "lower"),
                 ),
+                note="That hard prompts leave fewer groups without a signal is nearly so by "
+                "construction: those that are always solved were taken out.",
             ),
             Effect(
                 name="overlong",
@@ -157,6 +173,13 @@ def sft_checkpoint() -> Path:
     print("the quickstart up to its SFT, once ...", flush=True)
     acereason_run(FILE, store, "--until", "sft", log=BUILD / "quickstart.log")
     return artifact(store, stages(store, "quickstart")["sft"])
+
+
+def common_settings() -> dict[str, Any]:
+    """What all arms have otherwise than the quickstart's second math stage."""
+    theirs = stage_settings(FILE, "math-2")["mathRL"]
+    own = {name: value for name, value in _settings().items() if name != "saving"}
+    return {name: value for name, value in own.items() if theirs.get(name) != value}
 
 
 def arms_of(effect: Effect, start: Path) -> dict[str, Arm]:

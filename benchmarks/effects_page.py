@@ -1,6 +1,7 @@
 """Figures of `make effects` as Markdown and plots, for docs/effects.md."""
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -65,7 +66,13 @@ def write_plots(result: Result, folder: Path) -> None:
 
 def told(result: Result) -> list[str]:
     """The block of docs/effects.md."""
-    return [part for effect in result["effects"].values() for part in _told(effect)]
+    effects = result["effects"].values()
+    number = sum(len(effect["comparisons"]) for effect in effects)
+    return [
+        *(part for effect in effects for part in _told(effect)),
+        f"{number} comparisons were made, and nothing is corrected for their number: where no "
+        f"effect is, {0.05 * number:.2g} of them would leave 0 out by chance.",
+    ]
 
 
 def verdict(comparison: Result) -> str:
@@ -83,6 +90,8 @@ def _told(effect: Result) -> list[str]:
     return [
         f"## {effect['title']}",
         effect["claim"],
+        *([effect["note"]] if effect["note"] else []),
+        f"Other than in the quickstart's second math stage: {_settings(effect['settings'])}.",
         f"![{effect['title']}](effects/{effect['name']}.svg)",
         _markdown(
             [
@@ -106,6 +115,16 @@ def _told(effect: Result) -> list[str]:
             ]
         ),
     ]
+
+
+def _settings(settings: Result) -> str:
+    """What all arms have in common, then what each adds."""
+    arms = "; ".join(f"{arm}: {_changes(own)}" for arm, own in settings["arms"].items())
+    return f"{_changes(settings['common'])}; {arms}"
+
+
+def _changes(changes: Result) -> str:
+    return ", ".join(f"`{name}` {json.dumps(value)}" for name, value in changes.items())
 
 
 def _row(arm: str, found: Result) -> list[str]:

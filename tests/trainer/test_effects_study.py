@@ -1,5 +1,6 @@
 """The study of the papers' effects: what its own policy does, and what is told of a difference."""
 
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from acereason_trainer.policy.protocol import Batch, Update
 from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.telemetry.recorder import read_metrics
 
-from benchmarks.effects_list import effects
-from benchmarks.effects_page import plot, verdict
+from benchmarks.effects import outcomes_of
+from benchmarks.effects_arms import Outcome
+from benchmarks.effects_list import STEPS, common_settings, effects
+from benchmarks.effects_page import plot, told, verdict
 from benchmarks.effects_updates import SeveralUpdates, clipped, parts_of, several_updates
 from tests.stage_attempts import attempt, published
 from tests.trainer.test_several_ranks import a_prepared_stage
@@ -114,6 +117,45 @@ def test_every_effect_has_arms_to_compare_and_a_plot() -> None:
         arms = {name: {"curves": [[0.1, 0.2], [0.3, 0.2]]} for name in effect.arms}
         drawn = plot({"name": effect.name, "curve": effect.curve, "arms": arms})
         assert all(name in drawn for name in effect.arms)
+
+
+def test_an_arm_takes_as_many_optimizer_steps_with_one_for_each_batch() -> None:
+    arms = effects()["updates"].arms
+    assert arms["one for longer"]["stop"]["steps"] == STEPS * arms["four"]["updates"]
+    same = {name: arms["four"][name] for name in arms["one"]}
+    assert same == dict(arms["one"])
+    assert {name: arms["one for longer"][name] for name in same} == same
+
+
+def test_one_failed_arm_is_named_and_the_others_are_there() -> None:
+    done, failed = Future[Outcome](), Future[Outcome]()
+    done.set_result(Outcome({}, 50.0, 30.0, 1.0))
+    failed.set_exception(RuntimeError("stage rl-1 ended with 1"))
+    found, errors = outcomes_of({"a": [done, failed], "b": [done, done]})
+    assert [len(outcomes) for outcomes in found.values()] == [1, 2]
+    assert errors == ["a, seed 1: stage rl-1 ended with 1"]
+
+
+def test_the_page_says_what_differs_from_the_quickstart_and_how_much_was_compared() -> None:
+    told_of = {}
+    for effect in effects().values():
+        ends = {end: [0.5, 0.5] for end in ("accuracy", "entropy", "reward", "temperature")}
+        told_of[effect.name] = {
+            **{field: getattr(effect, field) for field in ("name", "title", "claim", "note")},
+            "settings": {"common": common_settings(), "arms": effect.arms},
+            "arms": dict.fromkeys(effect.arms, ends),
+            "comparisons": [
+                {"a": c.a, "b": c.b, "metric": c.metric, "expected": c.expected}
+                | {"mean": 0.0, "low": -1.0, "high": 1.0}
+                for c in effect.comparisons
+            ],
+        }
+    page = told({"effects": told_of})
+    assert page[-1].startswith("10 comparisons were made, and nothing is corrected")
+    text = "\n".join(page)
+    assert "`maxResponseTokens` 48" in text
+    assert '`overlong` {"mode": "mask"}' in text
+    assert "nearly so by construction" in text
 
 
 @pytest.mark.usefixtures("importable_rewards")
