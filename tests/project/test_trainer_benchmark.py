@@ -165,13 +165,22 @@ def test_vllms_accuracy_is_told_with_its_seeds_and_problems() -> None:
     curves = dict.fromkeys(CURVES, 0.1)
     arm = {"accuracy": 97.0, "standardError": 0.8, **curves}
     seeds = [
-        {"seed": n, **dict.fromkeys(ARMS, arm), "differences": [0.0, 0.01 * n - 0.01]}
-        for n in range(3)
+        {"seed": n, **dict.fromkeys(ARMS, arm), "differences": [0.05, -0.05]} for n in range(3)
     ]
     figures = figures_of_accuracy(seeds)
     assert (figures["problems"], figures["difference"]) == (2, 0.0)
     sentence = told_of_accuracy({"seeds": seeds, "figures": figures})[-1]
-    assert "95 % over 3 seeds and 2 problems; as asked for" in sentence
+    assert "95 % over 3 seeds and 2 problems by a bootstrap of seeds and problems" in sentence
+    assert "the wider of two intervals; as asked for" in sentence
+
+
+def test_of_two_intervals_of_few_seeds_the_wider_counts() -> None:
+    apart = [{"differences": [shift] * 40} for shift in (-0.05, 0.0, 0.05)]
+    figures = figures_of_accuracy(apart)
+    assert figures["interval"] == "Student's t over seeds"
+    assert (figures["low"], figures["high"]) == (-12.42, 12.42)
+    alone = figures_of_accuracy(apart[:1])
+    assert alone["interval"] == "a bootstrap of seeds and problems"
 
 
 def spread(median: float) -> dict[str, float]:
