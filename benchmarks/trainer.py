@@ -1,6 +1,6 @@
 """How long is a step? Against TRL 1.16 in the fastest mode of it that works here, in turns.
 
-    make bench-trainer             (about an hour on 2 quiet cores)
+    make bench-trainer             (about 75 minutes on 2 quiet cores)
     python -m benchmarks.trainer --only loss checkpoint
     python -m benchmarks.trainer --only reward-SmolLM2-135M      (two hours and a half)
 

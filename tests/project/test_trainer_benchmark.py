@@ -99,10 +99,10 @@ def test_what_we_take_of_the_machine_is_no_others() -> None:
     leaves_work = (
         "import subprocess, sys, os; subprocess.Popen([sys.executable, '-c', sys.argv[1]])"
     )
-    works = "import time; end = time.monotonic() + 0.5\nwhile time.monotonic() < end: pass"
+    works = "import time\nwhile time.process_time() < 0.5: pass"
     before = os.times().children_user
     subprocess.run([sys.executable, "-c", leaves_work, works], check=True)
-    while os.times().children_user - before < 0.3 and time.monotonic() < began + 30:
+    while os.times().children_user - before < 0.3 and time.monotonic() < began + 300:
         time.sleep(0.1)
         assert 0 <= share.so_far() <= 1
     ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 0, 0, 0, 0)  # other tests look at orphans
@@ -312,7 +312,7 @@ def test_a_stall_of_the_machine_on_one_arm_decides_nothing() -> None:
 
 def test_arms_on_other_documents_are_not_compared() -> None:
     done = turns_of_sft(12)
-    done["wrapped"][3]["tokens"] += 4000
+    done["wrapped"][3]["tokens"] += 6000
     with pytest.raises(RuntimeError, match="differ in their documents' tokens"):
         figures_of(done)
 
