@@ -95,18 +95,22 @@ def test_what_a_contestant_takes_while_it_waits_is_known(tmp_path: Path) -> None
 
 
 def test_what_we_take_of_the_machine_is_no_others() -> None:
-    share, began = OthersShare(), time.monotonic()
+    def of_children() -> float:
+        times = os.times()  # asking for the time is the system's work, and here that is most of it
+        return times.children_user + times.children_system
+
+    share, deadline = OthersShare(), time.monotonic() + 120
     leaves_work = (
         "import subprocess, sys, os; subprocess.Popen([sys.executable, '-c', sys.argv[1]])"
     )
     works = "import time\nwhile time.process_time() < 0.5: pass"
-    before = os.times().children_user
+    before = of_children()
     subprocess.run([sys.executable, "-c", leaves_work, works], check=True)
-    while os.times().children_user - before < 0.3 and time.monotonic() < began + 300:
+    while of_children() - before < 0.5 and time.monotonic() < deadline:
         time.sleep(0.1)
         assert 0 <= share.so_far() <= 1
     ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 0, 0, 0, 0)  # other tests look at orphans
-    assert os.times().children_user - before >= 0.3, "an orphan's work is counted as ours"
+    assert of_children() - before >= 0.5, "an orphan's work is counted as ours"
 
 
 def test_a_contestant_that_is_killed_is_told_in_one_sentence(tmp_path: Path) -> None:
