@@ -23,6 +23,7 @@ from tests.trainer.rollout.vllm_models import (
     a_model,
     a_sampler_of_two_workers,
     a_vllm_sampler,
+    remove_what_workers_shared,
 )
 
 pytestmark = pytest.mark.slow
@@ -30,10 +31,6 @@ pytestmark = pytest.mark.slow
 PROMPTS = ["2 + 2 =", "A much longer question, with words?", "x"]
 OTHER_CONTEXT: dict[str, Any] = {"ropeTheta": 300.0, "maxPositionEmbeddings": 2 * LONGEST}
 """A rotary base so small that a model with another one says something else within a few tokens."""
-
-
-SHARED = Path("/dev/shm")
-"""Where workers on CPUs leave what they shared when they are killed, 8 MB."""
 
 
 @dataclass
@@ -102,8 +99,7 @@ def desk(
     loading = ModelLoading.parse(told)
     yield Desk(directory, loading, sampler, a_policy(directory, loading))
     sampler.close()
-    for left in SHARED.glob("vllm_dist_*-cpushm_*"):
-        left.unlink()
+    remove_what_workers_shared()
 
 
 def trainers_logprobs(desk: Desk, c: Completion, temperature: float) -> torch.Tensor:

@@ -16,7 +16,12 @@ from acereason_trainer.stage import StopFlag, Stopped
 from acereason_trainer.telemetry.recorder import read_metrics
 
 from tests.stage_attempts import a_stage, attempt, failure, published, write_rows
-from tests.trainer.rollout.vllm_models import RL_SETTINGS, a_model, wrote
+from tests.trainer.rollout.vllm_models import (
+    RL_SETTINGS,
+    a_model,
+    remove_what_workers_shared,
+    wrote,
+)
 from tests.trainer.test_exact_resume import next_attempt
 from tests.trainer.test_several_ranks import a_prepared_stage, launched
 
@@ -118,26 +123,31 @@ def test_a_stage_goes_on_after_a_stop_and_after_the_death_of_its_engine(
     assert engines() == []
 
 
-def test_two_ranks_share_one_queue_between_their_engines(
-    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    model = a_model(tmp_path / "model", tiny_model, tied=True)
+def drawn_by_two_ranks(store: Path, model: Path, **vllm: int) -> list[set[str]]:
+    """Names of the responses that each of two ranks has drawn in two good steps of a stage."""
     told = {
         **RL_SETTINGS,
         "stop": {"steps": 2},
         "saving": {},  # no state that would clear the journal
-        "vllm": {**RL_SETTINGS["vllm"], "maxSequences": 2},
+        "vllm": {**RL_SETTINGS["vllm"], **vllm},
     }
-    stage = a_prepared_stage(tmp_path / "store", model, "mathRL", 2, **told)
+    stage = a_prepared_stage(store, model, "mathRL", 2, **told)
     record = launched(stage)
     assert (record.exit_code, record.message) == (ExitCode.DONE, record.message)
     curves = read_metrics(published(stage)[1] / "metrics.jsonl")
     assert [row["step"] for row in curves] == [1, 2]
     assert all(row["mismatch_kl"] < 1e-6 for row in curves)
-    journal = [{name for name, _ in wrote(work_dir(stage), rank)} for rank in range(2)]
-    assert all(journal)  # both have drawn
-    assert not journal[0] & journal[1]  # and nothing twice
+    return [{name for name, _ in wrote(work_dir(stage), rank)} for rank in range(2)]
+
+
+def test_two_ranks_share_one_queue_between_their_engines(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    model = a_model(tmp_path / "model", tiny_model, tied=True)
+    drawn = drawn_by_two_ranks(tmp_path / "store", model, maxSequences=2)
+    assert all(drawn)  # both have drawn
+    assert not drawn[0] & drawn[1]  # and nothing twice
 
 
 def test_two_ranks_draw_with_one_engine_that_is_spread_over_both(
@@ -146,17 +156,7 @@ def test_two_ranks_draw_with_one_engine_that_is_spread_over_both(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # there are fewer NUMA nodes
     model = a_model(tmp_path / "model", tiny_model, tied=False, heads=4)
-    told = {
-        **RL_SETTINGS,
-        "stop": {"steps": 2},
-        "saving": {},  # no state that would clear the journal
-        "vllm": {**RL_SETTINGS["vllm"], "tensorParallel": 2},
-    }
-    stage = a_prepared_stage(tmp_path / "store", model, "mathRL", 2, **told)
-    record = launched(stage)
-    assert (record.exit_code, record.message) == (ExitCode.DONE, record.message)
-    curves = read_metrics(published(stage)[1] / "metrics.jsonl")
-    assert [row["step"] for row in curves] == [1, 2]
-    assert all(row["mismatch_kl"] < 1e-6 for row in curves)
-    assert wrote(work_dir(stage), 0)
-    assert not wrote(work_dir(stage), 1), "it has no engine"
+    first, second = drawn_by_two_ranks(tmp_path / "store", model, tensorParallel=2)
+    remove_what_workers_shared()
+    assert first
+    assert not second, "it has no engine"

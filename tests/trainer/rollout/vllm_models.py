@@ -120,6 +120,12 @@ def a_sampler_of_two_workers(directory: Path, journal: Path, stop: StopFlag) -> 
     )
 
 
+def remove_what_workers_shared() -> None:
+    """8 MB for each engine of several workers on CPUs, which are killed and leave it."""
+    for left in Path("/dev/shm").glob("vllm_dist_*-cpushm_*"):
+        left.unlink(missing_ok=True)
+
+
 def wrote(work_dir: Path, rank: int = 0) -> list[Any]:
     """What a rank has written into an attempt's journal, in order."""
     files = sorted((work_dir / "journal").glob(f"responses-{rank}-*.jsonl"))
