@@ -118,8 +118,11 @@ def _sft(model: Path) -> dict[str, Any]:
 
 
 def _vllm(model: Path) -> dict[str, Any]:
+    from acereason_trainer.config.common import ModelLoading
+    from acereason_trainer.policy.loading import load_model
     from acereason_trainer.rollout.engine_messages import Asked, EngineSettings
     from acereason_trainer.rollout.vllm_engine import Engine
+    from acereason_trainer.rollout.weight_buckets import BUCKET, SharedMemory, in_buckets
     from vllm.v1.core.sched.scheduler import Scheduler
     from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 
@@ -135,7 +138,12 @@ def _vllm(model: Path) -> dict[str, Any]:
             sequences=RESPONSES, tensor_parallel=1, memory_share=0.7, cache_bytes=2**30,
         )
     )  # fmt: skip
-    engine.begin_push()  # weights of no meaning take as long as others
+    memory = SharedMemory.made(BUCKET)
+    engine.attach(memory.path, memory.size)
+    engine.begin_push()
+    loaded = load_model(model, ModelLoading(dtype="float32"))
+    for pieces in in_buckets(((n, p.detach()) for n, p in loaded.named_parameters()), memory):
+        engine.take_bucket(pieces)
     engine.end_push()
     for seed in range(2):
         parts.clear()
