@@ -21,23 +21,21 @@ TURNS: list[Turns] = []
 
 
 class TakesTurns(Checkpoints):
-    """Waits before each step, and tells its metrics."""
+    """Tells what a step was and waits for the next turn, in one place: whatever the loop does
+    between two steps is of a turn."""
 
     def resume(self) -> Resumed:
         """Ready."""
         resumed = super().resume()
         TURNS[0].over()
-        return resumed
-
-    def check_stop(self) -> None:
-        """Between two steps."""
         TURNS[0].wait()
-        super().check_stop()
+        return resumed
 
     def completed(self, step: int, loop: dict[str, Any] | None = None) -> None:
         """A step is done, with what is saved after it."""
         super().completed(step, loop)
         TURNS[0].over(metrics=self._recorder.rows[-1])
+        TURNS[0].wait()
 
 
 def main() -> None:
