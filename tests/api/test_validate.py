@@ -54,10 +54,10 @@ CASES = [
         "maxResponseTokens?",
     ),
     (
-        "a sampler is asked for where only transformers draws",
-        GOOD.replace("curate: {}", "curate: {passRate: {sampler: vllm}}"),
-        "run.yaml:9: spec.stages[0].curate.passRate.sampler: only mathRL and codeRL can draw with "
-        "vLLM; a model that is measured draws with transformers, in one process: remove it",
+        "an engine has settings that draws nothing",
+        GOOD.replace("curate: {}", "curate: {passRate: {vllm: {tensorParallel: 2}}}"),
+        "run.yaml:9: spec.stages[0].curate.passRate.vllm: means something only with sampler: vllm; "
+        "set that, or leave vllm out",
     ),
     (
         "a field that is like none lists what there is",

@@ -17,23 +17,16 @@ SFT = {"name": "s", "sft": {}, "inputs": {"data": {"path": "a.jsonl"}}}
     ("stage", "defaults", "said"),
     [
         (SFT, {"gpusPerNode": 8, "nodes": 2}, []),
-        (EXAM, {}, []),
-        (EXAM, {"gpusPerNode": 1}, []),
-        ({**EXAM, "gpusPerNode": 1}, {"gpusPerNode": 8}, []),
+        (EXAM, {"gpusPerNode": 8}, []),
+        ({**FILTER, "nodes": 2}, {"gpusPerNode": 8}, []),
+        (RULES, {}, []),
+        ({**RULES, "gpusPerNode": 0}, {"gpusPerNode": 8}, []),
         (
-            EXAM,
-            {"gpusPerNode": 8},
-            [
-                "stage s asks for 8 GPUs and uses 1, since one process draws its answers; set "
-                "gpusPerNode: 1 on it"
-            ],
-        ),
-        (
-            {**FILTER, "nodes": 2},
+            {**RULES, "nodes": 2},
             {"gpusPerNode": 1},
             [
-                "stage s asks for 2 GPUs and uses 1, since one process draws its answers; set "
-                "gpusPerNode: 1 and nodes: 1 on it"
+                "stage s asks for 2 GPUs and uses none, since rules ask no model; set "
+                "gpusPerNode: 0 on it"
             ],
         ),
         (

@@ -138,6 +138,32 @@ def test_progress_says_where_the_stage_is_and_how_long_it_will_take(tmp_path: Pa
         assert progress_of(tmp_path).phase == "save"
 
 
+def test_what_is_done_of_an_open_step_moves_progress_and_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "SECONDS_BETWEEN_LOOKS", 0.0)
+    with a_recorder(tmp_path, total=64) as recorder:
+        recorder.start()
+        recorder.reached(24)
+        recorder.reached(16)  # of another thread, or rank
+        progress = progress_of(tmp_path)
+        assert progress.step == 24
+        assert progress.rate is not None
+        assert progress.seconds_left == pytest.approx(40 / progress.rate, abs=0.06)
+        assert recorder.step == 0
+        recorder.record(32, {"accuracy": 0.5})
+        assert progress_of(tmp_path).step == 32
+    assert [row["step"] for row in read_metrics(recorder.path)] == [32]
+
+
+def test_progress_within_a_step_is_written_now_and_then(tmp_path: Path) -> None:
+    with a_recorder(tmp_path, total=10**6) as recorder:
+        recorder.start()
+        file = tmp_path / "progress.json"
+        seen = {(recorder.reached(step), file.stat().st_mtime_ns)[1] for step in range(1000)}
+    assert len(seen) < 100
+
+
 def test_a_total_that_is_known_late_is_shown_from_then_on(tmp_path: Path) -> None:
     with a_recorder(tmp_path, total=None) as recorder:
         recorder.start()

@@ -34,8 +34,6 @@ STAGES = {
 }
 """Module of each stage kind; its `run(context)` does the work. Imported when it is asked for:
 torch and the model classes take seconds."""
-SHARED = ("sft", "mathRL", "codeRL")
-"""Stage kinds whose work several ranks share; the first rank does the others alone."""
 
 
 def main() -> int:
@@ -108,11 +106,7 @@ def _is_own_root(error: OSError, store: Path) -> bool:
 
 
 def share_out(stage: Callable[[StageContext], None], context: StageContext) -> None:
-    """Carry out the stage with the other ranks of the attempt, where there are others.
-
-    Of a stage that cannot be shared the first rank does everything, and the others wait: the
-    launcher of another node must not see its ranks end before there is an artifact.
-    """
+    """Carry out the stage with the other ranks of the attempt, where there are others."""
     if is_alone():
         stage(context)
         return
@@ -121,11 +115,7 @@ def share_out(stage: Callable[[StageContext], None], context: StageContext) -> N
     with meet(os.environ, context.stop) as peers:
         first_here = os.environ["LOCAL_RANK"] == "0"  # one look for all ranks of a machine
         peers.together(lambda: verify_inputs(context) if first_here else None)
-        among = replace(context, peers=peers)
-        if context.file.settings.kind in SHARED:
-            stage(among)
-        else:
-            peers.led(lambda: stage(among))
+        stage(replace(context, peers=peers))
 
 
 def is_alone() -> bool:

@@ -73,6 +73,12 @@ def _warm_up(model: type[BaseModel], steps: str) -> Rule:
     )
 
 
+_VLLM = Rule(
+    "!has(self.vllm) || self.sampler == 'vllm'",
+    "vllm: means something only with sampler: vllm; set that, or leave vllm out",
+)
+
+
 def _rl(model: type[RL]) -> list[Rule]:
     never = 2**53
     steps = (
@@ -90,10 +96,7 @@ def _rl(model: type[RL]) -> list[Rule]:
             "checkpoint: the best checkpoint is found by validation, which is not set; add "
             "validation: {everySteps: 50} beside checkpoint",
         ),
-        Rule(
-            "!has(self.vllm) || self.sampler == 'vllm'",
-            "vllm: means something only with sampler: vllm; set that, or leave vllm out",
-        ),
+        _VLLM,
         _warm_up(model, steps),
         Rule(
             "!has(self.optimizer) || self.optimizer.finalFraction >= 1.0 || !has(self.stop) || "
@@ -241,6 +244,7 @@ RULES: dict[type[BaseModel], Sequence[Rule]] = {
             "minCorrect is above maxCorrect, which would drop everything; swap them",
             field=".minCorrect",
         ),
+        _VLLM,
     ],
     GroupSize: [
         _one_of(GroupSize),
@@ -284,7 +288,8 @@ RULES: dict[type[BaseModel], Sequence[Rule]] = {
             "pass@k needs at least k samples per problem; raise samples of each set or leave the k "
             "out",
             field=".passAt",
-        )
+        ),
+        _VLLM,
     ],
     EnvVar: [
         Rule("has(self.value) != has(self.valueFrom)", "needs exactly one of value, valueFrom")

@@ -18,7 +18,7 @@ from acereason_trainer.config.stage_file import (
 from acereason_operator.api.run import AceReasonRunSpec, Stage, Storage
 from acereason_operator.planner.named_inputs import NamedInputs
 
-FORM = 4
+FORM = 5
 """Raised with every change of what these digests are made from, a new default of a field too."""
 
 

@@ -43,14 +43,6 @@ class MixPart(Model):
     its first stage and down after)."""
 
 
-DRAWN_BY_TRANSFORMERS = dict.fromkeys(
-    ("sampler", "vllm"),
-    "only mathRL and codeRL can draw with vLLM; a model that is measured draws with transformers, "
-    "in one process: remove it",
-)
-"""For models without these fields (`Model.not_here`)."""
-
-
 class Sampling(Model):
     """How answers are drawn from a model when it is measured."""
 
@@ -102,6 +94,10 @@ class Verifier(Model):
     its worker no longer."""
     code: CodeLimits = CodeLimits()
     """Limits of one model-written program."""
+
+    def shared_by(self, ranks: int) -> "Verifier":
+        """For one of so many ranks of a machine, each with its part of the workers."""
+        return self.model_copy(update={"workers": max(1, self.workers // ranks)})
 
 
 class Prompting(Model):

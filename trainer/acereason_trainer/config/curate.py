@@ -9,7 +9,6 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from acereason_trainer.config.common import (
-    DRAWN_BY_TRANSFORMERS,
     Column,
     MixPart,
     ModelLoading,
@@ -19,7 +18,8 @@ from acereason_trainer.config.common import (
     Telemetry,
     Verifier,
 )
-from acereason_trainer.config.model import Combination, Model
+from acereason_trainer.config.model import IN_KEY_WHEN_SET, NOT_IN_KEY, Combination, Model
+from acereason_trainer.config.vllm import VLLM, Engine, require_vllm
 
 
 class Columns(Model):
@@ -92,8 +92,6 @@ class Decontamination(Model):
 class PassRate(Model):
     """Keep the prompts that a model neither always nor never solves."""
 
-    not_here = DRAWN_BY_TRANSFORMERS
-
     samples: int = Field(default=16, ge=1, le=1024)
     """Attempts per prompt (1.0: 16 before the 24K stage)."""
     min_correct: int = Field(default=0, ge=0)
@@ -111,9 +109,24 @@ class PassRate(Model):
     """How the weights are held."""
     verifier: Verifier = Verifier()
     """Who checks the attempts."""
+    sampler: Engine = Field(default="transformers", json_schema_extra=IN_KEY_WHEN_SET)
+    """Engine of the attempts, as in RL: `transformers` draws the same bits each time, `vllm` is far
+    faster on GPUs. With either, every GPU of the stage draws its share."""
+    vllm: VLLM | None = Field(default=None, json_schema_extra=NOT_IN_KEY)
+    """How `sampler: vllm` runs. Unset: its defaults."""
     prompts_per_batch: int = Field(default=64, ge=1)
-    """Prompts whose attempts are decoded together, and between two resume points: with 16 attempts
-    each, 1024 sequences. In the key: the batch's shape decides the last bits."""
+    """Prompts whose attempts the transformers sampler decodes together: with 16 attempts each, 1024
+    sequences. In the key: the batch's shape decides the last bits."""
+
+    @property
+    def sequences_per_batch(self) -> int:
+        """Sequences decoded together by the transformers sampler."""
+        return self.prompts_per_batch * self.samples
+
+    @model_validator(mode="after")
+    def _vllm_is_the_sampler(self) -> "PassRate":
+        require_vllm(self.sampler, self.vllm)
+        return self
 
     @model_validator(mode="after")
     def _band(self) -> "PassRate":

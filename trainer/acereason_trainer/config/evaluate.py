@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from acereason_trainer.config.common import (
-    DRAWN_BY_TRANSFORMERS,
     ModelLoading,
     Prompting,
     Sampling,
@@ -13,7 +12,8 @@ from acereason_trainer.config.common import (
     Verifier,
 )
 from acereason_trainer.config.forms import SHORT_NAME
-from acereason_trainer.config.model import NOT_IN_KEY, Combination, Model
+from acereason_trainer.config.model import IN_KEY_WHEN_SET, NOT_IN_KEY, Combination, Model
+from acereason_trainer.config.vllm import VLLM, Engine, require_vllm
 
 
 class EvaluationSet(Model):
@@ -31,8 +31,6 @@ class EvaluationSet(Model):
 
 class Evaluate(Model):
     """Measures one checkpoint on held-out problems (1.0 section 4.1)."""
-
-    not_here = DRAWN_BY_TRANSFORMERS
 
     sets: list[EvaluationSet] = Field(min_length=1, max_length=64)
     """Benchmarks."""
@@ -55,8 +53,13 @@ class Evaluate(Model):
     code_comparator: Literal["exact", "lcb"] = "exact"
     """Who decides whether a program's output is right. `exact`: as in training, with a problem's
     own tolerance. `lcb`: LiveCodeBench's rules, for comparison with published figures."""
+    sampler: Engine = Field(default="transformers", json_schema_extra=IN_KEY_WHEN_SET)
+    """Engine of the answers, as in RL: `transformers` draws the same bits each time, `vllm` is far
+    faster on GPUs. With either, every GPU of the stage draws its share."""
+    vllm: VLLM | None = Field(default=None, json_schema_extra=NOT_IN_KEY)
+    """How `sampler: vllm` runs. Unset: its defaults."""
     sequences_per_batch: int = Field(default=64, ge=1)
-    """Sequences decoded together."""
+    """Sequences decoded together by the transformers sampler."""
     keep_samples: int = Field(default=20, ge=0, json_schema_extra=NOT_IN_KEY)
     """Sample answers per set that the artifact keeps for the report."""
     telemetry: Telemetry = Telemetry()
@@ -70,6 +73,11 @@ class Evaluate(Model):
             raise Combination(
                 f"{', '.join(twice)} is the name of more than one set; give each its own", "sets"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _vllm_is_the_sampler(self) -> "Evaluate":
+        require_vllm(self.sampler, self.vllm)
         return self
 
     @model_validator(mode="after")

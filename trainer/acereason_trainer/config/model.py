@@ -5,8 +5,7 @@ never becomes a silent default. A field's docstring is its description in the JS
 and the reference page.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -42,8 +41,6 @@ class Model(BaseModel):
         use_attribute_docstrings=True,
         ser_json_inf_nan="constants",
     )
-    not_here: ClassVar[Mapping[str, str]] = {}
-    """Fields that a person may look for in this model, by their outside names, and what to say."""
 
     @classmethod
     def parse(cls, data: Any) -> Self:

@@ -19,7 +19,7 @@ from acereason_trainer.config.common import (
 from acereason_trainer.config.model import IN_KEY_WHEN_SET, NOT_IN_KEY, Combination, Model
 from acereason_trainer.config.one_of import OneOf
 from acereason_trainer.config.sft import Optimizer
-from acereason_trainer.config.vllm import VLLM
+from acereason_trainer.config.vllm import VLLM, Engine, require_vllm
 
 
 class EntropyTarget(Model):
@@ -285,7 +285,7 @@ class RL(Model):
     says so. The papers state no rule."""
     health: HealthStop | None = None
     """Detectors of damage. NaN, and a sampler that is not the trainer's model, always stop."""
-    sampler: Literal["transformers", "vllm"] = "transformers"
+    sampler: Engine = "transformers"
     """Engine of the rollouts; in the key, since engines differ in the last bits. `transformers`
     decodes with the trainer's own module, the same bits each time. `vllm` is far faster on GPUs;
     its draws have seeds of their own too, but its last bits depend on what is drawn together."""
@@ -345,12 +345,7 @@ class RL(Model):
 
     @model_validator(mode="after")
     def _vllm_is_the_sampler(self) -> "RL":
-        if self.vllm is not None and self.sampler != "vllm":
-            raise Combination(
-                "means something only with sampler: vllm; set that, or leave vllm out",
-                "vllm",
-                "sampler",
-            )
+        require_vllm(self.sampler, self.vllm)
         return self
 
     @model_validator(mode="after")

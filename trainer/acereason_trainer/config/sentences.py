@@ -1,7 +1,7 @@
 """What pydantic says about a file, as sentences that say what would be right."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any
 
@@ -56,10 +56,6 @@ def shown(value: Any) -> str:
 
 
 def _unknown(error: ErrorDetails, root: type[BaseModel]) -> str:
-    *above, name = error["loc"]
-    not_here: Mapping[str, str] = getattr(_model_at(tuple(above), root), "not_here", {})
-    if name in not_here:
-        return not_here[str(name)]
     meant = suggestion(error["loc"], root)
     if meant:
         return f"there is no such field; did you mean {meant}?"

@@ -1,8 +1,13 @@
-"""Settings of vLLM beside the trainer: one engine for each rank, or for each few of them."""
+"""Settings of vLLM: one engine for each rank, or for each few of them."""
+
+from typing import Literal
 
 from pydantic import Field
 
-from acereason_trainer.config.model import NOT_IN_KEY, Model
+from acereason_trainer.config.model import NOT_IN_KEY, Combination, Model
+
+Engine = Literal["transformers", "vllm"]
+"""What draws a stage's responses."""
 
 
 class VLLM(Model):
@@ -18,8 +23,9 @@ class VLLM(Model):
     memory_share: float = Field(default=0.7, gt=0, lt=1, json_schema_extra=NOT_IN_KEY)
     """Share of a GPU's memory for weights and cache while responses are drawn. The rest is for
     what of the trainer stays there then: its share of the weights, and what it has whole at once
-    to compare logprobs after a push. While training, weights and cache are given back; CUDA's
-    context and the graphs of the engine's steps stay."""
+    while it hands them over. While training, weights and cache are given back; CUDA's
+    context and the graphs of the engine's steps stay. Where a model is only measured, nothing of
+    it stays beside an engine."""
     cache_gib: float | None = Field(default=None, gt=0, le=4096, json_schema_extra=NOT_IN_KEY)
     """GiB of the cache of keys and values on each GPU of an engine, in the place of what
     `memoryShare` leaves. Unset on a CPU: 1."""
@@ -27,3 +33,13 @@ class VLLM(Model):
     """How long an engine may take to start or to take on weights, and how long it may give no sign
     of life while it draws. Then it counts as dead, and the attempt ends to be tried again. Loading
     and compiling a 14B model takes some minutes."""
+
+
+def require_vllm(sampler: Engine, vllm: VLLM | None) -> None:
+    """Raise Combination where an engine has settings that is not the stage's."""
+    if vllm is not None and sampler != "vllm":
+        raise Combination(
+            "means something only with sampler: vllm; set that, or leave vllm out",
+            "vllm",
+            "sampler",
+        )

@@ -17,15 +17,15 @@ from acereason_trainer.evaluation.answers import (
     Batch,
     Examiner,
     Rewarders,
+    examiner_of,
     in_batches,
     questions,
 )
-from acereason_trainer.evaluation.journal import attempt_journal
-from acereason_trainer.evaluation.measured_model import load_measured_model, sampler_of
+from acereason_trainer.evaluation.measured_model import drawing_from, drawn_at_once
 from acereason_trainer.evaluation.metrics import Tally
 from acereason_trainer.evaluation.results import SetTally
+from acereason_trainer.policy.loading import load_tokenizer
 from acereason_trainer.rewards import make_rewarder
-from acereason_trainer.rollout.protocol import SamplingParams
 from acereason_trainer.stage import StageContext
 from acereason_trainer.telemetry.recorder import Recorder
 
@@ -33,28 +33,28 @@ from acereason_trainer.telemetry.recorder import Recorder
 def with_pass_rates(
     rows: Sequence[Row], settings: PassRate, context: StageContext, recorder: Recorder
 ) -> list[Row]:
-    """The rows with `pass_count`, `samples` (attempts that were checked) and `pass_rate`.
+    """The rows with `pass_count`, `samples` (attempts that were checked) and `pass_rate`. All ranks
+    call it, with the same rows, and each attempts its share.
 
     Rows of one problem, as copies or with different worked answers, are attempted once for all of
     them. Raises StageFailure where an id stands for more than one problem.
     """
     require_distinct_ids(map(_what_is_attempted, rows))
-    measured = load_measured_model(context.model_dir, settings.loading)
-    size = settings.prompts_per_batch * settings.samples
-    sampler = sampler_of(measured, size, context.check_alone)
-    params = SamplingParams(
-        settings.sampling.temperature, settings.sampling.top_p, settings.max_response_tokens
-    )
+    tokenizer = load_tokenizer(context.model_dir)
     name = (context.prepared.key, context.prepared.salt, "passRate")
     prompts = list({row.id: row for row in rows}.values())
     recorder.expect(recorder.step + len(prompts))
-    asked = questions(prompts, settings.samples, settings.prompting, measured.tokenizer, name)
-    batches = in_batches(asked, size)
+    asked = questions(prompts, settings.samples, settings.prompting, tokenizer, name)
+    batches = in_batches(asked, drawn_at_once(settings, settings.samples, context.peers.world))
     make = partial(make_rewarder, require_think=settings.prompting.thinks)
-    with closing(Rewarders(make, settings.verifier)) as rewarders:
-        journal = attempt_journal(context.work_dir)
-        examiner = Examiner(
-            sampler, rewarders, params, journal, recorder, context.stop, context.file.grace_seconds
+    verifier = settings.verifier.shared_by(context.peers.local_world)
+    longest_prompt = max(len(q.request.prompt) for q in asked)
+    with (
+        closing(Rewarders(make, verifier)) as rewarders,
+        drawing_from(context, settings, tokenizer, longest_prompt) as sampler,
+    ):
+        examiner = examiner_of(
+            context, settings, sampler, rewarders, recorder, answers_per_step=settings.samples
         )
         tallies = attempt(batches, prompts, settings.samples, examiner)
     return [_with_tally(row, tallies[row.id]) for row in rows]

@@ -3,16 +3,18 @@
     read -> rules -> duplicates -> decontamination -> mix -> pass rate -> maxRows
 
 The order goes from cheap to dear, so that a model only attempts prompts that everything else lets
-through. report.json says what became of every row, with an example of each reason.
+through. report.json says what became of every row, with an example of each reason. Of several ranks
+the first one does everything but the attempts, which all share.
 """
 
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from acereason_trainer.config.curate import Curate
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.curation.funnel import Funnel, Step
 from acereason_trainer.curation.selection import select
@@ -30,38 +32,66 @@ _ROWS_PER_RECORD = 10_000
 
 def run(context: StageContext) -> None:
     """Choose rows, write them with the counts of every reason, publish them."""
-    settings, seed, work = context.file.settings.curate, context.file.seed, context.work_dir
+    settings, work, peers = context.file.settings.curate, context.work_dir, context.peers
     assert settings is not None
-    funnel, histogram = Funnel(), None
+    funnel, rated = Funnel(), None
     recorder = Recorder(
-        work, total=None, unit="rows", settings=settings.telemetry, key=context.prepared.key
+        work,
+        total=None,
+        unit="rows",
+        settings=settings.telemetry,
+        key=context.prepared.key,
+        leads=peers.leads,
     )
     with recorder:
         recorder.start()
         rows = work / "selected.jsonl"
-        with recorder.phase("rules"):
-            read = _watched(
-                read_rows(context.data_dir, settings.columns), context, funnel, recorder
-            )
-            held_out = _held_out(context)
-            write_rows(rows, select(read, settings, held_out, funnel, f"curate/{seed}"))
-        if recorder.step < funnel.rows_in:
-            recorder.record(funnel.rows_in, {"rows": funnel.rows_in, "rows_kept": funnel.rows_out})
-        _require_rows(context, funnel)
+        peers.led(lambda: _select(context, settings, rows, funnel, recorder))
         if settings.pass_rate is not None:
             # Torch takes seconds to import, and rules alone need none of it.
-            from acereason_trainer.curation.pass_rate import in_band, with_pass_rates
+            from acereason_trainer.curation.pass_rate import with_pass_rates
 
-            rated = with_pass_rates(list(read_rows(rows)), settings.pass_rate, context, recorder)
-            histogram = Counter(str(row.data["pass_count"]) for row in rated)
-            rows = work / "in-band.jsonl"
-            write_rows(rows, in_band(rated, settings.pass_rate, funnel.step("passRate")))
-        if settings.max_rows is not None:
-            every, rows = rows, work / "limited.jsonl"
-            write_rows(rows, _limited(every, settings.max_rows, seed, funnel.step("maxRows")))
-        _require_rows(context, funnel)
-        say(f"{funnel.sentence()}; {funnel.rows_out:,} rows out")
-        _publish(context, rows, funnel.dump() | {"passCounts": histogram}, recorder)
+            selected = peers.kept(lambda: list(read_rows(rows)))
+            rated = with_pass_rates(selected, settings.pass_rate, context, recorder)
+        peers.led(lambda: _finish(context, settings, rows, rated, funnel, recorder))
+
+
+def _select(
+    context: StageContext, settings: Curate, rows: Path, funnel: Funnel, recorder: Recorder
+) -> None:
+    """Write what the rules leave."""
+    with recorder.phase("rules"):
+        read = _watched(read_rows(context.data_dir, settings.columns), context, funnel, recorder)
+        held_out, name = _held_out(context), f"curate/{context.file.seed}"
+        write_rows(rows, select(read, settings, held_out, funnel, name))
+    if recorder.step < funnel.rows_in:
+        recorder.record(funnel.rows_in, {"rows": funnel.rows_in, "rows_kept": funnel.rows_out})
+    _require_rows(context, funnel)
+
+
+def _finish(
+    context: StageContext,
+    settings: Curate,
+    rows: Path,
+    rated: Sequence[Row] | None,
+    funnel: Funnel,
+    recorder: Recorder,
+) -> None:
+    """Leave out what the model's attempts and the limit say, and publish the rest."""
+    work, histogram = context.work_dir, None
+    if settings.pass_rate is not None and rated is not None:
+        from acereason_trainer.curation.pass_rate import in_band
+
+        histogram = Counter(str(row.data["pass_count"]) for row in rated)
+        rows = work / "in-band.jsonl"
+        write_rows(rows, in_band(rated, settings.pass_rate, funnel.step("passRate")))
+    if settings.max_rows is not None:
+        every, rows = rows, work / "limited.jsonl"
+        limited = _limited(every, settings.max_rows, context.file.seed, funnel.step("maxRows"))
+        write_rows(rows, limited)
+    _require_rows(context, funnel)
+    say(f"{funnel.sentence()}; {funnel.rows_out:,} rows out")
+    _publish(context, rows, funnel.dump() | {"passCounts": histogram}, recorder)
 
 
 def _watched(

@@ -1,36 +1,88 @@
-"""A model that is measured and not trained: weights and tokenizer, no optimizer."""
+"""A model that is measured and not trained: weights to draw from, no optimizer."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from acereason_trainer.config.common import ModelLoading
-from acereason_trainer.policy.loading import load_model, load_tokenizer
-from acereason_trainer.rollout.transformers_sampler import TransformersSampler
+from acereason_trainer.config.curate import PassRate
+from acereason_trainer.config.evaluate import Evaluate
+from acereason_trainer.policy.forward import Scoring
+from acereason_trainer.policy.loading import check_context, load_config, load_model
+from acereason_trainer.policy.micro_batches import one_sequence
+from acereason_trainer.rollout.journal import attempt_journal
+from acereason_trainer.rollout.making import make_sampler
+from acereason_trainer.rollout.protocol import Sampler
+from acereason_trainer.stage import StageContext
+
+MOST_AT_ONCE = 4096
+"""Answers that vLLM's engines are given together: so many that the time in which the last of them
+are drawn alone is a small part, and so few that their tokens fit into a host's memory (6 GB, were
+each of 20,000 tokens)."""
 
 
-@dataclass(frozen=True)
 class MeasuredModel:
-    """What a sampler draws from, and what renders its prompts."""
+    """The weights of an artifact's directory. Every rank has them, as long as it needs them."""
 
-    model: Any
-    """The torch module."""
-    tokenizer: Any
-    """Its tokenizer."""
+    def __init__(self, directory: Path, loading: ModelLoading) -> None:
+        self._directory = directory
+        self._loading = loading
+        self._model = load_model(directory, loading)
+
+    @property
+    def model(self) -> Any:
+        """The torch module, in evaluation mode; on its device until room is made."""
+        return self._model
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Every weight by its name in a checkpoint."""
+        return ((name, p.detach()) for name, p in self._model.named_parameters())
+
+    @torch.no_grad()
+    def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
+        """log p of each token after the first, at temperature 1."""
+        scoring = Scoring(self._model, recompute=False, layout="padded")
+        parts = [one_sequence(s, self._model.device, "padded") for s in sequences]
+        return [scoring(*part.inputs, 1.0)[0].cpu() for part in parts]
+
+    def make_room(self) -> None:
+        """Leave the GPU to an engine. In the host's memory the weights are a map of their files,
+        one for all ranks."""
+        if self._model.device.type == "cpu":
+            return
+        del self._model
+        self._model = load_model(self._directory, self._loading, torch.device("cpu"))
+        torch.cuda.empty_cache()
+
+    def take_room(self) -> None:
+        """Nothing comes back: a model that is measured is handed over once."""
 
 
-def load_measured_model(directory: Path, loading: ModelLoading) -> MeasuredModel:
-    """The model of an artifact's directory, on its device."""
-    return MeasuredModel(load_model(directory, loading), load_tokenizer(directory))
+@contextmanager
+def drawing_from(
+    context: StageContext, settings: Evaluate | PassRate, tokenizer: Any, longest_prompt: int
+) -> Iterator[Sampler]:
+    """A sampler that draws from the stage's model, with an engine of its own where it has one.
+
+    All ranks call it. longest_prompt: in tokens. Raises StageFailure where the model cannot read
+    as much, or the engine does not take it on.
+    """
+    longest = longest_prompt + settings.max_response_tokens
+    config = load_config(context.model_dir, settings.loading)
+    check_context(config, longest, settings.loading)
+    journal = attempt_journal(context.work_dir)
+    with closing(make_sampler(context, settings, config, tokenizer, longest, journal)) as sampler:
+        sampler.push(MeasuredModel(context.model_dir, settings.loading), version=0)
+        yield sampler
 
 
-def sampler_of(
-    measured: MeasuredModel, sequences_per_batch: int, check_stop: Callable[[], None]
-) -> TransformersSampler:
-    """A sampler that draws from the model."""
-    sampler = TransformersSampler(
-        measured.tokenizer, sequences_per_batch=sequences_per_batch, check_stop=check_stop
-    )
-    sampler.push(measured, version=0)
-    return sampler
+def drawn_at_once(settings: Evaluate | PassRate, samples: int, ranks: int) -> int:
+    """Answers that the ranks are given together, `samples` to each problem: between two such
+    batches they wait for one another, and what is finished is kept."""
+    if settings.sampler == "vllm":
+        return max(1, MOST_AT_ONCE // samples) * samples
+    return settings.sequences_per_batch * ranks

@@ -1,8 +1,9 @@
 """The `evaluate` stage: avg@k with its standard error and pass@k of one checkpoint.
 
 Every draw is named by the stage key, the set, the problem and the sample, so a stopped evaluation
-goes on and ends with the same file. Which problems `maxProblems` keeps depends on the run's seed
-alone, so that evaluations of different checkpoints can be compared problem by problem.
+goes on, and ends with the same file where the engine draws the same bits again. All ranks draw and
+check, each its share; the first one publishes. Which problems `maxProblems` keeps depends on the
+run's seed alone, so that evaluations of different checkpoints can be compared problem by problem.
 """
 
 import json
@@ -28,12 +29,13 @@ from acereason_trainer.evaluation.answers import (
     Examiner,
     Question,
     Rewarders,
+    examiner_of,
     in_batches,
     questions,
 )
-from acereason_trainer.evaluation.journal import GradedAnswer, attempt_journal
+from acereason_trainer.evaluation.journal import GradedAnswer
 from acereason_trainer.evaluation.kept_samples import kept_samples
-from acereason_trainer.evaluation.measured_model import load_measured_model, sampler_of
+from acereason_trainer.evaluation.measured_model import drawing_from, drawn_at_once
 from acereason_trainer.evaluation.results import (
     RESULTS_FILE,
     SAMPLES_FILE,
@@ -42,11 +44,10 @@ from acereason_trainer.evaluation.results import (
     SetTally,
     headline_metrics,
 )
-from acereason_trainer.policy.loading import check_context
+from acereason_trainer.policy.loading import load_tokenizer
 from acereason_trainer.prompting import prompt_text
 from acereason_trainer.publishing import publish
 from acereason_trainer.rewards import Rewarder, make_rewarder
-from acereason_trainer.rollout.protocol import SamplingParams
 from acereason_trainer.row_choice import drawn_positions
 from acereason_trainer.stage import StageContext, StageFailure
 from acereason_trainer.telemetry.log_line import say
@@ -57,46 +58,45 @@ def run(context: StageContext) -> None:
     """Measure the model on every set and publish the result."""
     settings = context.file.settings.evaluate
     assert settings is not None
-    sets = [(s, rows_of(s, context.data_dir, context.file.seed)) for s in settings.sets]
+    peers, seed = context.peers, context.file.seed
+    sets = peers.kept(lambda: [(s, rows_of(s, context.data_dir, seed)) for s in settings.sets])
     say("; ".join(f"{s.name}: {len(rows):,} problems, {s.samples} samples" for s, rows in sets))
-    measured = load_measured_model(context.model_dir, settings.loading)
-    sampler = sampler_of(measured, settings.sequences_per_batch, context.check_alone)
+    tokenizer = load_tokenizer(context.model_dir)
+    name = (context.prepared.key, context.prepared.salt, "evaluate")
+    asked = {
+        s.name: questions(rows, s.samples, settings.prompting, tokenizer, (*name, s.name))
+        for s, rows in sets
+    }
+    longest_prompt = max(len(q.request.prompt) for of_set in asked.values() for q in of_set)
     with (
-        closing(Rewarders(rewarders_of(settings), settings.verifier)) as rewarders,
+        closing(
+            Rewarders(rewarders_of(settings), settings.verifier.shared_by(peers.local_world))
+        ) as rewarders,
         Recorder(
             context.work_dir,
             total=sum(len(rows) * s.samples for s, rows in sets),
             unit="answers",
             settings=settings.telemetry,
             key=context.prepared.key,
+            leads=peers.leads,
         ) as recorder,
+        drawing_from(context, settings, tokenizer, longest_prompt) as sampler,
     ):
         recorder.start()
-        params = SamplingParams(
-            settings.sampling.temperature, settings.sampling.top_p, settings.max_response_tokens
-        )
-        journal = attempt_journal(context.work_dir)
-        examiner = Examiner(
-            sampler, rewarders, params, journal, recorder, context.stop, context.file.grace_seconds
-        )
-        name = (context.prepared.key, context.prepared.salt, "evaluate")
+        examiner = examiner_of(context, settings, sampler, rewarders, recorder)
         results, samples = [], []
         for s, rows in sets:
-            asked = questions(
-                rows, s.samples, settings.prompting, measured.tokenizer, (*name, s.name)
-            )
-            longest = max(len(q.request.prompt) for q in asked) + settings.max_response_tokens
-            check_context(measured.model.config, longest, settings.loading)
-            result, answers = measure(s, rows, asked, settings, examiner)
+            result, answers = measure(s, rows, asked[s.name], settings, examiner)
             results.append(result)
             samples += kept_samples(
                 s.name,
                 rows,
                 answers,
                 settings.keep_samples,
-                lambda row: prompt_text(row, settings.prompting, measured.tokenizer),
+                lambda row: prompt_text(row, settings.prompting, tokenizer),
             )
-        publish_evaluation(context, EvaluationResult(sets=results), samples, recorder)
+        found = EvaluationResult(sets=results)
+        peers.led(lambda: publish_evaluation(context, found, samples, recorder))
 
 
 def rewarders_of(settings: Evaluate) -> Callable[[Domain, Verifier], Rewarder]:
@@ -122,7 +122,8 @@ def measure(
     tally = SetTally(set_.name, (row.id for row in rows), set_.samples)
     firsts: list[GradedAnswer] = []
     recorder = examiner.recorder
-    for batch in examiner.examined(in_batches(asked, settings.sequences_per_batch)):
+    at_once = drawn_at_once(settings, set_.samples, examiner.peers.world)
+    for batch in examiner.examined(in_batches(asked, at_once)):
         tally.add(batch.answers)
         firsts += [a for a in batch.answers if a.sample == 0]
         recorder.record(recorder.step + len(batch.answers), batch.metrics())

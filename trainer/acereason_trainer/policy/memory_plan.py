@@ -87,7 +87,7 @@ class Memory:
     """On each node."""
     beside_engine: int
     """Of the trainer on each GPU while vLLM draws there: the weights that it computes with, and
-    what it has whole at once when it compares its logprobs with the engine's after a push."""
+    what it may have whole at once while it hands them over."""
 
 
 def plan(

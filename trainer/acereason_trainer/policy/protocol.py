@@ -58,33 +58,15 @@ class Update:
 
 
 class Weights(Protocol):
-    """A model to draw from, trained or not."""
-
-    @property
-    def model(self) -> Any:
-        """The torch module, for samplers that share the process."""
-        ...
-
-
-class Policy(Weights, Protocol):
-    """A model with its optimizer.
+    """A model to draw from, trained or not.
 
     With several ranks all of them call each of these, in the same order and with the same
-    arguments: what a batch is shared into is the policy's own.
+    arguments.
     """
 
     @property
     def model(self) -> Any:
         """The torch module, for samplers that share the process."""
-        ...
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps that its weights have taken."""
-        ...
-
-    def step(self, batch: Batch) -> Update:
-        """One optimizer step: minimise -sum of weight x log p(token)."""
         ...
 
     def weights(self) -> "Iterator[tuple[str, Tensor]]":
@@ -97,11 +79,24 @@ class Policy(Weights, Protocol):
         ...
 
     def make_room(self) -> None:
-        """Move what only a step needs from the GPU to the host; the model stays."""
+        """Move what a sampler does not need from the GPU to the host."""
         ...
 
     def take_room(self) -> None:
         """Move it back, where it was moved; a step and a load need that."""
+        ...
+
+
+class Policy(Weights, Protocol):
+    """A model with its optimizer. What a batch is shared into is the policy's own."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps that its weights have taken."""
+        ...
+
+    def step(self, batch: Batch) -> Update:
+        """One optimizer step: minimise -sum of weight x log p(token)."""
         ...
 
     @property

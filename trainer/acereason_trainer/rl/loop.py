@@ -157,6 +157,5 @@ def reward_metric(rewards: Sequence[float]) -> dict[str, float]:
 
 def rewarder_of(stage: RL, domain: Domain, peers: Peers) -> Rewarder:
     """Who checks for one rank: the ranks of a machine share the verifier's workers."""
-    workers = max(1, stage.verifier.workers // peers.local_world)
-    verifier = stage.verifier.model_copy(update={"workers": workers})
+    verifier = stage.verifier.shared_by(peers.local_world)
     return make_rewarder(domain, verifier, stage.reward, require_think=stage.prompting.thinks)

@@ -4,6 +4,8 @@ import os
 from importlib.util import find_spec
 from typing import Any
 
+from acereason_trainer.config.curate import PassRate
+from acereason_trainer.config.evaluate import Evaluate
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.rl import RL
 from acereason_trainer.config.vllm import VLLM
@@ -22,9 +24,14 @@ GIB = 2**30
 
 
 def make_sampler(
-    context: StageContext, stage: RL, config: Any, tokenizer: Any, longest: int, journal: Journal
+    context: StageContext,
+    stage: RL | Evaluate | PassRate,
+    config: Any,
+    tokenizer: Any,
+    longest: int,
+    journal: Journal,
 ) -> Sampler:
-    """The stage's sampler. Made before its policy: an engine wants to find its GPU empty.
+    """The stage's sampler. Made before its model: an engine wants to find its GPU empty.
 
     config: of the model. longest: tokens of a sequence. Raises StageFailure.
     """

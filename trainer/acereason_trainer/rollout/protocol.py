@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from acereason_trainer.policy.protocol import Policy
+from acereason_trainer.policy.protocol import Weights
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Completion:
     tokens: tuple[int, ...]
     """Response token ids; the end-of-text token is among them where it was drawn."""
     logprobs: tuple[float, ...]
-    """log p of each token under the sampling temperature, before top-p."""
+    """log p of each token under the sampling temperature. At a top-p below 1 an engine may give
+    that of what top-p leaves: such responses are measured and never trained on."""
     finish: Literal["stop", "length"]
     """`length`: cut at the limit, no end-of-text was drawn."""
     text: str
@@ -70,8 +71,8 @@ class Sampler(Protocol):
         """Whether this rank draws; where it does not, its device works for one that does."""
         ...
 
-    def push(self, policy: Policy, version: int) -> None:
-        """Use the policy's weights from now on."""
+    def push(self, policy: Weights, version: int) -> None:
+        """Use these weights from now on."""
         ...
 
     def rest(self) -> None:

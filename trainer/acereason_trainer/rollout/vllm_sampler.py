@@ -10,6 +10,7 @@ bits depend on what is decoded beside it.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count, islice, takewhile
 from statistics import fmean
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.peers import Peers
 from acereason_trainer.policy.identity import Identity
-from acereason_trainer.policy.protocol import Policy
+from acereason_trainer.policy.protocol import Weights
 from acereason_trainer.rollout.engine_client import EngineClient, EngineError
 from acereason_trainer.rollout.engine_messages import Asked, Drawn
 from acereason_trainer.rollout.protocol import Completion, OnBatch, SampleRequest, SamplingParams
@@ -75,7 +76,7 @@ class VLLMSampler:
         self._dtype = dtype
         self._journal = journal
         self._peers = peers
-        self._policy: Policy | None = None
+        self._policy: Weights | None = None
         self._version = -1
         self._awake = False
         self._drawings = 0
@@ -103,13 +104,14 @@ class VLLMSampler:
             self._engine.call("attach", self._memory.path, self._memory.size)
             self._cache_tokens = self._engine.call("cache_tokens")
 
-    def push(self, policy: Policy, version: int) -> None:
+    def push(self, policy: Weights, version: int) -> None:
         """Make room, wake the engines, hand them the weights and look at whether they have them.
 
         Raises StageFailure where an engine does not: for good before the first step, since vLLM
         then does not know this model as the trainer does. Later it did.
         """
         self._policy = policy
+        ours = policy.logprobs(self._probe)  # as long as the GPU is the trainer's
         self._awake = True
         self._peers.together(policy.make_room)  # an engine may use the GPUs of several ranks
         self._at_once = self._peers.led(self._room)
@@ -120,7 +122,6 @@ class VLLMSampler:
         self._peers.together(lambda: self._end_push(version))
         found = self._peers.led(lambda: self._journal.earlier(identity.name))
         self._journal.drawn_from(identity.name, found)
-        ours = policy.logprobs(self._probe)
         self._peers.together(lambda: self._compare(ours, version))
         self._version = version
 
@@ -173,10 +174,15 @@ class VLLMSampler:
             self._tokens_each = fmean(len(c.request.prompt) + len(c.tokens) for c in drawn)
         return completions + drawn
 
-    def _room(self) -> int:
-        """Responses that an engine has under way at once: as long as those that this one drew
-        last."""
-        return room(self._cache_tokens, self._tokens_each, self._sequences)
+    def _room(self, drawn: tuple[int, int] = (0, 0), under_way: int = 1) -> int:
+        """Responses that an engine has under way at once.
+
+        drawn: tokens of this drawing's responses that have ended, and how many have; those that are
+        under way are taken to be as long as what was drawn before it. The first to end are short.
+        """
+        tokens, done = drawn
+        each = (tokens + under_way * self._tokens_each) / (done + under_way)
+        return room(self._cache_tokens, each, self._sequences)
 
     def _draw(
         self,
@@ -187,12 +193,14 @@ class VLLMSampler:
         on_batch: OnBatch,
     ) -> list[Completion]:
         """Draw what is dealt to this engine, as many as it has room for, and then what it takes
-        from the queue."""
+        from the queue: more at once where they turn out to be shorter."""
         at_once = min(self._at_once, -(-len(requests) // self._engines))
         dealt = at_once * self._engines
+        left = takewhile(lambda n: n < len(requests), (dealt + take() for _ in count()))
         under_way = set(range(len(requests))[self._number : dealt : self._engines])
         engine.add([_one(number, requests[number], params) for number in sorted(under_way)])
         completions: list[Completion] = []
+        tokens = 0
         while under_way:
             try:
                 drawn = engine.drawn()
@@ -201,7 +209,10 @@ class VLLMSampler:
                 self._journal.keep(self._version, params, finished)
                 raise
             under_way -= {d.number for d in drawn}
-            more = [n for n in (dealt + take() for _ in drawn) if n < len(requests)]
+            tokens += sum(len(requests[d.number].prompt) + len(d.tokens) for d in drawn)
+            done = len(completions) + len(drawn)
+            wanted = max(at_once, self._room((tokens, done), len(under_way)))
+            more = list(islice(left, max(0, wanted - len(under_way))))
             engine.add([_one(number, requests[number], params) for number in more])
             under_way |= set(more)
             finished = self._completions(requests, drawn)

@@ -28,6 +28,8 @@ from acereason_trainer.telemetry.speed import Work, speed_of
 MetricsRow = dict[str, float | None]
 SECONDS_BETWEEN_LINES = 10.0
 """Between two lines of a rank's log; the first and the last step have one in any case."""
+SECONDS_BETWEEN_LOOKS = 1.0
+"""At most so often progress.json is written anew for what a step is made of."""
 
 
 class Recorder:
@@ -53,11 +55,12 @@ class Recorder:
         self._rows: list[MetricsRow] = []
         self._latest: MetricsRow = {}
         self._step = 0
+        self._reached = 0
         self._first_step = 0
         self._phase = "load"
         self._seconds: dict[str, float] = {}
         self._started = self._last_record = time.monotonic()
-        self._said_at = -math.inf
+        self._said_at = self._shown_at = -math.inf
         self._file: IO[str] | None = None
         self._exporters: Sequence[Exporter] = ()
 
@@ -126,6 +129,13 @@ class Recorder:
         self._phase = phase or self._phase
         self._write_progress()
 
+    def reached(self, step: int) -> None:
+        """So many steps are done, of which no row tells yet: where the work stands. May be called
+        as often as one likes."""
+        self._reached = max(self._reached, step)
+        if time.monotonic() - self._shown_at >= SECONDS_BETWEEN_LOOKS:
+            self._say(self._write_progress())
+
     def record(self, step: int, metrics: Mapping[str, float], work: Work | None = None) -> None:
         """A step is complete: its metrics, with the seconds of its phases, become a row.
 
@@ -144,10 +154,7 @@ class Recorder:
         row |= {} if work is None else speed_of(work, timings)
         self._latest = row
         self._add(row)
-        progress = self._write_progress()
-        if now - self._said_at >= SECONDS_BETWEEN_LINES or step == self._total:
-            self._said_at = now
-            say(_progress_line(progress))
+        self._say(self._write_progress(), at_once=step == self._total)
 
     def record_end(self, metrics: Mapping[str, float]) -> None:
         """What was measured of the weights that the last step led to: a row as of a next step,
@@ -165,7 +172,8 @@ class Recorder:
         """Write a step's rollouts for a human to read, where the settings ask for this step.
 
         rollouts/step-<n>.jsonl: prompt id, sample, text, verdict, reward, detail, finish, token
-        ids, logprobs; one line per response.
+        ids, logprobs; one line per response. Where several ranks measure a model, it holds what the
+        first one drew.
         """
         every = self._settings.dump_rollouts_every
         if not self._leads or every == 0 or step % every != 0:
@@ -188,6 +196,13 @@ class Recorder:
             with told_when_full(self.path):  # a row that found no room is tried once more
                 file.close()
 
+    def _say(self, progress: Progress, *, at_once: bool = False) -> None:
+        """A line of the log, where it is time for one."""
+        now = time.monotonic()
+        if self._leads and (at_once or now - self._said_at >= SECONDS_BETWEEN_LINES):
+            self._said_at = now
+            say(_progress_line(progress))
+
     def _add(self, row: MetricsRow) -> None:
         self._rows.append(row)
         self._append(row)
@@ -202,12 +217,14 @@ class Recorder:
             self._file.flush()
 
     def _write_progress(self) -> Progress:
-        elapsed = time.monotonic() - self._started
-        done = self._step - self._first_step
+        self._shown_at = time.monotonic()
+        elapsed = self._shown_at - self._started
+        step = max(self._step, self._reached)
+        done = step - self._first_step
         rate = done / elapsed if done and elapsed > 0 else None
-        left = (self._total - self._step) / rate if rate and self._total is not None else None
+        left = (self._total - step) / rate if rate and self._total is not None else None
         progress = Progress(
-            step=self._step,
+            step=step,
             total=self._total,
             unit=self._unit,
             phase=self._phase,

@@ -1,0 +1,63 @@
+"""`evaluate` and `curate` on two ranks, as the launcher starts them: the same figures as of one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.stage_file import StageFile
+from acereason_trainer.prepare.key import stage_key
+
+from tests.stage_attempts import attempt, published
+from tests.trainer.test_exact_resume import next_attempt
+from tests.trainer.test_measuring_stages import CURATE, EVALUATE, measured
+from tests.trainer.test_several_ranks import launched, stopped
+
+pytestmark = pytest.mark.slow
+"""10 to 20 s for each launch: two processes that import torch."""
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the operator would tell two ranks on two cores."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def shared(store: Path, model: Path, settings: dict[str, Any], ranks: int = 2) -> dict[str, Any]:
+    """Attempt 1 under its real key, which the launcher computes again."""
+    stage = measured(store, model, settings)
+    file = StageFile.parse(stage)
+    assert file.prepared is not None
+    key = stage_key(file, file.prepared.inputs)
+    return {**stage, "ranks": ranks, "prepared": {**stage["prepared"], "key": key}}
+
+
+@pytest.mark.parametrize("settings", [EVALUATE, CURATE], ids=["evaluate", "curate"])
+def test_two_ranks_measure_what_one_process_measures(
+    tmp_path: Path, tiny_model: Path, settings: dict[str, Any]
+) -> None:
+    alone = shared(tmp_path / "alone", tiny_model, settings, ranks=1)
+    assert attempt(alone) == ExitCode.DONE
+    stage = shared(tmp_path / "shared", tiny_model, settings)
+    record = launched(stage)
+    assert (record.exit_code, record.reason) == (ExitCode.DONE, "Done")
+    assert published(stage)[0] == published(alone)[0]
+    assert record.metrics.keys() >= {"accuracy"} or settings is CURATE
+
+
+def test_two_ranks_that_are_stopped_go_on_to_the_same_figures(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    straight = shared(tmp_path / "straight", tiny_model, EVALUATE, ranks=1)
+    assert attempt(straight) == ExitCode.DONE
+    store = tmp_path / "broken off"
+    stage = shared(store, tiny_model, EVALUATE)
+    assert stopped(stage, 8).exit_code == ExitCode.STOPPED
+    first = store / StageFile.parse(stage).work_dir / "answers"
+    kept = sorted(file.name for file in first.iterdir())
+    assert kept, "what was checked before the stop is not lost"
+    stage = next_attempt(stage, store)
+    assert launched(stage).exit_code == ExitCode.DONE
+    drawn = {file.name for file in (store / StageFile.parse(stage).work_dir / "answers").iterdir()}
+    assert not drawn & set(kept), "nor drawn again"
+    assert published(stage)[0] == published(straight)[0]
