@@ -7,6 +7,7 @@ gives all of them the same prompts in the same order, and the same first respons
 import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from benchmarks.code_identity import code_identity
 HERE = Path("benchmarks")
 CODE = code_identity(
     *(HERE / f"{name}.py" for name in ("effects_arms", "effects_list", "effects_updates")),
-    *(HERE / f"{name}.py" for name in ("stage_files", "trainer_models")),
+    *(HERE / f"{name}.py" for name in ("scored", "stage_files", "trainer_models")),
 )
 """Of all that decides what an arm comes to: what other code has found is not taken for this one's.
 """
@@ -85,7 +86,7 @@ def outcome(arm: Arm, seed: int) -> Outcome:
     if not kept.exists():
         store.mkdir(parents=True, exist_ok=True)
         with (store / f"log-{seed}.txt").open("w") as log, _said_to(log):
-            found = _carried_out(arm, seed, store)
+            found = _carried_out(arm, seed, store / f"seed-{seed}")
         begun = kept.with_suffix(".begun")
         begun.write_text(json.dumps(found))
         begun.replace(kept)
@@ -96,6 +97,8 @@ def _carried_out(arm: Arm, seed: int, store: Path) -> dict[str, Any]:
     from benchmarks.effects_updates import several_updates
     from benchmarks.stage_files import carried_out, stage_file
 
+    # Of what a cut start has left here, nobody counted the optimizer steps.
+    shutil.rmtree(store, ignore_errors=True)
     training = stage_file(
         store,
         {"mathRL": dict(arm.settings)},
@@ -113,11 +116,19 @@ def _carried_out(arm: Arm, seed: int, store: Path) -> dict[str, Any]:
     result = read_results(carried_out(measured)).set_named("math")
     rows = read_metrics(trained / "metrics.jsonl")
     return {
-        "curves": {name: [float(row[name] or 0.0) for row in rows] for name in CURVES},
+        "curves": {name: [number_of(row, name) for row in rows] for name in CURVES},
         "accuracy": 100 * result.accuracy,
         "tokens": result.mean_tokens,
-        "temperature": float(rows[-1]["temperature"] or 0.0),
+        "temperature": number_of(rows[-1], "temperature"),
     }
+
+
+def number_of(row: Mapping[str, float | None], metric: str) -> float:
+    """Of a step. Raises RuntimeError for null, which stands for NaN: no curve goes on from that."""
+    value = row[metric]
+    if value is None:
+        raise RuntimeError(f"step {row['step']}: {metric} is no number")
+    return float(value)
 
 
 def _digest(arm: Arm) -> str:

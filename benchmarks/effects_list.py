@@ -162,7 +162,8 @@ TARGET = {
 }
 """A tiny model is sure of itself: temperatures beyond the papers' are needed for their entropy."""
 SHORT = 48
-"""Tokens: cuts about a third of the SFT model's answers."""
+"""Tokens: the SFT model's longer answers are cut. How many that are stands on the page, beside the
+papers' three in ten."""
 
 
 def sft_checkpoint() -> Path:

@@ -23,11 +23,12 @@ STYLE: dict[str, Any] = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
 }
+CUT = "truncated_share"
 LABELS = {
     "entropy": "entropy, nats",
     "reward": "mean reward",
     "no_signal_share": "groups without signal",
-    "truncated_share": "cut answers",
+    CUT: "cut answers",
     "accuracy": "held-out accuracy, points",
     "tokens": "tokens of a held-out answer",
 }
@@ -91,6 +92,7 @@ def _told(effect: Result) -> list[str]:
         f"## {effect['title']}",
         effect["claim"],
         *([effect["note"]] if effect["note"] else []),
+        *([_cut_at_first(effect)] if effect["curve"] == CUT else []),
         f"Other than in the quickstart's second math stage: {_settings(effect['settings'])}.",
         f"![{effect['title']}](effects/{effect['name']}.svg)",
         _markdown(
@@ -115,6 +117,15 @@ def _told(effect: Result) -> list[str]:
             ]
         ),
     ]
+
+
+def _cut_at_first(effect: Result) -> str:
+    """How near the model that all arms begin with is to the papers', where lengths are cut."""
+    shares = ", ".join(
+        f"{arm} {fmean(curve[0] for curve in found['curves']):.2f}"
+        for arm, found in effect["arms"].items()
+    )
+    return f"Share of answers that were cut at the first step: {shares}; in the papers about 0.3."
 
 
 def _settings(settings: Result) -> str:

@@ -13,14 +13,20 @@ from typing import Any
 
 import torch
 from acereason_trainer.policy.forward import Scoring
-from acereason_trainer.policy.micro_batches import micro_batches
 from acereason_trainer.policy.protocol import Batch, Update
 from acereason_trainer.rl import loop
 from torch import Tensor
 
+from benchmarks.scored import log_probs
+
 CLIP = 0.2
 """PPO's, on both sides."""
-TOKENS_AT_ONCE = 8192
+PASSED_ON = (
+    *("model", "weights", "logprobs", "make_room", "take_room", "room_bytes", "state_bytes"),
+    *("save_state", "snapshot", "load_state", "export"),
+)
+"""What the loop asks of a policy beside a step. Nothing else is the inner policy's to answer: a
+step under another name would be one step."""
 
 
 class SeveralUpdates:
@@ -31,8 +37,12 @@ class SeveralUpdates:
         self._updates = updates
         self._batches = 0
         self._scoring = Scoring(policy.model, recompute=False)
+        self.asked = 0
+        """Optimizer steps that the batches so far are divided into."""
 
     def __getattr__(self, name: str) -> Any:
+        if name not in PASSED_ON:
+            raise AttributeError(f"{name} is nothing that the loop asks of a policy")
         return getattr(self._policy, name)
 
     @property
@@ -40,11 +50,17 @@ class SeveralUpdates:
         """Of the trainer, to which a batch is one."""
         return self._batches
 
+    @property
+    def taken(self) -> int:
+        """Optimizer steps that the weights have taken."""
+        return int(self._policy.steps)
+
     def step(self, batch: Batch) -> Update:
         """One step for each part; what is told of them is the last one's, and the largest
         gradient. A batch without sequences (no group had a signal) is one step, as it is to the
         trainer."""
         self._batches += 1
+        self.asked += min(self._updates, max(len(batch.sequences), 1))
         if not batch.sequences:
             update: Update = self._policy.step(batch)
             return update
@@ -74,26 +90,15 @@ def clipped(weights: Tensor, log_ratio: Tensor) -> Tensor:
     return torch.where(gone_far, 0.0, weights * ratio)
 
 
-@torch.no_grad()
-def log_probs(scoring: Scoring, batch: Batch, device: torch.device) -> list[Tensor]:
-    """log p of every response token under the weights of now, by sequence."""
-    lengths = [len(w) for w in batch.token_weights]
-    # Micro-batches order sequences as they like: each token's number goes along as its weight.
-    numbers = torch.split(torch.arange(sum(lengths), dtype=torch.float32), lengths)
-    found = torch.empty(sum(lengths))
-    for part in micro_batches(replace(batch, token_weights=numbers), TOKENS_AT_ONCE, device):
-        found[part.weights.long().cpu()] = scoring(*part.inputs, batch.temperature)[0].cpu()
-    return list(torch.split(found, lengths))
-
-
 def parts_of(batch: Batch, number: int) -> Iterator[Batch]:
-    """The batch in at most `number` consecutive parts of like size. Each weighs as the whole does,
-    whatever its share of it."""
-    size = -(-len(batch.sequences) // number)
-    for start in range(0, len(batch.sequences), size):
-        some = slice(start, start + size)
+    """The batch in `number` consecutive parts of like size, or in as many as it has sequences. Each
+    weighs as the whole does, whatever its share of it."""
+    whole = len(batch.sequences)
+    number = min(number, whole)
+    for part in range(number):
+        some = slice(whole * part // number, whole * (part + 1) // number)
         sequences = batch.sequences[some]
-        share = len(sequences) / len(batch.sequences)
+        share = len(sequences) / whole
         assert batch.sampler_logprobs is not None
         yield replace(
             batch,
@@ -105,13 +110,30 @@ def parts_of(batch: Batch, number: int) -> Iterator[Batch]:
 
 
 @contextmanager
-def several_updates(number: int) -> Iterator[None]:
-    """RL stages of this process take so many steps for each batch."""
+def several_updates(number: int) -> Iterator[list[SeveralUpdates]]:
+    """RL stages of this process take so many steps for each batch; gives their policies, as they
+    are made.
+
+    Raises RuntimeError where a stage has ended well and they have not taken these steps: the loop
+    then has its policy from elsewhere, or asks it otherwise, and has trained with one step a batch.
+    """
     stage: Any = loop
     make = stage.make_policy
+    policies: list[SeveralUpdates] = []
+
+    def made(*told: Any) -> SeveralUpdates:
+        policies.append(SeveralUpdates(make(*told), number))
+        return policies[-1]
+
     try:
         if number > 1:
-            stage.make_policy = lambda *told: SeveralUpdates(make(*told), number)
-        yield
+            stage.make_policy = made
+        yield policies
     finally:
         stage.make_policy = make
+    asked, taken = (sum(getattr(p, what) for p in policies) for what in ("asked", "taken"))
+    if number > 1 and (not asked or taken < asked):
+        raise RuntimeError(
+            f"{taken} optimizer steps were taken where {number} for each batch make {asked}; does "
+            "rl/loop.py still make and ask its policy as benchmarks/effects_updates.py has it?"
+        )

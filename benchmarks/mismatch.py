@@ -4,9 +4,9 @@
       --rows build/smollm2/data/rl-math.jsonl
 
 Responses are drawn by the product's own sampler, which decodes token by token from a cache, and
-scored by whole forward passes, as the trainer does it. Then one side is damaged: each line of the
-table is one damage, held against the same responses. Its figures are those of docs/health.md; the
-limits of rl/health.py lie between its lines.
+scored by the trainer's own forward pass (scored.py), packed as it packs them. Then one side is
+damaged: each line of the table is one damage, held against the same responses. Its figures are
+those of docs/health.md; the limits of rl/health.py lie between its lines.
 
 The probe is what is looked at after each push to vLLM: sequences of tokens from the whole
 vocabulary, scored on both sides. Here one side reads them token by token from a cache, undamaged.
@@ -25,9 +25,10 @@ import torch
 from acereason_trainer.config.common import ModelLoading, Prompting
 from acereason_trainer.dataset import Row
 from acereason_trainer.policy.amx import make_bfloat16_safe
+from acereason_trainer.policy.forward import Scoring
 from acereason_trainer.policy.loading import load_model, load_tokenizer
 from acereason_trainer.policy.loss import FAR
-from acereason_trainer.policy.protocol import Update
+from acereason_trainer.policy.protocol import Batch, Update
 from acereason_trainer.prompting import render_prompt
 from acereason_trainer.rl.health import is_other_model
 from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
@@ -40,6 +41,7 @@ from transformers import DynamicCache
 from benchmarks.kept_result import write
 from benchmarks.machine import machine
 from benchmarks.mismatch_table import LINES_BEFORE, line
+from benchmarks.scored import log_probs
 
 RESULT = Path("benchmarks/results/mismatch.json")
 SAMPLES = 4
@@ -76,11 +78,12 @@ def main() -> int:
     print(LINES_BEFORE)
     for dtype in told.dtypes:
         model = load_model(told.model, ModelLoading.parse({"dtype": dtype}))
+        scoring = Scoring(model, recompute=False)
         sampler = TransformersSampler(tokenizer, sequences_per_batch=64, check_stop=lambda: None)
         sampler.push(Held(model), version=0)
         t = told.temperature
         drawn = sampler.generate(requests, SamplingParams(t, 1.0, told.tokens), lambda _: None)
-        for damage, (scored, probed) in damages(model, drawn, t).items():
+        for damage, (scored, probed) in damages(scoring, drawn, t).items():
             figures = figures_of(dtype, drawn, scored, probed)
             found.append({"numbers": dtype, "damage": damage, **figures})
             print(line(found[-1]), flush=True)
@@ -89,22 +92,23 @@ def main() -> int:
 
 
 def damages(
-    model: Any, drawn: Sequence[Completion], t: float
+    scoring: Scoring, drawn: Sequence[Completion], t: float
 ) -> dict[str, tuple[list[Tensor], float | None]]:
     """What the trainer makes of the responses, well and damaged in one way after the other; and the
     probe's mean difference, which a temperature does not change."""
+    model = scoring.model
     sequences = probe(model.config.get_text_config().vocab_size, PROBE_TOKENS)
     ours = read_from_cache(model, sequences)
     found: dict[str, tuple[list[Tensor], float | None]] = {
-        "none": (scores(model, drawn, t), apart(ours, model, sequences))
+        "none": (scores(scoring, drawn, t), apart(ours, model, sequences))
     }
     for other in (0.95 * t, 0.85 * t, 0.7 * t):
         name = f"trainer at temperature {other:.2f}, sampler at {t:g}"
-        found[name] = scores(model, drawn, other), None
+        found[name] = scores(scoring, drawn, other), None
     for name, spoil in SPOILED.items():
         before = {n: w.detach().clone() for n, w in model.named_parameters()}
         spoil(model)
-        found[name] = scores(model, drawn, t), apart(ours, model, sequences)
+        found[name] = scores(scoring, drawn, t), apart(ours, model, sequences)
         model.load_state_dict(before, strict=False)
     return found
 
@@ -158,17 +162,15 @@ SPOILED: dict[str, Callable[[Any], None]] = {
 }
 
 
-@torch.inference_mode()
-def scores(model: Any, drawn: Sequence[Completion], temperature: float) -> list[Tensor]:
-    """log p of each response's tokens in one forward pass over its whole sequence."""
-    found = []
-    for c in drawn:
-        prompt = c.request.prompt
-        ids = torch.tensor([[*prompt, *c.tokens]], device=model.device)
-        logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1].float().cpu()
-        log_p = torch.log_softmax(logits / temperature, -1)
-        found.append(log_p.gather(1, torch.tensor(c.tokens)[:, None])[:, 0])
-    return found
+def scores(scoring: Scoring, drawn: Sequence[Completion], temperature: float) -> list[Tensor]:
+    """log p of each response's tokens, as the trainer has it in its step."""
+    batch = Batch(
+        [[*c.request.prompt, *c.tokens] for c in drawn],
+        [len(c.request.prompt) for c in drawn],
+        [torch.zeros(len(c.tokens)) for c in drawn],
+        temperature=temperature,
+    )
+    return log_probs(scoring, batch, scoring.model.device)
 
 
 def figures_of(

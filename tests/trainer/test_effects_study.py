@@ -9,15 +9,22 @@ import torch
 from acereason_trainer.config.common import ModelLoading
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.sft import Optimizer
-from acereason_trainer.policy.protocol import Batch, Update
+from acereason_trainer.policy.protocol import Batch, Policy, Update
 from acereason_trainer.policy.torch_policy import TorchPolicy
+from acereason_trainer.rl import loop
 from acereason_trainer.telemetry.recorder import read_metrics
 
 from benchmarks.effects import outcomes_of
-from benchmarks.effects_arms import Outcome
+from benchmarks.effects_arms import Outcome, number_of
 from benchmarks.effects_list import STEPS, common_settings, effects
 from benchmarks.effects_page import plot, told, verdict
-from benchmarks.effects_updates import SeveralUpdates, clipped, parts_of, several_updates
+from benchmarks.effects_updates import (
+    PASSED_ON,
+    SeveralUpdates,
+    clipped,
+    parts_of,
+    several_updates,
+)
 from tests.stage_attempts import attempt, published
 from tests.trainer.test_several_ranks import a_prepared_stage
 
@@ -82,10 +89,43 @@ def test_parts_weigh_as_the_whole_does_however_many_there_are(sequences: int) ->
     logprobs = [torch.zeros(2)] * sequences
     batch = Batch([[5, 6, 7]] * sequences, [1] * sequences, weights, sampler_logprobs=logprobs)
     parts = list(parts_of(batch, 4))
-    assert len(parts) <= 4
+    assert len(parts) == min(4, sequences)
     assert sum(len(p.sequences) for p in parts) == sequences
     for part in parts:
         assert sum(float(w.sum()) for w in part.token_weights) == pytest.approx(1.0)
+
+
+def test_what_no_policy_is_asked_for_is_not_the_inner_ones_to_answer(policy: Watched) -> None:
+    asked = {name for name in vars(Policy) if not name.startswith("_")}
+    assert {*PASSED_ON, "step", "steps"} == asked
+    with pytest.raises(AttributeError, match="update is nothing that the loop asks"):
+        _ = SeveralUpdates(policy, 2).update
+
+
+def test_a_stage_that_had_its_policy_from_elsewhere_is_no_arm() -> None:
+    with pytest.raises(RuntimeError, match="0 optimizer steps were taken"), several_updates(4):
+        pass
+    with several_updates(1):
+        pass
+
+
+def test_steps_that_were_not_taken_are_no_arm(
+    policy: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "make_policy", lambda: policy)
+    monkeypatch.setattr("benchmarks.effects_updates.parts_of", lambda batch, _: [batch])
+    with (
+        pytest.raises(RuntimeError, match=r"1 optimizer steps were taken where 2 .* make 2"),
+        several_updates(2),
+    ):
+        made: Any = loop
+        made.make_policy().step(a_batch(policy.model))
+
+
+def test_a_metric_that_is_no_number_is_no_curve() -> None:
+    assert number_of({"step": 3.0, "reward": 0.0}, "reward") == 0.0
+    with pytest.raises(RuntimeError, match="step 3: reward is no number"):
+        number_of({"step": 3, "reward": None}, "reward")
 
 
 def test_what_ppo_would_clip_weighs_nothing() -> None:
@@ -140,10 +180,11 @@ def test_the_page_says_what_differs_from_the_quickstart_and_how_much_was_compare
     told_of = {}
     for effect in effects().values():
         ends = {end: [0.5, 0.5] for end in ("accuracy", "entropy", "reward", "temperature")}
+        curves = {"curves": [[0.14, 0.3], [0.16, 0.4]]}
         told_of[effect.name] = {
-            **{field: getattr(effect, field) for field in ("name", "title", "claim", "note")},
+            **{f: getattr(effect, f) for f in ("name", "title", "claim", "note", "curve")},
             "settings": {"common": common_settings(), "arms": effect.arms},
-            "arms": dict.fromkeys(effect.arms, ends),
+            "arms": dict.fromkeys(effect.arms, ends | curves),
             "comparisons": [
                 {"a": c.a, "b": c.b, "metric": c.metric, "expected": c.expected}
                 | {"mean": 0.0, "low": -1.0, "high": 1.0}
@@ -156,6 +197,8 @@ def test_the_page_says_what_differs_from_the_quickstart_and_how_much_was_compare
     assert "`maxResponseTokens` 48" in text
     assert '`overlong` {"mode": "mask"}' in text
     assert "nearly so by construction" in text
+    cut = "cut at the first step: penalize 0.15, mask 0.15; in the papers about 0.3."
+    assert [cut in part for part in page].count(True) == 1
 
 
 @pytest.mark.usefixtures("importable_rewards")
@@ -164,7 +207,9 @@ def test_a_stage_takes_several_updates_of_a_batch_as_one_step(
 ) -> None:
     """The trainer holds a policy to one step for each batch."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    stage = a_prepared_stage(tmp_path, tiny_model, "mathRL", 1, stop={"steps": 2})
-    with several_updates(3):
+    changed = {"stop": {"steps": 2}, "overlong": {"mode": "penalize"}}  # both steps have a signal
+    stage = a_prepared_stage(tmp_path, tiny_model, "mathRL", 1, **changed)
+    with several_updates(3) as policies:
         assert attempt(stage) == ExitCode.DONE
+    assert [policy.taken for policy in policies] == [2 * 3]
     assert [row["step"] for row in read_metrics(published(stage)[1] / "metrics.jsonl")] == [1, 2]
