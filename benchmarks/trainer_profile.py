@@ -2,9 +2,14 @@
 
 `python -m benchmarks.trainer_profile sft MODEL` and `... vllm MODEL` are the processes that
 `profile_section` starts: each sees the product's own policy or engine from within. Whole steps are
-timed without a profiler, and the optimizer within them; torch's profiler says what forward and
-backward passes are made of, and the rest is what no operation of torch's accounts for. Of vLLM's
-step the parts are timed that its scheduler takes one by one.
+timed without a profiler, and the optimizer within them. What is left of them are the forward and
+backward passes. Torch's profiler says what those are made of, and slows them: so it is asked for
+shares of the passes that it has watched, where the rest is what no operation of torch's accounts
+for, and of nothing else. How much it slowed them stands in the result; the rest bears most of that.
+Of vLLM's step the parts are timed that its engine takes one by one.
+
+Parts are found by the names of methods. One that took no time, or parts that are more than the
+whole, end the profile: a name then is not what it was.
 """
 
 import json
@@ -13,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,8 +34,8 @@ KINDS: Mapping[str, Sequence[str]] = {
     "other arithmetic": ("aten::",),
 }
 """Operations by the beginning of their names; the first kind that fits counts."""
-OPTIMIZER = "the optimizer"
-REST = "Python and autograd"
+OPTIMIZER, MODEL = "the optimizer", "the model"
+REST, REST_OF_VLLM = "Python and autograd", "the rest of vLLM"
 STEPS, TOKENS, PROMPT = 10, 4096, 40
 RESPONSES, RESPONSE = 256, 112
 """As many as the GRPO of the 0.6M draws at once."""
@@ -54,10 +59,24 @@ def _in_a_process(what: str, model: Path) -> dict[str, Any]:
     return found
 
 
-def shares_of(milliseconds: Mapping[str, float]) -> dict[str, float]:
+def shares_of(seconds: Mapping[str, float]) -> dict[str, float]:
     """Each part as a share of all."""
-    whole = sum(milliseconds.values())
-    return {name: round(part / whole, 3) for name, part in milliseconds.items()}
+    whole = sum(seconds.values())
+    return {name: round(part / whole, 3) for name, part in seconds.items()}
+
+
+def with_rest(
+    parts: Mapping[str, float], names: Collection[str], whole: float, rest: str
+) -> dict[str, float]:
+    """The parts and what of the whole is none of them. Raises RuntimeError where a part of these
+    names took no time, or all of them take more than the whole."""
+    silent = [name for name in names if not parts.get(name, 0.0) > 0]
+    if silent:
+        raise RuntimeError(f"{', '.join(silent)}: took no time; is the method still called so?")
+    left = whole - sum(parts.values())
+    if left < 0:
+        raise RuntimeError(f"the parts take {-left:.3g} s more than the whole of {whole:.3g} s")
+    return {**parts, rest: left}
 
 
 def kind_of(operation: str) -> str | None:
@@ -66,16 +85,15 @@ def kind_of(operation: str) -> str | None:
     return next(kinds, None)
 
 
-def _sft(model: Path) -> dict[str, Any]:
+def sft_profile(model: Path, steps: int = STEPS) -> dict[str, Any]:
+    """Of the policy's step on packed documents."""
     import torch
-    from acereason_trainer.__main__ import configure_torch
     from acereason_trainer.config.common import ModelLoading
     from acereason_trainer.config.sft import Optimizer
     from acereason_trainer.policy.protocol import Batch
     from acereason_trainer.policy.torch_policy import TorchPolicy
     from torch.profiler import ProfilerActivity, profile
 
-    configure_torch()
     policy = TorchPolicy(
         model,
         loading=ModelLoading(dtype="float32"),
@@ -95,29 +113,37 @@ def _sft(model: Path) -> dict[str, Any]:
             [torch.full((n - PROMPT,), 1 / sum(lengths)) for n in lengths],
         )
 
-    for _ in range(2):
-        policy.step(a_batch())
-    batches = [a_batch() for _ in range(STEPS)]
-    parts: dict[str, float] = defaultdict(float)
-    timed(TorchPolicy, "_descend", OPTIMIZER, parts)
-    began = time.perf_counter()
-    for batch in batches:
-        policy.step(batch)
-    whole = time.perf_counter() - began
-    TorchPolicy._descend = lambda self, _: self._optimizer.zero_grad() or 0.0  # type: ignore[method-assign]
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+    batches = [a_batch() for _ in range(steps)]
+
+    def seconds_of_steps() -> float:
+        began = time.perf_counter()
         for batch in batches:
             policy.step(batch)
+        return time.perf_counter() - began
+
+    for _ in range(2):
+        policy.step(a_batch())
+    descent: dict[str, float] = defaultdict(float)
+    timed(policy, "_descend", OPTIMIZER, descent)
+    whole = seconds_of_steps()
+    passes = with_rest(descent, [OPTIMIZER], whole, "passes")["passes"]
+    policy._descend = lambda rate: policy._optimizer.zero_grad() or 0.0  # type: ignore[method-assign]
+    kinds: dict[str, float] = defaultdict(float)
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        watched = seconds_of_steps()
     for operation in seen.key_averages():
         if kind := kind_of(operation.key):
-            parts[kind] += operation.self_cpu_time_total / 1e6
-    told = {name: 1000 * part / STEPS for name, part in parts.items()}
-    milliseconds = 1000 * whole / STEPS
-    told[REST] = max(0.0, milliseconds - sum(told.values()))
-    return {"millisecondsPerStep": round(milliseconds, 1), "shares": shares_of(told)}
+            kinds[kind] += operation.self_cpu_time_total / 1e6
+    of_passes = shares_of(with_rest(kinds, KINDS, watched, REST))
+    return {
+        "millisecondsPerStep": round(1000 * whole / steps, 1),
+        "slowedByProfiler": round(watched / passes, 3),
+        "shares": shares_of({**descent, **{k: passes * s for k, s in of_passes.items()}}),
+    }
 
 
-def _vllm(model: Path) -> dict[str, Any]:
+def vllm_profile(model: Path) -> dict[str, Any]:
+    """Of drawing, one step of the engine for one token of each response."""
     from acereason_trainer.config.common import ModelLoading
     from acereason_trainer.policy.loading import load_model
     from acereason_trainer.rollout.engine_messages import Asked, EngineSettings
@@ -127,10 +153,14 @@ def _vllm(model: Path) -> dict[str, Any]:
     from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 
     parts: dict[str, float] = defaultdict(float)
-    timed(Scheduler, "schedule", "scheduling", parts)
-    timed(Scheduler, "update_from_output", "scheduling", parts)
-    timed(GPUModelRunner, "_model_forward", "the model", parts)
-    timed(GPUModelRunner, "_sample", "choosing tokens", parts)
+    hooks: Sequence[tuple[type, str, str]] = (
+        (Scheduler, "schedule", "scheduling"),
+        (Scheduler, "update_from_output", "taking in tokens"),
+        (GPUModelRunner, "_model_forward", MODEL),
+        (GPUModelRunner, "_sample", "choosing tokens"),
+    )
+    for owner, method, name in hooks:
+        timed(owner, method, name, parts)
     engine = Engine()
     engine.start(
         EngineSettings(
@@ -158,8 +188,7 @@ def _vllm(model: Path) -> dict[str, Any]:
             engine.step()
             steps += 1
         seconds = time.perf_counter() - began
-    told = {name: 1000 * part / steps for name, part in parts.items()}
-    told["the rest of vLLM"] = 1000 * seconds / steps - sum(told.values())
+    told = with_rest(parts, [name for *_, name in hooks], seconds, REST_OF_VLLM)
     return {
         "responses": RESPONSES,
         "steps": steps,
@@ -168,8 +197,8 @@ def _vllm(model: Path) -> dict[str, Any]:
     }
 
 
-def timed(owner: type, method: str, name: str, parts: dict[str, float]) -> None:
-    """Have the seconds of a method added to a part."""
+def timed(owner: object, method: str, name: str, parts: dict[str, float]) -> None:
+    """Have the seconds of a method, of a class or of one object, added to a part."""
     plain: Callable[..., Any] = getattr(owner, method)
 
     def measured(*given: Any, **named: Any) -> Any:
@@ -183,4 +212,9 @@ def timed(owner: type, method: str, name: str, parts: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"sft": _sft, "vllm": _vllm}[sys.argv[1]](Path(sys.argv[2]))))
+    from acereason_trainer.__main__ import configure_torch
+
+    what, model = sys.argv[1], Path(sys.argv[2])
+    if what == "sft":
+        configure_torch()  # as a stage does; an engine has vLLM's own settings
+    print(json.dumps({"sft": sft_profile, "vllm": vllm_profile}[what](model)))
