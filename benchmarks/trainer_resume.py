@@ -2,7 +2,9 @@
 
 The launcher is killed with its rank, and started again at once: that is what a pod's restart costs
 the trainer, without what a cluster adds (deciding, scheduling, pulling). Most of it is loading
-Python's packages; `import torch, transformers` alone is measured beside it.
+Python's packages; `import torch, transformers` alone is measured beside it. A kill that comes after
+a step has drawn finds its rollouts in the journal, and one that comes earlier does not: the journal
+is emptied, so that what is measured is the longer of the two, and always the same.
 """
 
 import json
@@ -16,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from acereason_trainer.artifacts.states import STATES
+from acereason_trainer.rollout.journal import attempt_journal
+from acereason_trainer.telemetry.recorder import read_metrics
 
 from benchmarks.intervals import quartiles
 from benchmarks.progress import Steps
@@ -41,19 +45,23 @@ def resume_section(kills: int, sft_steps: int | None) -> dict[str, Any]:
         data=TINY.data / "rl-math.jsonl",
     )
     progress = path_of(file).parent / "progress.json"
-    seconds, steps, launched = [], [], _launched(path_of(file))
+    seconds: list[float] = []
+    steps: list[dict[str, Any]] = []
+    launched = _launched(path_of(file))
     try:
         _wait_beyond(progress, 2)  # the state of an earlier step is written by then
         told = Steps("kills", kills)
         for _ in range(kills):
             _kill(launched)
             progress.unlink()
+            forget_rollouts(path_of(file).parent)
             saved = _saved(path_of(file).parent)
             began = time.monotonic()
             launched = _launched(path_of(file))
             reached = _wait_beyond(progress, saved)
             seconds.append(time.monotonic() - began)
-            steps.append({"saved": saved, "reached": reached})
+            drawing = _drawing_seconds(path_of(file).parent, saved + 1)
+            steps.append({"saved": saved, "reached": reached, "generateSeconds": drawing})
             told.done()
     finally:
         _kill(launched)
@@ -61,6 +69,7 @@ def resume_section(kills: int, sft_steps: int | None) -> dict[str, Any]:
     return {
         "kills": kills,
         "secondsToNextStep": quartiles(seconds, 2),
+        "generateSeconds": quartiles([step["generateSeconds"] for step in steps], 2),
         "importSeconds": quartiles([_import_seconds() for _ in range(3)], 2),
         "steps": steps,
     }
@@ -83,6 +92,20 @@ def _kill(launched: "subprocess.Popen[bytes]") -> None:
     if launched.poll() is None:
         os.killpg(launched.pid, signal.SIGKILL)
     launched.wait()
+
+
+def forget_rollouts(attempt: Path) -> None:
+    """Of the step that was not saved any more, so that it draws anew."""
+    journal = attempt_journal(attempt)
+    # One that never held a batch would mean that rollouts are kept elsewhere by now.
+    if not journal.directory.is_dir():
+        raise RuntimeError(f"{journal.directory} is not there; where does a stage keep rollouts?")
+    journal.forget(journal.batches())
+
+
+def _drawing_seconds(attempt: Path, step: int) -> float:
+    rows = read_metrics(attempt / "metrics.jsonl")
+    return float(next(row["generate_seconds"] or 0.0 for row in rows if row["step"] == step))
 
 
 def _saved(attempt: Path) -> int:
