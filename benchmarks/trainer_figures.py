@@ -5,6 +5,7 @@ from typing import Any
 
 from benchmarks.rewards_goals import Goal
 from benchmarks.trainer_grpo import PEER
+from benchmarks.trainer_profile import MODEL
 from benchmarks.trainer_sft import CUTS, OURS, best_without_cuts
 
 Result = Mapping[str, Any]
@@ -19,9 +20,9 @@ SAME_LOSS = 1e-5
 """What float32 leaves of a mean over thousands of tokens."""
 AGAINST_HASHES = {
     "publishing, times doing it by hand": "publish",
-    "publishing, times doing it by hand with sha256sum in parallel": "publishOverParallel",
+    "publishing, times doing it by hand with the fastest hashes in parallel": "publishOverFastest",
     "verifying, times the speed of sha256sum": "verify",
-    "verifying, times the speed of sha256sum in parallel": "verifyOverParallel",
+    "verifying, times the speed of the fastest hashes in parallel": "verifyOverFastest",
 }
 QUIET = 0.1
 """Of the machine that others may take while a part is measured."""
@@ -290,8 +291,19 @@ def _sft_told(sft: Result) -> list[str]:
         "parentheses the 95 % interval of ours over TRL's, whose lower end the goals go by. "
         f"{' and '.join(CUTS)} cuts documents, the others don't. {how}.",
         _markdown(rows),
+        _nearest_told(sft),
         _taken_told(sft),
     ]
+
+
+def _nearest_told(sft: Result) -> str:
+    """Each model's smallest ratio: what is said of all modes must hold for it."""
+    nearest = []
+    for model, found in sft.items():
+        times = found["times"][OURS]
+        mode = min(times, key=lambda name: float(times[name]["median"]))
+        nearest.append(f"{mode} for {model}, {_with_interval(times[mode])} times")
+    return f"The mode of TRL's that comes nearest to ours: {'; '.join(nearest)}."
 
 
 def _loss_told(loss: Result) -> list[str]:
@@ -320,44 +332,69 @@ def _push_told(push: Result) -> list[str]:
 def _checkpoint_told(found: Result) -> list[str]:
     rates = found["megabytesPerSecond"]
     rows = [["", *rates], ["MB/s", *(_spread(rates[name], ",.0f") for name in rates)]]
+    times = {name: _with_interval(ratios) for name, ratios in found["times"].items()}
     return [
-        f"A checkpoint of {found['mib']:,} MiB in {found['shards']} files. Copies begin with "
-        "nothing and end flushed to the disk: by hand, or by publishing, which hashes them too and "
-        f"is {found['times']['publish']['median']:.2f} times as fast as doing all that by hand, "
-        f"and {found['times']['publishOverParallel']['median']:.2f} times where sha256sum has "
-        f"{found['threads']['parallel']} processes, too. Hashes are of files in memory, ours by "
-        f"{found['threads']['ours']} threads on as many cores as there are: verifying is "
-        f"{found['times']['verify']['median']:.2f} times as fast as one sha256sum, "
-        f"{found['times']['verifyOverParallel']['median']:.2f} times as "
-        f"{found['threads']['parallel']} of them, and "
-        f"{found['times']['verifyOverOpenssl']['median']:.2f} times as one openssl.",
+        f"A checkpoint of {found['mib']:,} MiB in {found['shards']} files, {found['rounds']} "
+        "rounds; medians with their quartiles. Copies begin with nothing and end flushed to the "
+        "disk: by hand, or by publishing, which hashes them too. Hashes are of files in memory, "
+        f"ours by {found['threads']['ours']} threads on as many cores as there are.",
         _markdown(rows),
+        f"Publishing is {times['publish']} times as fast as doing all that by hand, verifying "
+        f"{times['verify']} times as fast as one sha256sum and {times['verifyOverOpenssl']} times "
+        "as one openssl.",
+        *_over_fastest(found, times),
+    ]
+
+
+def _over_fastest(found: Result, times: Mapping[str, str]) -> list[str]:
+    """Nothing of a result of before openssl was tried in parallel: the fastest was not in it."""
+    if "fastest" not in found:
+        return []
+    by_hand, hashing = (found["fastest"][what] for what in ("publish", "verify"))
+    return [
+        f"Of {found['threads']['parallel']} processes that hash a file each, the fastest is "
+        f"{hashing}: verifying is {times['verifyOverFastest']} times as fast. Publishing is "
+        f"{times['publishOverFastest']} times as fast as {by_hand}."
     ]
 
 
 def _resume_told(found: Result) -> list[str]:
-    seconds = found["secondsToNextStep"]
+    seconds, drawing = found["secondsToNextStep"], found.get("generateSeconds")
+    drawn = (
+        f"{drawing['median']:.1f} s of that are the step's drawing, since its rollouts were taken "
+        "out of the journal"
+        if drawing
+        else "its rollouts were in the journal and not drawn anew"
+    )
     return [
         f"A killed stage of the 0.6M model has made its next step {seconds['median']:.1f} s after "
         f"it was started again (middle half: {seconds['low']:.1f} to {seconds['high']:.1f} s, "
-        f"{found['kills']} kills); loading torch and transformers alone takes "
+        f"{found['kills']} kills); {drawn}; loading torch and transformers alone takes "
         f"{found['importSeconds']['median']:.1f} s."
     ]
 
 
 def _profile_told(profile: Result) -> list[str]:
     sft = profile["sft"]
+    how = (
+        f"Shares of the passes are those seen by a profiler, which made them "
+        f"{sft['slowedByProfiler']:.2f} times as long."
+        if "slowedByProfiler" in sft
+        else "Operations were timed under a profiler, which slows them, and the whole without one."
+    )
     of_sft = (
         f"Where a step of SFT goes (the 0.6M, packed): of {sft['millisecondsPerStep']:.0f} ms, "
-        f"{_shares(sft['shares'])}."
+        f"{_shares(sft['shares'])}. {how}"
     )
     if "vllm" not in profile:
         return [of_sft]
     vllm = profile["vllm"]
+    beside = 100 * (1 - vllm["shares"][MODEL])
     return [
         of_sft,
         f"Where vLLM's drawing goes (the 0.6M, {vllm['responses']} responses at once): of "
-        f"{vllm['millisecondsPerStep']:.1f} ms for one token of each, {_shares(vllm['shares'])}.",
+        f"{vllm['millisecondsPerStep']:.1f} ms for one token of each, {_shares(vllm['shares'])}. "
+        f"So {beside:.0f} % is not the model's own arithmetic.",
     ]
 
 

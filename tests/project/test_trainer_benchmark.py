@@ -22,6 +22,15 @@ from benchmarks.progress import Parts, Steps
 from benchmarks.stage_files import begun_anew, path_of, stage_file
 from benchmarks.trainer import PARTS, measured_on, missing_of, still_told
 from benchmarks.trainer_figures import goals_of, missed, told
+from benchmarks.trainer_files import (
+    IN_PARALLEL,
+    ONE,
+    ONE_OPENSSL,
+    PUBLISHED,
+    TOOLS,
+    VERIFY,
+    checkpoint_section,
+)
 from benchmarks.trainer_files import figures_of as figures_of_files
 from benchmarks.trainer_gpu import rl_figures, sft_figures
 from benchmarks.trainer_gpu_shapes import SHAPES, documents
@@ -29,8 +38,9 @@ from benchmarks.trainer_grpo import figures_of as figures_of_steps
 from benchmarks.trainer_models import TINY
 from benchmarks.trainer_peer_modes import modes as ways
 from benchmarks.trainer_peer_modes import used
-from benchmarks.trainer_profile import kind_of, shares_of, timed
+from benchmarks.trainer_profile import kind_of, shares_of, timed, with_rest
 from benchmarks.trainer_push import figures_of as figures_of_pushes
+from benchmarks.trainer_resume import forget_rollouts
 from benchmarks.trainer_sft import (
     LAYOUTS,
     MODES,
@@ -39,7 +49,7 @@ from benchmarks.trainer_sft import (
     in_batches_of_like_length,
     whole_steps,
 )
-from benchmarks.vllm_quickstart import ARMS, CURVES
+from benchmarks.vllm_quickstart import ARMS, mean_mismatch, require_two
 from benchmarks.vllm_quickstart import figures_of as figures_of_accuracy
 from benchmarks.vllm_quickstart import told as told_of_accuracy
 
@@ -166,16 +176,35 @@ def test_what_seeds_differ_by_is_in_the_interval() -> None:
 
 
 def test_vllms_accuracy_is_told_with_its_seeds_and_problems() -> None:
-    curves = dict.fromkeys(CURVES, 0.1)
-    arm = {"accuracy": 97.0, "standardError": 0.8, **curves}
+    arm = {"accuracy": 97.0, "standardError": 0.8, "mismatchKl": 2.34e-9}
     seeds = [
         {"seed": n, **dict.fromkeys(ARMS, arm), "differences": [0.05, -0.05]} for n in range(3)
     ]
     figures = figures_of_accuracy(seeds)
     assert (figures["problems"], figures["difference"]) == (2, 0.0)
-    sentence = told_of_accuracy({"seeds": seeds, "figures": figures})[-1]
+    table, sentence = told_of_accuracy({"seeds": seeds, "figures": figures | {"low": -2.67}})
+    assert "| 2.3e-09, 2.3e-09, 2.3e-09 |" in table
     assert "95 % over 3 seeds and 2 problems by a bootstrap of seeds and problems" in sentence
     assert "the wider of two intervals; as asked for" in sentence
+    assert sentence.endswith("By the interval's low end vLLM loses 2.7 points at most.")
+    gains = told_of_accuracy({"seeds": seeds, "figures": figures | {"low": 0.5}})[-1]
+    assert gains.endswith("vLLM loses 0.0 points at most.")
+    rounded = {"accuracy": 97.0, "standardError": 0.8, "mismatch_kl": 0.0}
+    earlier = [{"seed": 0, **dict.fromkeys(ARMS, rounded)}]
+    assert "| below 5e-07 |" in told_of_accuracy({"seeds": earlier, "figures": figures})[0]
+
+
+def test_a_mismatch_however_small_is_told() -> None:
+    rows = [{"mismatch_kl": 1.234e-9}, {"mismatch_kl": 3.456e-9}]
+    assert mean_mismatch(rows) == 2.35e-9
+    with pytest.raises(RuntimeError, match="mismatch_kl of a step is no number"):
+        mean_mismatch([*rows, {"mismatch_kl": None}])
+
+
+def test_arms_that_share_an_artifact_compare_nothing() -> None:
+    require_two({"transformers": "artifacts/a", "vllm": "artifacts/b"})
+    with pytest.raises(RuntimeError, match="transformers and vllm are one artifact, artifacts/a"):
+        require_two({"transformers": "artifacts/a", "vllm": "artifacts/a"})
 
 
 def test_of_two_intervals_of_few_seeds_the_wider_counts() -> None:
@@ -259,12 +288,17 @@ def a_result(
         "checkpoint": {
             "mib": 1024,
             "shards": 4,
+            "rounds": 6,
             "threads": {"ours": 4, "parallel": 2},
+            "fastest": {
+                "publish": "cp, sync, openssl in parallel",
+                "verify": "openssl in parallel",
+            },
             "times": {
                 "publish": spread(1.2),
-                "publishOverParallel": spread(1.1),
-                "verify": spread(1.5),
-                "verifyOverParallel": spread(1.3),
+                "publishOverFastest": spread(1.1),
+                "verify": spread(7.5),
+                "verifyOverFastest": spread(1.02),
                 "verifyOverOpenssl": spread(2.0),
             },
             "megabytesPerSecond": {"cp, publish": spread(400), "verify": spread(600)},
@@ -272,6 +306,7 @@ def a_result(
         "resume": {
             "kills": 4,
             "secondsToNextStep": spread(15.0),
+            "generateSeconds": spread(1.25),
             "importSeconds": spread(9.0),
         },
         "gpu": {"notMeasured": "there is no GPU on the machine that measured"},
@@ -390,21 +425,62 @@ def test_publishing_is_held_against_what_does_as_much() -> None:
         "cp, sync": [1.0],
         "cp, sync, sha256sum": [3.0],
         "cp, sync, sha256sum in parallel": [2.5],
+        "cp, sync, openssl in parallel": [1.5],
         "cp, publish": [2.0],
         "sha256sum": [2.0],
         "sha256sum in parallel": [1.25],
         "openssl": [1.5],
+        "openssl in parallel": [0.75],
         "verify": [1.0],
     }
     found = figures_of_files(1000, seconds)
     assert {what: times["median"] for what, times in found["times"].items()} == {
         "publish": 1.5,
-        "publishOverParallel": 1.25,
+        "publishOverFastest": 0.75,
         "verify": 2.0,
-        "verifyOverParallel": 1.25,
+        "verifyOverFastest": 0.75,
         "verifyOverOpenssl": 1.5,
     }
+    assert found["fastest"]["verify"] == "openssl in parallel"
+    found = figures_of_files(1000, seconds | {"sha256sum in parallel": [0.5]})
+    assert found["fastest"]["verify"] == "sha256sum in parallel"
+    assert found["times"]["verifyOverFastest"]["median"] == 0.5
     assert found["megabytesPerSecond"]["verify"]["median"] == pytest.approx(1048.6)
+
+
+def test_every_way_to_hash_a_checkpoint_has_its_turn_in_every_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.trainer_files.BUILD", tmp_path)
+    found = checkpoint_section(mib=4, rounds=2)
+    rates = found["megabytesPerSecond"]
+    assert {*TOOLS, *IN_PARALLEL, ONE, ONE_OPENSSL, VERIFY, PUBLISHED} < set(rates)
+    assert min(rate["low"] for rate in rates.values()) > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_openssl_was_not_tried_in_parallel_nothing_is_said_of_the_fastest() -> None:
+    result = a_result()
+    assert any("the fastest is openssl in parallel: verifying is 1.02" in p for p in told(result))
+    del result["checkpoint"]["fastest"]
+    assert not any("the fastest is" in part for part in told(result))
+
+
+def test_a_resumed_step_is_told_with_its_drawing() -> None:
+    result = a_result()
+    assert any("1.2 s of that are the step's drawing" in part for part in told(result))
+    del result["resume"]["generateSeconds"]
+    assert any("were in the journal and not drawn anew" in part for part in told(result))
+
+
+def test_a_restart_finds_no_rollouts_to_use_again(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    with pytest.raises(RuntimeError, match="journal is not there"):
+        forget_rollouts(tmp_path)
+    journal.mkdir()
+    (journal / "batch").write_text("[]")
+    forget_rollouts(tmp_path)
+    assert list(journal.iterdir()) == []
 
 
 def test_a_start_uses_nothing_of_an_earlier_one(tmp_path: Path) -> None:
@@ -625,17 +701,31 @@ def test_a_reward_that_takes_hours_is_missing_until_it_is_asked_for() -> None:
 def test_a_profile_is_told_with_the_largest_share_first() -> None:
     kinds = [kind_of(n) for n in ("aten::mm", "aten::mul", "aten::_scaled_dot_product_x", "Mul0")]
     assert kinds == ["matrix products", "other arithmetic", "attention", None]
-    shares = shares_of({"a": 1.0, "b": 3.0})
-    assert shares == {"a": 0.25, "b": 0.75}
-    profile = {
-        "sft": {"millisecondsPerStep": 160.0, "shares": shares},
+    shares = shares_of({"a": 1.0, "the model": 3.0})
+    assert shares == {"a": 0.25, "the model": 0.75}
+    sft = {"millisecondsPerStep": 160.0, "slowedByProfiler": 1.07, "shares": shares}
+    profile: dict[str, dict[str, Any]] = {
+        "sft": sft,
         "vllm": {"responses": 256, "steps": 112, "millisecondsPerStep": 9.5, "shares": shares},
     }
     page = told(a_result() | {"profile": profile})
-    assert any("of 160 ms, b 75 %, a 25 %." in sentence for sentence in page)
-    assert any("of 9.5 ms for one token of each, b 75 %, a 25 %." in sentence for sentence in page)
+    assert any("of 160 ms, the model 75 %, a 25 %." in sentence for sentence in page)
+    assert any("which made them 1.07 times as long" in sentence for sentence in page)
+    drawing = "of 9.5 ms for one token of each, the model 75 %, a 25 %. So 25 % is not the model's"
+    assert any(drawing in sentence for sentence in page)
     alone = told(a_result() | {"profile": {"sft": profile["sft"]}})
     assert not any("ms for one token" in sentence for sentence in alone)
+    del sft["slowedByProfiler"]
+    mixed = told(a_result() | {"profile": {"sft": sft}})
+    assert any("timed under a profiler, which slows them" in part for part in mixed)
+
+
+def test_parts_of_a_profile_are_there_and_no_more_than_the_whole() -> None:
+    assert with_rest({"a": 1.0, "b": 2.0}, ["a", "b"], 4.0, "rest")["rest"] == 1.0
+    with pytest.raises(RuntimeError, match="b: took no time"):
+        with_rest({"a": 1.0}, ["a", "b"], 4.0, "rest")
+    with pytest.raises(RuntimeError, match=r"0\.5 s more than the whole of 2\.5 s"):
+        with_rest({"a": 1.0, "b": 2.0}, ["a", "b"], 2.5, "rest")
 
 
 def test_a_part_is_timed_also_where_it_raises() -> None:
@@ -660,6 +750,7 @@ def test_every_section_that_was_measured_is_told() -> None:
         "1,200 MiB",
         "400 ±0 %",
         "15.0 s",
+        "comes nearest to ours: padded for 0.6M, 1.30 (1.30 to 1.30) times.",
         "700 ms",
     ):
         assert figure in page
