@@ -1,6 +1,12 @@
-"""The driver's end of peers/turns.py: contestants as processes that step one after the other."""
+"""The driver's end of peers/turns.py: contestants as processes that step one after the other.
+
+A contestant that computes while it is another's turn would be timed for less than it does, and
+nobody would see it in the figures. So whatever it does unasked ends the part: an answer that is
+there before its turn, a step of another number, or CPU time that it takes while it waits.
+"""
 
 import json
+import os
 import select
 import signal
 import subprocess
@@ -9,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from benchmarks.process_tree import cpu_seconds, peak_mib
 from benchmarks.progress import Steps
@@ -18,6 +24,37 @@ Answer = dict[str, Any]
 PATIENCE = 1200.0
 """Seconds for a step, or for getting ready while others do: far more than any takes. A contestant
 that hangs is to end its part and not the whole benchmark."""
+MOST_WAITING = 0.1
+"""Cores that a contestant may take while it waits. One that computes takes a whole one; what waits
+in truth, threads of engines and of libraries with it, takes a hundredth."""
+UNCERTAIN = 0.2
+"""Seconds of CPU time beyond that: the kernel tells them in hundredths, process by process."""
+
+
+class OutOfTurn(RuntimeError):
+    """A contestant that did something while it was another's turn."""
+
+
+class Lines:
+    """Lines of a pipe, as they come. A file object would read ahead, and of the lines that it holds
+    `select` knows nothing."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._fd = pipe.fileno()
+        self._read = b""
+
+    def next(self, patience: float) -> str | None:
+        """Empty where the pipe has ended; None where no line came in so many seconds."""
+        deadline = time.monotonic() + patience
+        while b"\n" not in self._read:
+            left = max(0.0, deadline - time.monotonic())
+            if not select.select([self._fd], [], [], left)[0]:
+                return None
+            if not (more := os.read(self._fd, 65536)):
+                return ""
+            self._read += more
+        line, _, self._read = self._read.partition(b"\n")
+        return line.decode()
 
 
 class Contestant:
@@ -29,6 +66,7 @@ class Contestant:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.name = name
         self._log = log
+        self._turns = 0
         self._waits_since: tuple[float, float] | None = None
         with log.open("wb") as out:
             self._process = subprocess.Popen(
@@ -37,8 +75,9 @@ class Contestant:
                 stdout=subprocess.PIPE,
                 stderr=out,
                 env=dict(env),
-                text=True,
             )
+        assert self._process.stdout is not None
+        self._lines = Lines(self._process.stdout)
 
     def __enter__(self) -> Self:
         return self
@@ -61,11 +100,9 @@ class Contestant:
     def answer(self) -> Answer:
         """The next line of the process. Raises RuntimeError with its log's end where it is gone, or
         says nothing for PATIENCE seconds."""
-        assert self._process.stdout is not None
-        speaks, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
-        line = self._process.stdout.readline() if speaks else ""
+        line = self._lines.next(PATIENCE)
         if not line:
-            what = self._end() if speaks else f"said nothing for {PATIENCE:g} s"
+            what = f"said nothing for {PATIENCE:g} s" if line is None else self._end()
             end = self._log.read_text(errors="replace")[-1500:]
             raise RuntimeError(f"{self.name} {what} (all of its log: {self._log}):\n{end}")
         found: Answer = json.loads(line)
@@ -86,15 +123,24 @@ class Contestant:
 
     def turn(self) -> Answer:
         """One step, with its wall-clock `seconds` beside what the process says of it, and with what
-        it took before, while it waited: `waited` seconds and `waitedCpu` of them."""
+        it took before, while it waited: `waited` seconds and `waitedCpu` of them.
+
+        Raises OutOfTurn where it has not waited for this turn, or has made another step.
+        """
         assert self._process.stdin is not None
+        if self._lines.next(0.0):
+            raise OutOfTurn(f"{self.name} does not wait: after turn {self._turns} it went on")
+        self._turns += 1
         waited = self._waited()
         began = time.monotonic()
         with suppress(BrokenPipeError):  # it died after its last turn: its answer says so
-            self._process.stdin.write("\n")
+            self._process.stdin.write(b"\n")
             self._process.stdin.flush()
         answer = self.answer()
         seconds = time.monotonic() - began
+        if answer.get("step") != self._turns:
+            said = answer.get("step", "none")
+            raise OutOfTurn(f"{self.name} told of step {said} in turn {self._turns}")
         pid = self._process.pid
         self._waits_since = time.monotonic(), cpu_seconds(pid)
         return {"seconds": seconds, **waited, "peakMib": peak_mib(pid), **answer}
@@ -117,23 +163,31 @@ def in_short(error: str) -> str:
 
 def taken_of(done: Mapping[str, Sequence[Answer]]) -> dict[str, dict[str, float]]:
     """By contestant: the cores it took while it waited, and its largest memory."""
+    waits = {name: _waits(answers) for name, answers in done.items()}
     return {
         name: {
-            "waitingCores": round(
-                sum(a.get("waitedCpu", 0.0) for a in answers)
-                / max(sum(a.get("waited", 0.0) for a in answers), 1e-9),
-                4,
-            ),
-            "peakMib": round(max(a.get("peakMib", 0.0) for a in answers)),
+            "waitingCores": round(cpu / max(waited, 1e-9), 4),
+            "peakMib": round(max(a.get("peakMib", 0.0) for a in done[name])),
         }
-        for name, answers in done.items()
+        for name, (waited, cpu) in waits.items()
     }
+
+
+def versions_of(done: Mapping[str, Sequence[Answer]]) -> dict[str, str]:
+    """Of the peer's packages, as one of its processes has told them."""
+    told: list[dict[str, str]] = [
+        answers[0]["versions"] for answers in done.values() if "versions" in answers[0]
+    ]
+    if not told or any(versions != told[0] for versions in told):
+        raise RuntimeError(f"peers tell of versions: {told or 'none'}")
+    return told[0]
 
 
 def in_turns(contestants: Sequence[Contestant], turns: int, what: str) -> dict[str, list[Answer]]:
     """`turns` steps of each; who begins moves on by one from turn to turn.
 
-    They get ready at the same time, which is not measured. what: by which progress is told.
+    They get ready at the same time, which is not measured. what: by which progress is told. Raises
+    OutOfTurn where one has not waited for its turns.
     """
     with ExitStack() as open_ones:
         for contestant in contestants:
@@ -147,4 +201,20 @@ def in_turns(contestants: Sequence[Contestant], turns: int, what: str) -> dict[s
             for contestant in [*contestants[first:], *contestants[:first]]:
                 done[contestant.name].append(contestant.turn())
             steps.done()
-        return done
+    _require_idle(done)
+    return done
+
+
+def _require_idle(done: Mapping[str, Sequence[Answer]]) -> None:
+    for name, answers in done.items():
+        waited, cpu = _waits(answers)
+        if cpu > MOST_WAITING * waited + UNCERTAIN:
+            raise OutOfTurn(f"{name} took {cpu / waited:.2f} cores while it waited for its turn")
+
+
+def _waits(answers: Sequence[Answer]) -> tuple[float, float]:
+    """Seconds that it waited, and CPU seconds that it took in them."""
+    return (
+        sum(a.get("waited", 0.0) for a in answers),
+        sum(a.get("waitedCpu", 0.0) for a in answers),
+    )

@@ -15,6 +15,14 @@ from benchmarks.trainer_models import BUILD, environment
 Row = Mapping[str, Any]
 
 
+def metric(row: Row, name: str) -> float:
+    """Of a step that must have it. Raises RuntimeError where it has not: a metric that the product
+    calls otherwise by now is no 0."""
+    if (value := row.get(name)) is None:
+        raise RuntimeError(f"step {row.get('step')} of a stage tells no {name}")
+    return float(value)
+
+
 def curves_of(
     settings: Mapping[str, Any], name: str, model: Path, data: Path, store: Path
 ) -> Sequence[Row]:

@@ -17,9 +17,10 @@ from typing import Any
 from acereason_trainer.config.rl import RL
 from acereason_trainer.config.stage_file import StageFile
 
-from benchmarks.contest import Answer, Contestant, in_turns, taken_of
+from benchmarks.contest import Answer, Contestant, in_turns, taken_of, versions_of
 from benchmarks.intervals import paired_difference, quartiles
 from benchmarks.peers.environments import HERE, environment
+from benchmarks.stage_curves import metric
 from benchmarks.stage_files import begun_anew, context_of, stage_file
 from benchmarks.trainer_models import (
     BUILD,
@@ -33,6 +34,8 @@ from benchmarks.trainer_models import environment as contestants_environment
 
 OURS, PEER = "ours", "TRL"
 SAMPLERS = {OURS: "transformers", "ours, vLLM": "vllm"}
+UNLIKE = ("validation", "dynamicSampling", "dropSolved", "where")
+"""Settings of a stage by which it would draw what TRL is not given."""
 PHASES = ("generate_seconds", "reward_wait_seconds", "train_seconds", "push_seconds")
 Contest = Mapping[str, Sequence[Answer]]
 """What each arm told of its turns."""
@@ -72,6 +75,7 @@ def figures_of(contests: Sequence[Sequence[Contest]]) -> dict[str, Any]:
     rewards = {a: [_final_reward(done[a]) for done in by_seed] for a in arms}
     turns = len(by_seed[0][PEER])
     return {
+        "peerVersions": versions_of(contests[0][0]),
         "taken": taken_of({a: [x for done in by_seed for x in done[a]] for a in arms}),
         "stepSeconds": {a: quartiles(seconds[a]) for a in arms},
         "times": {
@@ -112,7 +116,9 @@ def _contest(subject: Subject, start: Path, seed: int, turns: int, arms: Sequenc
         command = [sys.executable, "-m", "benchmarks.trainer_ours", str(begun_anew(own))]
         contestants.append(_contestant(arm, command))
     what = f"{subject.name}, seed {seed}, {' and '.join(arms)}, turns"
-    return in_turns([*contestants, peer(subject, start, seed, turns)], turns, what)
+    done = in_turns([*contestants, peer(subject, start, seed, turns)], turns, what)
+    require_prompts(done, rows_in_order(file, turns))
+    return done
 
 
 def peer(
@@ -158,9 +164,14 @@ def arms_here() -> list[str]:
 
 
 def _settings(subject: Subject, turns: int, arm: str) -> dict[str, Any]:
-    """The example's first math stage, with what TRL can do too: nothing masked, one denominator."""
+    """The example's first math stage, with what TRL can do too: nothing masked, one denominator.
+
+    Raises RuntimeError where the example asks for what TRL cannot do."""
+    example = stage_settings(subject.example, "math-1")["mathRL"]
+    if unlike := [name for name in UNLIKE if name in example]:
+        raise RuntimeError(f"math-1 of {subject.example} has {unlike}, which TRL's steps have not")
     return {
-        **stage_settings(subject.example, "math-1")["mathRL"],
+        **example,
         "overlong": {"mode": "penalize"},
         "loss": {"normalizer": "batch"},
         "mix": [],
@@ -227,6 +238,7 @@ def rows_in_order(file: StageFile, turns: int) -> list[dict[str, Any]]:
     for _ in range(turns):
         rows += [
             {
+                "id": p.id,
                 "prompt": prompt_text(p.row, stage.prompting, tokenizer),
                 "tokens": list(p.tokens),
                 "answer": str(p.row.data["answer"]),
@@ -235,6 +247,19 @@ def rows_in_order(file: StageFile, turns: int) -> list[dict[str, Any]]:
         ]
         state = state.after_step(prompts, stage, solved={}, lengths={}, reward=0.0)
     return rows
+
+
+def require_prompts(done: Contest, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raises RuntimeError where an arm has not drawn each step's prompts, as TRL was given them.
+
+    Ours tells of each prompt once, when it is new, so those of earlier steps are left out."""
+    for arm, answers in done.items():
+        size, before = len(rows) // len(answers), set[str]()
+        for number, answer in enumerate(answers):
+            given = {row["id"] for row in rows[number * size : (number + 1) * size]}
+            if set(answer["prompts"]) - before != given - before:
+                raise RuntimeError(f"{arm} drew other prompts in step {number + 1} than was given")
+            before |= given
 
 
 # --- figures --------------------------------------------------------------------------------------
@@ -275,7 +300,7 @@ def _times(by_seed: Sequence[Mapping[str, Sequence[Answer]]], arm: str) -> dict[
 def _phases(runs: Sequence[Sequence[Answer]]) -> dict[str, float]:
     """Median seconds of each phase of our steps."""
     rows = [a["metrics"] for run in runs for a in run[WARM_UP:]]
-    return {p: round(median(row.get(p) or 0.0 for row in rows), 5) for p in PHASES}
+    return {p: round(median(metric(row, p) for row in rows), 5) for p in PHASES}
 
 
 def _tokens(by_seed: Sequence[Mapping[str, Sequence[Answer]]], arm: str) -> float:

@@ -6,6 +6,7 @@ it saves its states, is ours.
 """
 
 import sys
+from collections.abc import Set
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ class TakesTurns(Checkpoints):
     """Tells what a step was and waits for the next turn, in one place: whatever the loop does
     between two steps is of a turn."""
 
+    _drawn: Set[str] = frozenset()
+    """Prompts of all steps so far."""
+
     def resume(self) -> Resumed:
         """Ready."""
         resumed = super().resume()
@@ -34,8 +38,15 @@ class TakesTurns(Checkpoints):
     def completed(self, step: int, loop: dict[str, Any] | None = None) -> None:
         """A step is done, with what is saved after it."""
         super().completed(step, loop)
-        TURNS[0].over(metrics=self._recorder.rows[-1])
+        row = self._recorder.rows[-1]
+        TURNS[0].over(step=row["step"], metrics=row, prompts=self._new_prompts(loop))
         TURNS[0].wait()
+
+    def _new_prompts(self, loop: dict[str, Any] | None) -> list[str]:
+        """Those that the step was the first to draw; none of a stage that draws nothing."""
+        drawn = set(loop["lengths"]) if loop else set()
+        new, self._drawn = drawn - self._drawn, drawn
+        return sorted(new)
 
 
 def main() -> None:

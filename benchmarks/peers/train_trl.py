@@ -3,12 +3,12 @@
 Started as `python train_trl.py REQUEST`, a JSON file:
 
     {"kind": "grpo", "model": folder, "output": folder, "seed": n, "steps": n,
-     "settings": {...}, "rows": [{"prompt", "tokens", "answer"}, ...]}   in the order of steps
+     "settings": {...}, "rows": [{"id", "prompt", "tokens", "answer"}, ...]}   in steps' order
     {"kind": "sft", ..., "mode": one of SFT_MODES, "rows": [{"prompt", "completion"}, ...]}
 
 What is the same for both trainers (dtype, loss, beta 0, sampling, lengths, optimizer) comes in
-`settings`; what is TRL's own stands here. How it draws comes there, too: the benchmark's part
-`peer-modes` measures which of its ways is the fastest.
+`settings`; what is TRL's own stands here. How it draws comes there, too: the benchmark's parts
+`peer-modes-MODEL` measure which of its ways is the fastest.
 """
 
 import json
@@ -20,10 +20,16 @@ from typing import Any
 import torch
 from boxed import boxed
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, TrainerCallback
+from transformers import (
+    AutoModelForCausalLM,
+    PreTrainedTokenizerFast,
+    TrainerCallback,
+    TrainerState,
+)
 from trl import GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
 from turns import Turns
 
+VERSIONS = {name: version(name) for name in ("trl", "torch", "transformers")}
 SFT_MODES: dict[str, dict[str, Any]] = {
     "padded": {"packing": False},
     "padded, by length": {"packing": False},
@@ -60,21 +66,21 @@ GRPO: dict[str, Any] = {
 
 
 class TakesTurns(TrainerCallback):
-    """Waits before each optimizer step, and tells what it was."""
+    """Tells what an optimizer step was and waits for the next turn, in one place: fetching the next
+    batch is of a turn, as everything between two steps of ours is."""
 
     def __init__(self, turns: Turns, seen: dict[str, Any]) -> None:
         self._turns = turns
         self._seen = seen
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self._turns.over(versions={p: version(p) for p in ("trl", "torch", "transformers")})
-
-    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self._turns.over()
         self._turns.wait()
 
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        self._turns.over(**self._seen)
+    def on_step_end(self, _: Any, state: TrainerState, *__: Any, **___: Any) -> None:
+        self._turns.over(step=state.global_step, versions=VERSIONS, **self._seen)
         self._seen.clear()
+        self._turns.wait()
 
 
 def main() -> None:
@@ -111,7 +117,11 @@ def grpo(request: dict[str, Any], model: Any, tokenizer: Any, seen: dict[str, An
         raise SystemExit("TRL would read other tokens in these prompts than we do")
 
     def reward(
-        completions: list[str], completion_ids: list[list[int]], answer: list[str], **_: Any
+        completions: list[str],
+        completion_ids: list[list[int]],
+        answer: list[str],
+        id: list[str],
+        **_: Any,
     ) -> list[float]:
         whole = [ids[-1] == tokenizer.eos_token_id for ids in completion_ids]
         rewards = [
@@ -120,6 +130,7 @@ def grpo(request: dict[str, Any], model: Any, tokenizer: Any, seen: dict[str, An
         ]
         seen["reward"] = sum(rewards) / len(rewards)
         seen["tokens"] = sum(map(len, completion_ids))
+        seen["prompts"] = sorted(set(id))
         return rewards
 
     return GRPOTrainer(
@@ -127,7 +138,9 @@ def grpo(request: dict[str, Any], model: Any, tokenizer: Any, seen: dict[str, An
         processing_class=tokenizer,
         reward_funcs=reward,
         args=GRPOConfig(**GRPO, **options(request)),
-        train_dataset=Dataset.from_list([{k: r[k] for k in ("prompt", "answer")} for r in rows]),
+        train_dataset=Dataset.from_list(
+            [{k: r[k] for k in ("id", "prompt", "answer")} for r in rows]
+        ),
     )
 
 

@@ -4,7 +4,9 @@ What disturbs a machine for some seconds then falls on both, and neither compute
 does. Runs in the peers' environments: the standard library only.
 
     driver  -> contestant   one line: go on
-    contestant -> driver    one JSON line for each turn; the first one when it is ready
+    contestant -> driver    one JSON line when it is ready, and one with `step` for each turn
+
+Whoever has answered waits at once: what it does next is of its next turn.
 """
 
 import json
