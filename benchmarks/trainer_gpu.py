@@ -25,7 +25,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.progress import Steps
-from benchmarks.stage_curves import Row, curves_of
+from benchmarks.stage_curves import Row, curves_of, metric
 from benchmarks.trainer_gpu_shapes import (
     ON_A_GPU,
     SHAPES,
@@ -131,10 +131,10 @@ def _rl(shape: Shape, model: Path, dtype: str, sampler: str) -> dict[str, Any]:
 
 def rl_figures(rows: Sequence[Row]) -> dict[str, Any]:
     """Medians over the steps."""
-    trained = median(r["trained_tokens"] / max(r["train_seconds"], 1e-9) for r in rows)
+    trained = median(metric(r, "trained_tokens") / metric(r, "train_seconds") for r in rows)
     return {
         "stepSeconds": _middle(rows, "step_seconds", 3),
-        "seconds": {phase: _middle(rows, f"{phase}_seconds") or 0.0 for phase in PHASES},
+        "seconds": {p: _phase(rows, f"{p}_seconds") for p in PHASES},
         "deviceTokensPerSecond": _middle(rows, "device_tokens_per_second", 1),
         "drawnTokensPerSecond": _middle(rows, "generated_tokens_per_second", 1),
         "trainedTokensPerSecond": round(trained, 1),
@@ -145,6 +145,11 @@ def rl_figures(rows: Sequence[Row]) -> dict[str, Any]:
         "mismatchKl": _middle(rows, "mismatch_kl", 8),
         "mfu": _middle(rows, "mfu"),
     }
+
+
+def _phase(rows: Sequence[Row], name: str) -> float:
+    """Median seconds; every step of RL has all of these."""
+    return round(median(metric(row, name) for row in rows), 4)
 
 
 def _middle(rows: Sequence[Row], name: str, digits: int = 4) -> float | None:
