@@ -19,10 +19,13 @@ import yaml
 from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.config.stage_file import StageFile
 
+from benchmarks.code_identity import code_identity
 from benchmarks.stage_files import path_of, stage_file
 
 BUILD = Path("build/bench/trainer")
-STORE = BUILD / "store"
+CODE = code_identity(*(Path("benchmarks") / f"{n}.py" for n in ("stage_files", "trainer_models")))
+STORE = BUILD / "store" / CODE
+"""Of this code's stages: a checkpoint to start from is not another's, which learned otherwise."""
 QUICKSTART = Path("examples/quickstart")
 SMOLLM2 = Path("build/smollm2")
 
@@ -58,8 +61,9 @@ class Subject:
     sft_rows: int
     """Rows of 512 tokens in a step of SFT."""
     sft_turns: int
-    sft_arms: Sequence[str]
-    """Of trainer_sft.py's LAYOUTS and MODES."""
+    sft_contests: Sequence[Sequence[str]]
+    """Arms of trainer_sft.py's LAYOUTS and MODES that take turns with one another, one contest
+    after the other; `ours` is in each."""
 
 
 def quickstart_model(out: Path, **changed: int) -> Path:
@@ -98,14 +102,16 @@ TINY = Subject(
     reward_turns=0,
     sft_rows=8,
     sft_turns=96,
-    sft_arms=(
-        "ours",
-        "ours, padded",
-        "padded",
-        "padded, by length",
-        "wrapped",
-        "bfd",
-        "bfd, row by row",
+    sft_contests=(
+        (
+            "ours",
+            "ours, padded",
+            "padded",
+            "padded, by length",
+            "wrapped",
+            "bfd",
+            "bfd, row by row",
+        ),
     ),
 )
 REAL = Subject(
@@ -124,10 +130,11 @@ REAL = Subject(
     one_by_one=True,
     reward_turns=20,
     sft_rows=2,
-    sft_turns=12,
-    # Each holds its optimizer's state until the end: seven would not fit into 16 GiB. TRL's two
-    # other modes do the same work as two of these with more padding, or with one longer row.
-    sft_arms=("ours", "padded, by length", "wrapped", "bfd, row by row"),
+    sft_turns=27,
+    # Each holds its optimizer's state until the end, and long rows that are padded take 10 GiB: all
+    # at once would not fit into 16. TRL's two other modes do the same work as two of these with
+    # more padding, or with one longer row.
+    sft_contests=(("ours", "padded, by length"), ("ours", "wrapped", "bfd, row by row")),
 )
 SUBJECTS = {s.name: s for s in (TINY, REAL)}
 

@@ -12,14 +12,16 @@ import math
 import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice, pairwise
+from dataclasses import dataclass
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.contest import Answer, Contestant, in_turns, taken_of
+from benchmarks.contest import Answer, Contestant, in_turns, taken_of, versions_of
 from benchmarks.intervals import median_interval
 from benchmarks.peers.environments import HERE, environment
+from benchmarks.stage_curves import metric
 from benchmarks.stage_files import begun_anew, stage_file
 from benchmarks.trainer_models import (
     BUILD,
@@ -54,12 +56,24 @@ of few rows chance makes that more. Rates are by token, and so are not moved by 
 SPARE_ROWS = 24
 """Of documents beyond those that count: more than our packing holds open at once."""
 BLOCKS = 12
-"""Of successive turns. Within one the arms' documents even out and the machine is the same for all;
-a stall moves one block of twelve, and so hardly their median."""
+"""Of successive turns, at most. Within one the arms' documents even out and the machine is the same
+for all; a stall moves one block of twelve, and so hardly their median."""
+FEWEST = 3
+"""Turns of a block. Of 9 blocks or more the sign test's interval leaves out the smallest and the
+largest; of 6 to 8 it ends with them."""
 RATE, DECAY = 1.0e-4, 0.01
 """Of both AdamWs."""
 WARM_UP = 1
 """Further turns before those that count, on further documents."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What counts of a turn."""
+
+    seconds: float
+    tokens: float
+    """Of documents."""
 
 
 def sft_section(subject: Subject, turns: int) -> dict[str, Any]:
@@ -76,20 +90,23 @@ def sft_section(subject: Subject, turns: int) -> dict[str, Any]:
     data = BUILD / f"sft-{subject.name}.jsonl"
     data.write_text("".join(json.dumps(_row(d)) + "\n" for d in [*documents, *spare]))
     steps = turns + WARM_UP
-    contestants = [
-        _ours(subject, arm, model, data, steps)
-        if arm in LAYOUTS
-        else _peer(subject, arm, model, (documents, spare), turns)
-        for arm in subject.sft_arms
+
+    def started(arm: str) -> Contestant:
+        if arm in LAYOUTS:
+            return _ours(subject, arm, model, data, steps)
+        return _peer(subject, arm, model, (documents, spare), turns)
+
+    contests = [
+        in_turns([started(arm) for arm in arms], steps, f"{subject.name}, {' and '.join(arms)}")
+        for arms in subject.sft_contests
     ]
-    done = in_turns(contestants, steps, f"{subject.name}, turns")
     return {
         "rowTokens": ROW,
         "rowsPerStep": subject.sft_rows,
         "documents": len(documents),
         "meanTokens": round(fmean(d["tokens"] for d in documents), 1),
         "turns": turns,
-        **figures_of(done),
+        **figures_of(contests, subject.sft_rows),
     }
 
 
@@ -110,46 +127,71 @@ def whole_steps(
 
 
 def in_batches_of_like_length(
-    documents: Sequence[dict[str, Any]], size: int
+    documents: Sequence[dict[str, Any]], size: int, blocks: int
 ) -> list[dict[str, Any]]:
     """What grouping by length comes to with a large set of documents: each batch of `size` has
-    neighbours in length, and batches come in any order."""
+    neighbours in length, and batches come in any order. A large set has all lengths in every
+    stretch, so each of the successive `blocks` has batches of all."""
     ordered = sorted(documents, key=lambda d: -d["tokens"])
     batches = [ordered[i : i + size] for i in range(0, len(ordered), size)]
-    random.Random("batches").shuffle(batches)
-    return [document for batch in batches for document in batch]
+    rng = random.Random("batches")
+    alike = [batches[i : i + blocks] for i in range(0, len(batches), blocks)]
+    for some in alike:
+        rng.shuffle(some)
+    dealt = list(chain.from_iterable(alike))
+    found = []
+    for number in range(blocks):
+        block = dealt[number::blocks]
+        rng.shuffle(block)
+        found += list(chain.from_iterable(block))
+    return found
 
 
-def figures_of(done: Mapping[str, Sequence[Answer]]) -> dict[str, Any]:
+def figures_of(contests: Sequence[Mapping[str, Sequence[Answer]]], rows: int) -> dict[str, Any]:
     """Rates, and ours over TRL's, from what each arm told of its turns: medians over blocks, with
-    their 95 % intervals. `whole` is all tokens by all seconds, which one stall decides.
+    their 95 % intervals. `whole` is all tokens by all seconds, which one stall decides. What is
+    told of ours alone is that of the first contest, and a ratio is that of two who were in one.
 
-    Raises RuntimeError where the arms' documents had other numbers of tokens.
+    rows: of a step of ours. Raises RuntimeError where the arms' documents had other numbers of
+    tokens.
     """
-    counted = {arm: answers[WARM_UP:] for arm, answers in done.items()}
-    tokens = {arm: round(sum(map(_tokens, answers))) for arm, answers in counted.items()}
+    counted = [
+        {arm: [_turn(a, rows) for a in answers[WARM_UP:]] for arm, answers in done.items()}
+        for done in contests
+    ]
+    arms = list(dict.fromkeys(arm for done in contests for arm in done))
+    turns = {arm: next(done[arm] for done in counted if arm in done) for arm in arms}
+    tokens = {arm: round(sum(t.tokens for t in turns[arm])) for arm in arms}
     if max(tokens.values()) > (1 + FARTHEST) * min(tokens.values()):
         raise RuntimeError(f"arms differ in their documents' tokens: {tokens}")
-    rates = {arm: [_rate(block) for block in _blocks(answers)] for arm, answers in counted.items()}
+    rates = [
+        {arm: [_rate(block) for block in _blocks(some)] for arm, some in done.items()}
+        for done in counted
+    ]
+    all_answers = {arm: [a for done in contests for a in done.get(arm, ())] for arm in arms}
+    padding = [metric(a["metrics"], "padding_share") for a in contests[0][OURS][WARM_UP:]]
     return {
+        "peerVersions": versions_of(all_answers),
         "tokensPerSecond": {
-            arm: {"whole": round(_rate(answers), 1), **median_interval(rates[arm], 1)}
-            for arm, answers in counted.items()
+            arm: {
+                "whole": round(_rate(turns[arm]), 1),
+                **median_interval([_rate(block) for block in _blocks(turns[arm])], 1),
+            }
+            for arm in arms
         },
-        "blocks": len(rates[OURS]),
+        "blocks": len(rates[0][OURS]),
         "documentTokens": tokens,
-        "taken": taken_of(done),
-        "paddingShare": round(fmean(a["metrics"]["padding_share"] for a in counted[OURS]), 4),
+        "taken": taken_of(all_answers),
+        "paddingShare": round(fmean(padding), 4),
         "times": {
             ours: {
-                mode: median_interval(
-                    [a / b for a, b in zip(rates[ours], rates[mode], strict=True)]
-                )
+                mode: median_interval([a / b for a, b in zip(of[ours], of[mode], strict=True)])
                 for mode in MODES
-                if mode in rates
+                for of in rates
+                if ours in of and mode in of
             }
             for ours in LAYOUTS
-            if ours in rates
+            if ours in arms
         },
     }
 
@@ -160,16 +202,29 @@ def best_without_cuts(subject: dict[str, Any]) -> str:
     return min((m for m in times if m not in CUTS), key=lambda m: float(times[m]["median"]))
 
 
-def _blocks(answers: Sequence[Answer]) -> Iterator[Sequence[Answer]]:
-    """Successive turns in BLOCKS parts of like size, or one by one where there are fewer."""
-    parts = min(BLOCKS, len(answers))
-    ends = [len(answers) * n // parts for n in range(parts + 1)]
-    return (answers[low:high] for low, high in pairwise(ends))
+def blocks_of(turns: int) -> int:
+    """As many blocks as so many turns fill."""
+    return max(1, min(BLOCKS, turns // FEWEST))
 
 
-def _rate(answers: Sequence[Answer]) -> float:
+def _blocks(turns: Sequence[Turn]) -> Iterator[Sequence[Turn]]:
+    """Successive turns in parts of like size."""
+    parts = blocks_of(len(turns))
+    ends = [len(turns) * n // parts for n in range(parts + 1)]
+    return (turns[low:high] for low, high in pairwise(ends))
+
+
+def _rate(turns: Sequence[Turn]) -> float:
     """Tokens a second."""
-    return sum(map(_tokens, answers)) / sum(a["seconds"] for a in answers)
+    return sum(t.tokens for t in turns) / sum(t.seconds for t in turns)
+
+
+def _turn(answer: Answer, rows: int) -> Turn:
+    """Of ours, which tells how much of its rows is no document's; or of TRL's, which counts."""
+    if "metrics" not in answer:
+        return Turn(answer["seconds"], answer["tokens"])
+    room = rows * ROW
+    return Turn(answer["seconds"], room * (1 - metric(answer["metrics"], "padding_share")))
 
 
 def _with_weights(subject: Subject) -> Path:
@@ -250,7 +305,7 @@ def _peer(
     batch = rows if packed else len(documents) // turns
     accumulated = batch if mode == "bfd, row by row" else 1
     if mode == BY_LENGTH:
-        documents = in_batches_of_like_length(documents, batch)
+        documents = in_batches_of_like_length(documents, batch, blocks_of(turns))
     first = len(documents) // turns * WARM_UP
     documents = [*spare[:first], *documents, *(spare[first:] if packed else ())]
     request = written(
@@ -275,11 +330,3 @@ def _peer(
     command = (str(environment("trl")), str(HERE / "train_trl.py"), str(request))
     log = BUILD / "logs" / f"trl-sft-{name}.log"
     return Contestant(mode, command, log, contestants_environment())
-
-
-def _tokens(answer: Answer) -> float:
-    """Tokens of the documents of one turn."""
-    if "metrics" not in answer:
-        return float(answer["tokens"])
-    row = answer["metrics"]
-    return float(row["tokens_per_second"] * row["train_seconds"])
