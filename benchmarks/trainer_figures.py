@@ -5,15 +5,14 @@ from typing import Any
 
 from benchmarks.rewards_goals import Goal
 from benchmarks.trainer_grpo import PEER
+from benchmarks.trainer_peer_modes import way_of
 from benchmarks.trainer_profile import MODEL
 from benchmarks.trainer_sft import CUTS, OURS, best_without_cuts
 
 Result = Mapping[str, Any]
-WIDEST = 0.3
-"""The interval of the difference between final rewards, by what training has gained: 15 % of that
-on either side. A wider one would hold 0 although one trainer had learned much less."""
-
-
+FARTHEST = 0.15
+"""To which the interval of the difference between final rewards may reach on either side, by what
+training has gained. A wider one would hold 0 although one trainer had learned much less."""
 SAME_SPEED = 1.1
 """Times another's seconds: a few steps of each tell no smaller difference."""
 SAME_LOSS = 1e-5
@@ -42,9 +41,10 @@ def _goals(result: Result) -> Iterator[Goal]:
     for section in ("grpo", "reward"):
         for model, found in result.get(section, {}).items():
             yield from _goals_of_grpo(section, model, found)
-    if "peerModes" in result:
-        name = "TRL's step in the contest over its fastest way's"
-        yield Goal("peerModes", name, _slower_than_fastest, at_most=SAME_SPEED)
+    for model in result.get("peerWays", {}):
+        if (way := _way_in_contest(result, model)) is not None:
+            name = f"{model}: TRL's step in the contest over its fastest way's"
+            yield Goal("peerWays", name, _slower_than_fastest(model, way), at_most=SAME_SPEED)
     for model in result.get("sft", {}):
         name = f"{model}: times TRL's best mode that cuts no document, at least"
         yield Goal("sft", name, _sft_best(model), at_least=1.2)
@@ -66,8 +66,8 @@ def _goals_of_grpo(section: str, model: str, found: Result) -> Iterator[Goal]:
     for arm in found["rewardDifference"] if found["comparesRewards"] else ():
         name = f"{model}, {arm}: distance from 0 of the reward difference's interval"
         yield Goal(section, name, _reward(model, arm), at_most=0)
-        name = f"{model}, {arm}: width of that interval by the reward gained"
-        yield Goal(section, name, _width(model, arm), at_most=WIDEST)
+        name = f"{model}, {arm}: that interval's farther end by the reward gained"
+        yield Goal(section, name, _farther_end(model, arm), at_most=FARTHEST)
 
 
 def _step(model: str, arm: str) -> Callable[[dict[str, Any]], float]:
@@ -84,14 +84,15 @@ def _reward(model: str, arm: str) -> Callable[[dict[str, Any]], float]:
     return distance
 
 
-def _width(model: str, arm: str) -> Callable[[dict[str, Any]], float]:
+def _farther_end(model: str, arm: str) -> Callable[[dict[str, Any]], float]:
     """100 where nothing was gained."""
 
-    def width(grpo: dict[str, Any]) -> float:
+    def farther(grpo: dict[str, Any]) -> float:
         found, gained = grpo[model]["rewardDifference"][arm], grpo[model]["rewardGained"]
-        return min((found["high"] - found["low"]) / gained, 100.0) if gained > 0 else 100.0
+        end = max(abs(found["low"]), abs(found["high"]))
+        return min(end / gained, 100.0) if gained > 0 else 100.0
 
-    return width
+    return farther
 
 
 def _sft(model: str, mode: str) -> Callable[[dict[str, Any]], float]:
@@ -112,10 +113,20 @@ def _median(figure: str) -> Callable[[dict[str, Any]], float]:
     return lambda checkpoint: float(checkpoint["times"][figure]["median"])
 
 
-def _slower_than_fastest(found: dict[str, Any]) -> float:
-    """100 where the way in the contest does not even work."""
-    medians = {mode: float(s["median"]) for mode, s in found["seconds"].items()}
-    return medians.get(found["used"], 100 * min(medians.values())) / min(medians.values())
+def _way_in_contest(result: Result, model: str) -> str | None:
+    """In which TRL took part in the contest that is told; None where there was none."""
+    found = result.get("grpo", {}).get(model)
+    return way_of(found["peerCache"], found["peerPerDeviceBatch"]) if found else None
+
+
+def _slower_than_fastest(model: str, way: str) -> Callable[[dict[str, Any]], float]:
+    """100 where the way in the contest is none of those that were measured."""
+
+    def slower(ways: dict[str, Any]) -> float:
+        medians = {mode: float(s["median"]) for mode, s in ways[model]["seconds"].items()}
+        return medians[way] / min(medians.values()) if way in medians else 100.0
+
+    return slower
 
 
 def _peak(loss: dict[str, Any], arm: str) -> float:
@@ -130,7 +141,9 @@ def tables(result: Result) -> list[str]:
     made: dict[str, Callable[[Result], list[str]]] = {
         "grpo": _grpo_told,
         "reward": _grpo_told,
-        "peerModes": _peer_modes_told,
+        "peerWays": lambda ways: _peer_ways_told(
+            ways, {model: _way_in_contest(result, model) for model in ways}
+        ),
         "sft": _sft_told,
         "loss": _loss_told,
         "push": _push_told,
@@ -260,14 +273,22 @@ def _profile(grpo: Result) -> list[str]:
     return ["Where our step's time goes, medians by phase:", _markdown(rows)]
 
 
-def _peer_modes_told(found: Result) -> list[str]:
-    modes = sorted(found["seconds"].items(), key=lambda mode: float(mode[1]["median"]))
-    listed = "; ".join(f"{mode}, {seconds['median']:.3g} s" for mode, seconds in modes)
-    failed = "".join(f" {mode} does not work here: {why}." for mode, why in found["failed"].items())
-    return [
-        f"TRL's ways to make a step of {found['model']}, the fastest first, medians of a few steps "
-        f"of each alone: {listed}. In the contest it has: {found['used']}.{failed}"
-    ]
+def _peer_ways_told(ways: Result, in_contest: Mapping[str, str | None]) -> list[str]:
+    """in_contest: by model, the way in which TRL took part."""
+    told = []
+    for model, found in ways.items():
+        medians = {mode: float(s["median"]) for mode, s in found["seconds"].items()}
+        fastest_first = sorted(medians, key=lambda mode: medians[mode])
+        listed = "; ".join(f"{mode}, {medians[mode]:.3g} s" for mode in fastest_first)
+        way = in_contest[model]
+        unknown = "" if way in medians else ", which is none of these"
+        chosen = "" if way is None else f" In the contest it has: {way}{unknown}."
+        failed = "".join(f" {m} does not work here: {why}." for m, why in found["failed"].items())
+        told.append(
+            f"TRL's ways to make a step of {model}, the fastest first, medians of a few steps of "
+            f"each alone: {listed}.{chosen}{failed}"
+        )
+    return told
 
 
 def _sft_told(sft: Result) -> list[str]:
