@@ -1,13 +1,13 @@
 """How long is a step? Against TRL 1.16 in the fastest mode of it that works here, in turns.
 
-    make bench-trainer             (about 75 minutes on 2 quiet cores)
+    make bench-trainer             (about 90 minutes on 2 quiet cores)
     python -m benchmarks.trainer --only loss checkpoint
     python -m benchmarks.trainer --only reward-SmolLM2-135M      (two hours and a half)
 
     grpo-MODEL   a GRPO step of a 0.6M model or of SmolLM2-135M, and the reward it leads to
     reward-MODEL the same in as many steps as a reward takes to grow; of those that are slow, and
                  measured only where it is asked for
-    peer-modes   TRL's ways to make a step of the 0.6M: does it take part in its fastest?
+    peer-modes-MODEL  TRL's ways to make a step of it: does it take part in its fastest?
     sft-MODEL    document tokens a second against TRL's padded, wrapped and bfd
     loss         peak memory of the loss at a vocabulary of 150K
     push         weights on their way to vLLM, against a copy in memory
@@ -64,6 +64,7 @@ class Sizes:
     sft_steps: int | None = None
     loss_rows: int = 4
     loss_rounds: int = 3
+    peer_turns: int | None = None
     pushes: int = 5
     mib: int = 1024
     rounds: int = 4
@@ -76,6 +77,7 @@ SMALL = Sizes(
     turns=3,
     sft_turns=3,
     sft_steps=210,
+    peer_turns=2,
     loss_rows=1,
     loss_rounds=1,
     pushes=2,
@@ -98,6 +100,13 @@ class Part:
     measure: Callable[[Sizes], Result]
     asked_for: bool = False
     """Whether only --only measures it: it takes longer than all others."""
+    method: int = 1
+    """Of measuring it. Raised where figures of before are not what they are taken for today; those
+    are not kept."""
+
+
+IN_TURNS = 2
+"""Method of the parts with contestants that take turns. Those of the first did not all wait."""
 
 
 def _grpo(subject: Subject, minutes: float) -> Part:
@@ -106,7 +115,7 @@ def _grpo(subject: Subject, minutes: float) -> Part:
             subject, s.seeds or subject.seeds, s.turns or subject.turns, s.sft_steps
         )
 
-    return Part("grpo", subject.name, minutes, measure)
+    return Part("grpo", subject.name, minutes, measure, method=IN_TURNS)
 
 
 def _reward(subject: Subject, minutes: float) -> Part:
@@ -116,27 +125,35 @@ def _reward(subject: Subject, minutes: float) -> Part:
         turns = s.turns or subject.reward_turns
         return grpo_section(subject, s.seeds or subject.seeds, turns, s.sft_steps)
 
-    return Part("reward", subject.name, minutes, measure, asked_for=True)
+    return Part("reward", subject.name, minutes, measure, asked_for=True, method=IN_TURNS)
 
 
 def _sft(subject: Subject, minutes: float) -> Part:
     def measure(s: Sizes) -> Result:
         return sft_section(subject, s.sft_turns or subject.sft_turns)
 
-    return Part("sft", subject.name, minutes, measure)
+    return Part("sft", subject.name, minutes, measure, method=IN_TURNS)
+
+
+def _peer_modes(subject: Subject, minutes: float) -> Part:
+    def measure(s: Sizes) -> Result:
+        return peer_modes_section(subject, s.peer_turns, s.sft_steps)
+
+    return Part("peerWays", subject.name, minutes, measure, method=IN_TURNS)
 
 
 PARTS: Mapping[str, Part] = {
     f"grpo-{TINY.name}": _grpo(TINY, 22),
     f"sft-{TINY.name}": _sft(TINY, 5),
-    "peer-modes": Part("peerModes", None, 6, lambda s: peer_modes_section(s.sft_steps)),
+    f"peer-modes-{TINY.name}": _peer_modes(TINY, 6),
     "loss": Part("loss", None, 4, lambda s: loss_section(s.loss_rows, 1024, s.loss_rounds)),
     "push": Part("push", None, 1.5, lambda s: push_section(s.pushes)),
     "checkpoint": Part("checkpoint", None, 2, lambda s: checkpoint_section(s.mib, s.rounds)),
     "resume": Part("resume", None, 1.5, lambda s: resume_section(s.kills, s.sft_steps)),
     "gpu": Part("gpu", None, 0.5, lambda s: gpu_section(s.shapes)),
     "profile": Part("profile", None, 1.5, lambda s: profile_section()),
-    f"sft-{REAL.name}": _sft(REAL, 8),
+    f"peer-modes-{REAL.name}": _peer_modes(REAL, 11),
+    f"sft-{REAL.name}": _sft(REAL, 13),
     f"grpo-{REAL.name}": _grpo(REAL, 22),
     f"reward-{REAL.name}": _reward(REAL, 150),
 }
@@ -145,7 +162,7 @@ PARTS: Mapping[str, Part] = {
 
 def main() -> int:
     """Measure, write the result after each part; 1 with a sentence for each goal that is missed."""
-    args = _arguments()
+    args = arguments()
     sizes = SMALL if args.small else Sizes()
     sizes = replace(sizes, turns=args.turns or sizes.turns, shapes=args.shape)
     names = args.only or [name for name, part in PARTS.items() if not part.asked_for]
@@ -159,9 +176,12 @@ def main() -> int:
         others = OthersShare()
         _take_out(result, name)
         try:
-            _put(result, PARTS[name], PARTS[name].measure(sizes))
+            found = PARTS[name].measure(sizes)
+            require_commit(here["commit"])
+            _put(result, PARTS[name], found)
             result["measured"][name] = {
                 **{field: here[field] for field in ("commit", "date")},
+                "method": PARTS[name].method,
                 "othersShare": round(others.so_far(), 4),
             }
             result["failed"].pop(name, None)
@@ -185,38 +205,53 @@ def measured_on() -> dict[str, Any]:
     return {**machine(), "threads": threads()}
 
 
+def require_commit(commit: str) -> None:
+    """Raises RuntimeError where it is not the tree's any more: every contestant and stage reads the
+    code anew when it starts."""
+    if (now := measured_on()["commit"]) != commit:
+        raise RuntimeError(f"the code changed meanwhile, from {commit} to {now}")
+
+
 def missing_of(result: Mapping[str, Any]) -> list[str]:
     """Parts that no start has measured yet."""
-    found = {name: result.get(part.section, {}) for name, part in PARTS.items()}
-    return [
-        name
-        for name, part in PARTS.items()
-        if not (found[name] if part.model is None else found[name].get(part.model))
-    ]
+    return [name for name, part in PARTS.items() if not _found(result, part)]
 
 
 def still_told(result: Result) -> Result:
-    """The parts that today's tables and goals can read: an older commit's may lack what they ask.
-
-    A part that says of no commit that it is its own is the result's."""
-    if not result:
-        return {}
-    machine = result["machine"]
-    measured = result.setdefault("measured", {})
+    """The parts that are measured as today's are, and that today's tables and goals can read: an
+    older commit's may lack what they ask."""
+    stay: Result = {"measured": {}, "failed": {}}
     for name, part in PARTS.items():
-        section = result.get(part.section, {})
-        found = section if part.model is None else section.get(part.model)
+        if name in result.get("failed", {}):
+            stay["failed"][name] = result["failed"][name]
+        found, measured = _found(result, part), result.get("measured", {}).get(name, {})
         if not found:
             continue
-        measured.setdefault(name, {field: machine[field] for field in ("commit", "date")})
-        alone: Result = {}
-        _put(alone, part, found)
-        try:
-            tables(alone), goals_of(alone)
-        except (KeyError, TypeError) as error:
-            print(f"{name} is left behind: an older commit has measured it otherwise ({error!r})")
-            _take_out(result, name)
-    return result
+        if why := _unlike(part, found, measured):
+            print(f"{name} is left behind: an older commit has measured it otherwise ({why})")
+            continue
+        _put(stay, part, found)
+        stay["measured"][name] = measured
+    return stay
+
+
+def _unlike(part: Part, found: Result, measured: Result) -> str:
+    """Why the part cannot stand beside those of today; empty where it can."""
+    if measured.get("method") != part.method:
+        return f"method {measured.get('method', 'unknown')}, today's is {part.method}"
+    alone: Result = {}
+    _put(alone, part, found)
+    try:
+        tables(alone), goals_of(alone)
+    except (KeyError, TypeError) as error:
+        return repr(error)
+    return ""
+
+
+def _found(result: Mapping[str, Any], part: Part) -> Result:
+    """What was measured; empty where nothing was."""
+    section: Result = result.get(part.section, {})
+    return section if part.model is None else section.get(part.model, {})
 
 
 def _take_out(result: Result, name: str) -> None:
@@ -236,7 +271,8 @@ def _put(result: Result, part: Part, found: Result) -> None:
         result.setdefault(part.section, {})[part.model] = found
 
 
-def _arguments() -> argparse.Namespace:
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """What was asked for. words: instead of the command line's."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.trainer",
         description=(__doc__ or "").split("\n", maxsplit=1)[0],
@@ -268,10 +304,10 @@ def _arguments() -> argparse.Namespace:
         type=Path,
         help="where the result goes; parts that are not measured stay what they are there, if a "
         f"commit has measured them on this machine with as many threads (default: {RESULT}, with "
-        "--small or --shape nowhere)",
+        "--small, --turns or --shape nowhere)",
     )
-    args = parser.parse_args()
-    if args.out is None and not (args.small or args.shape):
+    args = parser.parse_args(words)
+    if args.out is None and not (args.small or args.turns or args.shape):
         args.out = RESULT
     return args
 
