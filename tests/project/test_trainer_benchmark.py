@@ -12,15 +12,31 @@ from typing import Any
 
 import pytest
 
-from benchmarks import contest
+from benchmarks import contest, trainer
 from benchmarks.code_identity import code_identity
-from benchmarks.contest import Contestant, in_short, in_turns, taken_of
+from benchmarks.contest import (
+    Answer,
+    Contestant,
+    OutOfTurn,
+    in_short,
+    in_turns,
+    taken_of,
+    versions_of,
+)
 from benchmarks.intervals import median_interval, paired_difference, quartiles, resampled_interval
 from benchmarks.kept_result import SAME, kept, measured_at, write
 from benchmarks.others_share import SET_CHILD_SUBREAPER, OthersShare
 from benchmarks.progress import Parts, Steps
 from benchmarks.stage_files import begun_anew, path_of, stage_file
-from benchmarks.trainer import PARTS, measured_on, missing_of, still_told
+from benchmarks.trainer import (
+    PARTS,
+    RESULT,
+    arguments,
+    measured_on,
+    missing_of,
+    require_commit,
+    still_told,
+)
 from benchmarks.trainer_figures import goals_of, missed, told
 from benchmarks.trainer_files import (
     IN_PARALLEL,
@@ -34,17 +50,20 @@ from benchmarks.trainer_files import (
 from benchmarks.trainer_files import figures_of as figures_of_files
 from benchmarks.trainer_gpu import rl_figures, sft_figures
 from benchmarks.trainer_gpu_shapes import SHAPES, documents
+from benchmarks.trainer_grpo import PHASES, require_prompts
 from benchmarks.trainer_grpo import figures_of as figures_of_steps
-from benchmarks.trainer_models import TINY
+from benchmarks.trainer_models import SUBJECTS, TINY, Subject
+from benchmarks.trainer_peer_modes import CONTINUOUS, way_of, why_not
 from benchmarks.trainer_peer_modes import modes as ways
-from benchmarks.trainer_peer_modes import used
 from benchmarks.trainer_profile import kind_of, shares_of, timed, with_rest
 from benchmarks.trainer_push import figures_of as figures_of_pushes
 from benchmarks.trainer_resume import forget_rollouts
 from benchmarks.trainer_sft import (
     LAYOUTS,
     MODES,
+    ROW,
     best_without_cuts,
+    blocks_of,
     figures_of,
     in_batches_of_like_length,
     whole_steps,
@@ -53,6 +72,7 @@ from benchmarks.vllm_quickstart import ARMS, mean_mismatch, require_two
 from benchmarks.vllm_quickstart import figures_of as figures_of_accuracy
 from benchmarks.vllm_quickstart import told as told_of_accuracy
 
+ROWS = 8
 PEERS = Path(__file__).parents[2] / "benchmarks" / "peers"
 STEPS = """
 import sys, time
@@ -61,9 +81,9 @@ from turns import Turns
 turns = Turns()
 turns.over()
 print("what a library prints is no answer")
-while True:
+for step in range(1, 100):
     turns.wait()
-    turns.over(at=time.monotonic(), name=sys.argv[2])
+    turns.over(step=step, at=time.monotonic(), name=sys.argv[2])
 """
 DIES = "import sys; sys.exit('no such model')"
 
@@ -85,23 +105,54 @@ def test_a_contestant_that_ends_is_told_with_the_end_of_its_log(tmp_path: Path) 
 
 
 def test_a_contestant_that_dies_while_another_steps_is_told(tmp_path: Path) -> None:
-    dies = STEPS.replace("while True:", "for _ in range(1):")
+    dies = STEPS.replace("range(1, 100)", "range(1, 2)")
     with pytest.raises(RuntimeError, match="b ended"):
         in_turns([contestant("a", STEPS, tmp_path), contestant("b", dies, tmp_path)], 3, "turns")
 
 
+SLEEPS = STEPS.replace("turns.wait()", "turns.wait(); time.sleep(0.3)")
+
+
 def test_what_a_contestant_takes_while_it_waits_is_known(tmp_path: Path) -> None:
-    busy = STEPS.replace("import sys, time", "import sys, threading, time").replace(
-        "turns.over()\n", "turns.over()\nthreading.Thread(target=spin, daemon=True).start()\n", 1
-    )
-    busy = "def spin():\n    while True: pass\n" + busy
-    sleeps = STEPS.replace("turns.wait()", "turns.wait(); time.sleep(0.3)")
-    named = [("busy", busy), ("idle", STEPS), ("slow", sleeps)]
+    named = [("idle", STEPS), ("slow", SLEEPS)]
     done = in_turns([contestant(n, program, tmp_path) for n, program in named], 3, "turns")
     taken = taken_of(done)
     assert taken["idle"]["waitingCores"] < 0.1
-    assert taken["busy"]["waitingCores"] > 0.2
     assert taken["idle"]["peakMib"] > 1
+
+
+def test_a_contestant_that_computes_while_it_waits_is_refused(tmp_path: Path) -> None:
+    spins = "turns.over()\nthreading.Thread(target=spin, daemon=True).start()\n"
+    busy = STEPS.replace("import sys, time", "import sys, threading, time")
+    busy = "def spin():\n    while True: pass\n" + busy.replace("turns.over()\n", spins, 1)
+    named = [("busy", busy), ("slow", SLEEPS)]
+    with pytest.raises(OutOfTurn, match=r"busy took [01]\.\d\d cores while it waited"):
+        in_turns([contestant(n, program, tmp_path) for n, program in named], 4, "turns")
+
+
+@pytest.mark.parametrize("seconds", [0, 0.1], ids=["in one breath", "a little later"])
+def test_a_contestant_that_does_not_wait_is_refused(tmp_path: Path, seconds: float) -> None:
+    hasty = STEPS.replace("turns.wait()", f"time.sleep({seconds})").replace("100", "9")
+    with pytest.raises(OutOfTurn, match="hasty does not wait"):
+        in_turns([contestant("hasty", hasty, tmp_path), contestant("b", SLEEPS, tmp_path)], 3, "")
+
+
+def test_a_contestant_that_tells_of_another_step_is_refused(tmp_path: Path) -> None:
+    skips = STEPS.replace("step=step", "step=2 * step")
+    with pytest.raises(OutOfTurn, match="a told of step 2 in turn 1"):
+        in_turns([contestant("a", skips, tmp_path)], 1, "turns")
+    with pytest.raises(OutOfTurn, match="b told of step none in turn 1"):
+        in_turns([contestant("b", STEPS.replace("step=step, ", ""), tmp_path)], 1, "turns")
+
+
+def test_peers_tell_of_one_set_of_versions() -> None:
+    def of(*versions: str) -> dict[str, list[dict[str, Any]]]:
+        return {"ours": [{}], **{f"TRL {v}": [{"versions": {"trl": v}}] for v in versions}}
+
+    assert versions_of(of("1.16")) == {"trl": "1.16"}
+    for several in (of(), of("1.16", "1.17")):
+        with pytest.raises(RuntimeError, match="peers tell of versions"):
+            versions_of(several)
 
 
 def test_what_we_take_of_the_machine_is_no_others() -> None:
@@ -220,6 +271,7 @@ def spread(median: float) -> dict[str, float]:
     return {"median": median, "low": median, "high": median}
 
 
+IN_CONTEST = "static cache, 64 at once"
 TAKEN = {arm: {"waitingCores": 0.01, "peakMib": 1536} for arm in ("ours", "TRL")}
 OF_SFT = {
     "taken": TAKEN,
@@ -249,9 +301,11 @@ def a_result(
                 "taken": TAKEN,
                 "trainedTokensPerStep": {"ours": 4500, "TRL": 9100},
                 "finalReward": {"ours": [0.8, 0.9, 0.7], "TRL": [0.8, 0.8, 0.9]},
-                "rewardDifference": {"ours": {"mean": 0.0, "low": low, "high": 0.05}},
+                "rewardDifference": {"ours": {"mean": 0.0, "low": low, "high": 0.02}},
                 "rewardGained": gained,
                 "comparesRewards": turns >= 20,
+                "peerPerDeviceBatch": 64,
+                "peerCache": "static",
                 "turns": turns,
                 "seeds": 3,
                 "phases": {
@@ -264,11 +318,11 @@ def a_result(
                 },
             }
         },
-        "peerModes": {
-            "model": "0.6M",
-            "used": used(TINY),
-            "seconds": {way: spread(3.0 if way == used(TINY) else 4.0) for way in ways(TINY)},
-            "failed": {},
+        "peerWays": {
+            "0.6M": {
+                "seconds": {way: spread(3.0 if way == IN_CONTEST else 4.0) for way in ways(TINY)},
+                "failed": {},
+            }
         },
         "sft": {"0.6M": {"times": {"ours": modes}, "tokensPerSecond": rates, **OF_SFT}},
         "loss": {
@@ -316,44 +370,67 @@ def a_result(
 
 
 def a_turn(seconds: float, tokens: int) -> dict[str, Any]:
-    """Of ours: its own clock says nothing, only how many tokens there were."""
-    told = {"tokens_per_second": tokens / 0.5, "train_seconds": 0.5, "padding_share": 0.02}
-    return {"seconds": seconds, "metrics": told}
+    """Of ours: which share of its rows no document fills."""
+    return {"seconds": seconds, "metrics": {"padding_share": 1 - tokens / (ROWS * ROW)}}
+
+
+def a_peers_turn(seconds: float, tokens: int) -> dict[str, Any]:
+    return {"seconds": seconds, "tokens": tokens, "versions": {"trl": "1.16"}}
 
 
 def turns_of_sft(blocks: int) -> dict[str, Any]:
-    """Blocks of two turns that are unlike, after a first one that counts nothing; TRL takes twice
-    as long, and its bfd as long as we do, but with the turns of each block in the other order."""
-    pair = [(1.0, 4000), (2.0, 2000)]
-    turns = [(9.0, 100), *pair * blocks]
+    """Blocks of turns that are unlike, after a first one that counts nothing; TRL takes twice as
+    long, and its bfd as long as we do, but with the turns of each block in the other order."""
+    block = [(1.0, 4000), (2.0, 2000)] * 2
+    turns = [(9.0, 100), *block * blocks]
     done: dict[str, Any] = {arm: [a_turn(*turn) for turn in turns] for arm in LAYOUTS}
-    done |= {m: [{"seconds": 2 * s, "tokens": n} for s, n in turns] for m in MODES}
-    swapped = [(9.0, 100), *pair[::-1] * blocks]
-    return {**done, "bfd": [{"seconds": s, "tokens": n} for s, n in swapped]}
+    done |= {m: [a_peers_turn(2 * s, n) for s, n in turns] for m in MODES}
+    swapped = [(9.0, 100), *block[::-1] * blocks]
+    return {**done, "bfd": [a_peers_turn(*turn) for turn in swapped]}
 
 
 def test_a_rate_is_that_of_blocks_without_the_first_turn() -> None:
-    found = figures_of(turns_of_sft(12))
+    found = figures_of([turns_of_sft(12)], ROWS)
     assert found["tokensPerSecond"]["ours"]["whole"] == 2000
     medians = {m: times["median"] for m, times in found["times"]["ours"].items()}
     assert medians == {m: 1.0 if m == "bfd" else 2.0 for m in MODES}
-    assert set(found["documentTokens"].values()) == {72_000}
+    assert set(found["documentTokens"].values()) == {144_000}
     assert best_without_cuts(found) == "bfd"
+    assert found["peerVersions"] == {"trl": "1.16"}
+
+
+def test_sfts_arms_are_timed_against_ours_in_their_own_contest() -> None:
+    def contest(mode: str, ours: float, theirs: float) -> dict[str, Any]:
+        return {"ours": [a_turn(ours, 4000)] * 28, mode: [a_peers_turn(theirs, 4000)] * 28}
+
+    found = figures_of([contest("wrapped", 1.0, 2.0), contest("bfd", 2.0, 8.0)], ROWS)
+    medians = {m: times["median"] for m, times in found["times"]["ours"].items()}
+    assert medians == {"wrapped": 2.0, "bfd": 4.0}
+    rates = {arm: rate["median"] for arm, rate in found["tokensPerSecond"].items()}
+    assert rates == {"ours": 4000, "wrapped": 2000, "bfd": 500}
+    assert found["blocks"] == 9
+
+
+@pytest.mark.parametrize("subject", SUBJECTS.values(), ids=list(SUBJECTS))
+def test_every_block_of_sft_has_several_turns_and_every_contest_ours(subject: Subject) -> None:
+    assert subject.sft_turns % blocks_of(subject.sft_turns) == 0
+    assert subject.sft_turns / blocks_of(subject.sft_turns) >= 3
+    assert all("ours" in arms for arms in subject.sft_contests)
 
 
 def test_a_stall_of_the_machine_on_one_arm_decides_nothing() -> None:
     done = turns_of_sft(12)
-    done["ours"][5]["seconds"] = 60.0
-    found = figures_of(done)
+    done["ours"][5]["seconds"] = 90.0
+    found = figures_of([done], ROWS)
     assert found["tokensPerSecond"]["ours"]["whole"] < 1000
     assert found["times"]["ours"]["wrapped"] == {"median": 2.0, "low": 2.0, "high": 2.0}
 
 
 def test_arms_on_other_documents_are_not_compared() -> None:
     done = turns_of_sft(12)
-    done["wrapped"][3]["tokens"] += 6000
+    done["wrapped"][3]["tokens"] += 12_000
     with pytest.raises(RuntimeError, match="differ in their documents' tokens"):
-        figures_of(done)
+        figures_of([done], ROWS)
 
 
 def test_a_medians_interval_is_between_two_of_the_values() -> None:
@@ -369,11 +446,19 @@ def some_documents(number: int) -> list[dict[str, Any]]:
 
 
 def test_every_document_is_in_one_batch_with_those_of_its_length() -> None:
-    ordered = in_batches_of_like_length(some_documents(60), 6)
+    ordered = in_batches_of_like_length(some_documents(60), 6, blocks=2)
     assert sorted(d["n"] for d in ordered) == list(range(60))
     batches = [sorted(d["tokens"] for d in ordered[i : i + 6]) for i in range(0, 60, 6)]
     assert all(low[-1] <= high[0] for low, high in pairwise(sorted(batches)))
     assert batches != sorted(batches, reverse=True), "the longest are not the first steps"
+    by_length = sorted(batches)
+    for block in (batches[:5], batches[5:]):
+        assert sorted(by_length.index(b) // 2 for b in block) == [0, 1, 2, 3, 4]
+
+
+def test_no_document_is_lost_where_blocks_do_not_come_out_even() -> None:
+    ordered = in_batches_of_like_length(some_documents(66), 6, blocks=3)
+    assert sorted(d["n"] for d in ordered) == list(range(66))
 
 
 def test_documents_are_as_many_as_the_steps_can_share_evenly() -> None:
@@ -385,9 +470,9 @@ def test_documents_are_as_many_as_the_steps_can_share_evenly() -> None:
 
 def a_step(seconds: float, reward: float, *, ours: bool) -> dict[str, Any]:
     if not ours:
-        return {"seconds": seconds, "reward": reward, "tokens": 900}
+        return {**a_peers_turn(seconds, 900), "reward": reward}
     told = {"reward": reward, "response_tokens": 30.0, "prompts": 4.0, "group_size": 8.0,
-            "trained_tokens": 600.0}  # fmt: skip
+            "trained_tokens": 600.0, **dict.fromkeys(PHASES, 0.2)}  # fmt: skip
     return {"seconds": seconds, "metrics": told}
 
 
@@ -526,13 +611,48 @@ def test_parts_say_which_commit_they_are_of() -> None:
 def test_a_part_that_lacks_what_is_told_today_is_left_behind(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    result = {**a_result(), "machine": a_machine()}
+    result = a_measured_result()
     del result["loss"]["seconds"]
     kept_parts = still_told(result)
     assert "loss" not in kept_parts
     assert "loss is left behind" in capsys.readouterr().out
-    assert kept_parts["measured"]["push"] == {"commit": "one", "date": "2026-01-01"}
+    assert kept_parts["push"] == result["push"]
+    assert kept_parts["measured"]["push"] == result["measured"]["push"]
     assert "loss" not in kept_parts["measured"]
+
+
+def a_measured_result() -> dict[str, Any]:
+    at = {"commit": "one", "date": "2026-01-01"}
+    measured = {name: {**at, "method": part.method} for name, part in PARTS.items()}
+    return {**a_result(), "machine": a_machine(), "measured": measured}
+
+
+def test_a_part_that_was_measured_in_another_way_is_left_behind(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = a_measured_result() | {"modes": "of a part that is none any more"}
+    result["measured"]["sft-0.6M"]["method"] -= 1
+    del result["measured"]["grpo-0.6M"]["method"]
+    kept_parts = still_told(result)
+    assert {"sft", "grpo", "modes"}.isdisjoint(kept_parts)
+    assert kept_parts["peerWays"] == result["peerWays"]
+    said = capsys.readouterr().out
+    assert "sft-0.6M is left behind: an older commit has measured it otherwise (method 1" in said
+    assert "grpo-0.6M is left behind" in said
+
+
+def test_figures_of_code_that_changed_meanwhile_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "measured_on", lambda: a_machine(commit="one-dirty"))
+    require_commit("one-dirty")
+    with pytest.raises(RuntimeError, match="the code changed meanwhile, from one to one-dirty"):
+        require_commit("one")
+
+
+@pytest.mark.parametrize("less", [["--small"], ["--turns", "3"], ["--shape", "tiny"]], ids=str)
+def test_what_measures_otherwise_leaves_the_committed_result_alone(less: list[str]) -> None:
+    assert arguments([]).out == RESULT
+    assert arguments(less).out is None
+    assert arguments([*less, "--out", "mine.json"]).out == Path("mine.json")
 
 
 def test_parts_of_other_numbers_of_threads_do_not_stand_in_one_file(
@@ -590,10 +710,19 @@ def test_a_gpus_figures_are_medians_of_its_steps() -> None:
     rows = [{"tokens_per_second": 100.0, "step_seconds": s, "mfu": 0.5} for s in (1.0, 2.0, 9.0)]
     found = sft_figures(rows)
     assert (found["mfu"], found["stepSeconds"], found["paddingShare"]) == (0.5, 2.0, None)
-    step = {"step_seconds": 4.0, "train_seconds": 2.0, "trained_tokens": 500.0, "mfu": 0.2}
+    step = {"step_seconds": 4.0, "trained_tokens": 500.0, "mfu": 0.2}
+    step |= dict.fromkeys(PHASES, 2.0)
     told = rl_figures([step])
     assert (told["trainedTokensPerSecond"], told["mfu"], told["idleShare"]) == (250.0, 0.2, None)
     assert told["seconds"]["train"] == 2.0
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_phase_that_no_step_tells_is_not_nothing(phase: str) -> None:
+    step = {"step": 2.0, "trained_tokens": 500.0, **dict.fromkeys(PHASES, 2.0)}
+    del step[phase]
+    with pytest.raises(RuntimeError, match=f"step 2.0 of a stage tells no {phase}"):
+        rl_figures([step])
 
 
 def test_documents_of_a_shape_fit_its_rows_and_are_enough() -> None:
@@ -614,15 +743,15 @@ def test_all_goals_can_be_met() -> None:
     [
         ({"times": 1.5}, ["0.6M, ours: half of TRL's time: 1.5, must be at least 2"]),
         ({"low": 0.01}, ["interval: 0.01, must be at most 0"]),
-        ({"low": -0.1}, ["by the reward gained: 0.75, must be at most 0.3"]),
-        ({"gained": -0.1}, ["by the reward gained: 100, must be at most 0.3"]),
+        ({"low": -0.04}, ["farther end by the reward gained: 0.2, must be at most 0.15"]),
+        ({"gained": -0.1}, ["by the reward gained: 100, must be at most 0.15"]),
         ({"low": -0.1, "turns": 5}, []),
         ({"sft": 1.1}, ["best mode that cuts no document, at least: 1.1, must be at least 1.2"]),
     ],
     ids=[
         "faster, but not by half",
         "another reward",
-        "an interval that nothing could leave",
+        "an interval that reaches too far to one side",
         "nothing was learned",
         "too few steps to compare what was learned",
         "packing gains too little",
@@ -646,16 +775,48 @@ def test_a_part_that_others_disturbed_is_marked() -> None:
 
 
 def test_trls_fastest_way_is_to_be_in_the_contest() -> None:
-    assert used(TINY) in ways(TINY)
     result = a_result()
-    seconds = {used(TINY): spread(6.0), "growing cache, 32 at once": spread(4.0)}
-    result["peerModes"] |= {"seconds": seconds, "failed": {"vLLM, colocated": "no such push"}}
-    assert missed(goals_of(result)) == [
-        "peerModes: TRL's step in the contest over its fastest way's: 1.5, must be at most 1.1"
-    ]
+    seconds = {IN_CONTEST: spread(6.0), "growing cache, 32 at once": spread(4.0)}
+    result["peerWays"]["0.6M"] = {"seconds": seconds, "failed": {CONTINUOUS: "no such cache"}}
+    goal = "peerWays: 0.6M: TRL's step in the contest over its fastest way's"
+    assert missed(goals_of(result)) == [f"{goal}: 1.5, must be at most 1.1"]
     page = "\n".join(told(result))
-    assert f"growing cache, 32 at once, 4 s; {used(TINY)}, 6 s." in page
-    assert "vLLM, colocated does not work here: no such push." in page
+    assert f"growing cache, 32 at once, 4 s; {IN_CONTEST}, 6 s." in page
+    assert f"In the contest it has: {IN_CONTEST}." in page
+    assert "continuous batching does not work here: no such cache." in page
+
+    result["grpo"]["0.6M"]["peerPerDeviceBatch"] = 16
+    assert missed(goals_of(result)) == [f"{goal}: 100, must be at most 1.1"]
+    page = "\n".join(told(result))
+    assert "In the contest it has: static cache, 16 at once, which is none of these." in page
+
+    del result["grpo"]
+    assert missed(goals_of(result)) == []
+    assert not any("In the contest" in sentence for sentence in told(result))
+
+
+@pytest.mark.parametrize("subject", SUBJECTS.values(), ids=list(SUBJECTS))
+def test_the_way_in_the_contest_is_one_of_those_that_are_tried(subject: Subject) -> None:
+    assert way_of(subject.peer_cache, subject.per_device) in ways(subject)
+
+
+def test_what_is_no_fault_of_a_way_ends_its_part() -> None:
+    full = RuntimeError("TRL was killed by SIGKILL, as where memory is full (all of its log: l):\n")
+    assert why_not(full).startswith("TRL was killed by SIGKILL")
+    for kind in ("ImportError", "TypeError"):
+        error = RuntimeError(f"TRL ended with 1 (all of its log: l):\nTraceback\n{kind}: no such")
+        with pytest.raises(RuntimeError, match="no such"):
+            why_not(error)
+
+
+def test_arms_that_draw_other_prompts_are_not_compared() -> None:
+    rows = [{"id": name} for name in "abcdab"]
+    theirs: list[Answer] = [{"prompts": list(names)} for names in ("ba", "cd", "ab")]
+    ours: list[Answer] = [*theirs[:2], {"prompts": []}]  # tells of each when it is new
+    require_prompts({"ours": ours, "TRL": theirs}, rows)
+    for wrong in (["c"], ["c", "e"], ["c", "d", "e"]):
+        with pytest.raises(RuntimeError, match="ours drew other prompts in step 2"):
+            require_prompts({"TRL": theirs, "ours": [ours[0], {"prompts": wrong}, ours[2]]}, rows)
 
 
 def test_of_a_run_that_was_cut_not_every_goal_is_met() -> None:
