@@ -7,7 +7,8 @@
     grpo-MODEL   a GRPO step of a 0.6M model or of SmolLM2-135M, and the reward it leads to
     reward-MODEL the same in as many steps as a reward takes to grow; of those that are slow, and
                  measured only where it is asked for
-    peer-modes-MODEL  TRL's ways to make a step of it: does it take part in its fastest?
+    peer-modes-MODEL
+                 TRL's ways to make a step of it: does it take part in its fastest?
     sft-MODEL    document tokens a second against TRL's padded, wrapped and bfd
     loss         peak memory of the loss at a vocabulary of 150K
     push         weights on their way to vLLM, against a copy in memory
