@@ -12,7 +12,7 @@
     sft-MODEL    document tokens a second against TRL's padded, wrapped and bfd
     loss         peak memory of the loss at a vocabulary of 150K
     push         weights on their way to vLLM, against a copy in memory
-    checkpoint   publishing and verifying against cp, sync and sha256sum
+    checkpoint   publishing and verifying against cp, sync, sha256sum and openssl
     resume       from a kill to the next step
     profile      where the time of our SFT step and of vLLM's drawing goes
     gpu          where there is one: tokens/s, MFU and phases of Qwen2.5-shaped random weights
@@ -68,7 +68,7 @@ class Sizes:
     peer_turns: int | None = None
     pushes: int = 5
     mib: int = 1024
-    rounds: int = 4
+    rounds: int = 6
     kills: int = 3
     shapes: Sequence[str] | None = None
 

@@ -9,7 +9,7 @@ import torch
 from acereason_trainer.config.common import ModelLoading
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.sft import Optimizer
-from acereason_trainer.policy.protocol import Batch, Policy, Update
+from acereason_trainer.policy.protocol import Batch, Policy, Update, Weights
 from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.rl import loop
 from acereason_trainer.telemetry.recorder import read_metrics
@@ -96,7 +96,8 @@ def test_parts_weigh_as_the_whole_does_however_many_there_are(sequences: int) ->
 
 
 def test_what_no_policy_is_asked_for_is_not_the_inner_ones_to_answer(policy: Watched) -> None:
-    asked = {name for name in vars(Policy) if not name.startswith("_")}
+    of_both = {**vars(Weights), **vars(Policy)}
+    asked = {name for name in of_both if not name.startswith("_")}
     assert {*PASSED_ON, "step", "steps"} == asked
     with pytest.raises(AttributeError, match="update is nothing that the loop asks"):
         _ = SeveralUpdates(policy, 2).update
