@@ -164,14 +164,23 @@ def test_progress_within_a_step_is_written_now_and_then(tmp_path: Path) -> None:
     assert len(seen) < 100
 
 
-def test_a_total_that_is_known_late_is_shown_from_then_on(tmp_path: Path) -> None:
+def test_a_total_that_is_known_late_is_shown_from_then_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(monotonic=lambda: clock.now, now=0.0)
+    monkeypatch.setattr(recorder_module, "time", clock)
     with a_recorder(tmp_path, total=None) as recorder:
         recorder.start()
+        clock.now = 1.0
         recorder.record(5, {})
         assert progress_of(tmp_path).total is None
         recorder.expect(8)
         recorder.heartbeat()
         assert progress_of(tmp_path).total == 8
+        assert progress_of(tmp_path).seconds_left is None, "those so far were of another kind"
+        clock.now = 11.0
+        recorder.record(6, {})
+        assert (progress_of(tmp_path).rate, progress_of(tmp_path).seconds_left) == (0.1, 20.0)
 
 
 def test_a_number_that_is_none_is_null_in_the_file(tmp_path: Path) -> None:

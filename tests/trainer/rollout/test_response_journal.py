@@ -112,3 +112,15 @@ def test_what_was_drawn_from_forgotten_weights_goes_and_the_rest_stays(tmp_path:
     assert later.find(3, PARAMS, REQUESTS) == []
     later.drawn_from("those-of-step-4", later.earlier("those-of-step-4"))
     assert later.find(4, PARAMS, REQUESTS) == RESPONSES[:1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["5", '["name"]', '[["unhashable"], [[1], [0.0], "stop", "x"]]', '["name", [[1], [0.0]]]'],
+)
+def test_a_line_that_is_no_response_counts_as_not_there(tmp_path: Path, line: str) -> None:
+    journals(tmp_path / "1")[0].keep(3, PARAMS, RESPONSES[:1])
+    (file,) = (tmp_path / "1").iterdir()
+    file.write_text(line + "\n" + file.read_text())
+    later, _ = journals(tmp_path / "2", tmp_path / "1")
+    assert later.find(3, PARAMS, REQUESTS) == RESPONSES[:1]

@@ -51,7 +51,8 @@ def run(context: StageContext) -> None:
             # Torch takes seconds to import, and rules alone need none of it.
             from acereason_trainer.curation.pass_rate import with_pass_rates
 
-            selected = peers.kept(lambda: list(read_rows(rows)))
+            # Through the ranks: another node may not see the file yet.
+            selected = peers.led(lambda: list(read_rows(rows)))
             rated = with_pass_rates(selected, settings.pass_rate, context, recorder)
         peers.led(lambda: _finish(context, settings, rows, rated, funnel, recorder))
 

@@ -22,6 +22,7 @@ from acereason_trainer.prompting import render_prompt
 from acereason_trainer.rewards.protocol import Grade, Rewarder
 from acereason_trainer.rewards.verdict_metrics import verdict_shares, walls_missing
 from acereason_trainer.rewards.waiting import verdict_of
+from acereason_trainer.rollout.batch_files import batch_name
 from acereason_trainer.rollout.protocol import Completion, Sampler, SampleRequest, SamplingParams
 from acereason_trainer.seeds import draw_seed
 from acereason_trainer.stage import StageContext, StopFlag, Stopped
@@ -141,7 +142,7 @@ class Examiner:
         rows = {q.row.id: q.row for q in batch}
         grades: dict[tuple[str, int], Future[Grade]] = {}
         # Of all ranks: what is drawn so far shows where the work stands, within a batch of hours.
-        count = self.peers.queue(f"answers of batch {before}")
+        count = self.peers.queue(f"answers of {batch_name(0, self.params, requests)}")
 
         def check(completions: Sequence[Completion]) -> None:
             for c in completions:

@@ -19,6 +19,9 @@ from acereason_trainer.rollout.batch_files import batch_name
 from acereason_trainer.rollout.journal import Journal, completion_of, row_of
 from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
 
+FIELDS = 4
+"""Of a row, as `row_of` writes it."""
+
 
 @dataclass
 class ResponseJournal:
@@ -87,7 +90,8 @@ def _lines(file: Path) -> list[tuple[str, list[Any]]]:
     for line in lines:
         try:
             name, row = json.loads(line)
-        except ValueError:
+        except (ValueError, TypeError):
             continue
-        whole.append((name, row))
+        if isinstance(name, str) and isinstance(row, list) and len(row) == FIELDS:
+            whole.append((name, row))
     return whole

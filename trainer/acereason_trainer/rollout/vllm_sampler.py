@@ -156,14 +156,14 @@ class VLLMSampler:
     ) -> list[Completion]:
         """Draw this rank's part of the requests, in the order in which they end.
 
-        What an earlier attempt has drawn of them is the first rank's part.
+        What an earlier attempt has drawn of them is shared out too: it is still to be checked.
         """
         kept = self._journal.find(self._version, params, requests)
         known = {_asked(c.request) for c in kept}
         left = [r for r in requests if _asked(r) not in known]
         self._drawings += 1
         take = self._peers.queue(f"drawing-{self._drawings}")
-        completions = kept if self._peers.leads else []
+        completions = kept[self._peers.rank :: self._peers.world]
         if completions:
             self._journal.keep(self._version, params, completions)
             on_batch(completions)

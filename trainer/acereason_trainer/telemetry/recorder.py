@@ -107,8 +107,10 @@ class Recorder:
         return self._step
 
     def expect(self, total: int) -> None:
-        """The number of steps in all, where it is known only now."""
+        """The number of steps in all, where it is known only now: those before it were of another
+        kind, and say nothing of how long these take."""
         self._total = total
+        self._first_step, self._started = self._step, time.monotonic()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
