@@ -177,7 +177,7 @@ class Telemetry(Model):
 
     dump_rollouts_every: int = Field(default=0, ge=0, json_schema_extra=NOT_IN_KEY)
     """Every how many steps all rollouts (ids, text, verdict, logprobs) are written for a human to
-    read; 0: never."""
+    read; 0: never. Where several ranks measure a model: those that the first one drew."""
     tensorboard: bool = Field(default=False, json_schema_extra=NOT_IN_KEY)
     """Also write TensorBoard event files into the attempt's directory."""
     metrics_port: int = Field(default=0, ge=0, le=65535, json_schema_extra=NOT_IN_KEY)

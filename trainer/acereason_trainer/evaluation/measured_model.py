@@ -20,9 +20,9 @@ from acereason_trainer.rollout.protocol import Sampler
 from acereason_trainer.stage import StageContext
 
 MOST_AT_ONCE = 4096
-"""Answers that vLLM's engines are given together: so many that the time in which the last of them
-are drawn alone is a small part, and so few that their tokens fit into a host's memory (6 GB, were
-each of 20,000 tokens)."""
+"""Answers that vLLM's engines are given together: so many that a node's engines spend a small part
+of the time on the last few, and so few that the tokens of two such batches fit into a host's memory
+(12 GB, were each of 20,000 tokens)."""
 
 
 class MeasuredModel:
@@ -51,7 +51,7 @@ class MeasuredModel:
 
     def make_room(self) -> None:
         """Leave the GPU to an engine. In the host's memory the weights are a map of their files,
-        one for all ranks."""
+        one for all ranks, where the files have the number format asked for."""
         if self._model.device.type == "cpu":
             return
         del self._model

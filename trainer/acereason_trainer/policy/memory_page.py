@@ -87,7 +87,8 @@ what the kernel may drop and the copy of a state; responses half as long as they
   kept 372 after the step, all of it free. The C library's allocator holds that for the next step.
 - **Where a model is only measured** (`evaluate`, `passRate`) an engine has the GPU for itself: the
   model that hands over its weights leaves it first, and stays in the host's memory as a map of its
-  files, one for all ranks of a node. Every rank has the text of all answers of a batch, and the
+  files, one for all ranks of a node (a copy for each, where the files have another number format
+  than `loading.dtype`). Every rank has the text of all answers of a batch, and the
   tokens of those that it drew.
 - The transformers sampler draws with a whole model on each rank's GPU. With ZeRO-3 that is a model
   of its own beside the rank's share, from the first drawing to the end of the stage: add 2 bytes
