@@ -49,11 +49,20 @@ END = 3
 
 
 def grpo_section(
-    subject: Subject, seeds: int, turns: int, sft_steps: int | None = None
+    subject: Subject,
+    seeds: int,
+    turns: int,
+    sft_steps: int | None = None,
+    *,
+    one_by_one: bool = False,
 ) -> dict[str, Any]:
-    """One model. sft_steps: of the start checkpoint, where it need not be able to do much."""
+    """One model. sft_steps: of the start checkpoint, where it need not be able to do much.
+    one_by_one: each arm of ours has a contest with TRL of its own, one after the other."""
     start = start_checkpoint(subject, sft_steps)
-    by_seed = [_of_seed(subject, start, seed, turns) for seed in range(seeds)]
+    together = [[arm] for arm in arms_here()] if one_by_one else [arms_here()]
+    by_seed = [
+        [_contest(subject, start, seed, turns, arms) for arms in together] for seed in range(seeds)
+    ]
     per_device = peer_settings(subject, _stage(subject, start, 0, turns, OURS))
     return {
         "settings": _told(_settings(subject, turns, OURS)),
@@ -98,12 +107,6 @@ def figures_of(contests: Sequence[Sequence[Contest]]) -> dict[str, Any]:
             if a != PEER and len(by_seed) > 1
         },
     }
-
-
-def _of_seed(subject: Subject, start: Path, seed: int, turns: int) -> list[Contest]:
-    arms = arms_here()
-    together = [[arm] for arm in arms] if subject.one_by_one else [arms]
-    return [_contest(subject, start, seed, turns, some) for some in together]
 
 
 def _contest(subject: Subject, start: Path, seed: int, turns: int, arms: Sequence[str]) -> Contest:
