@@ -73,7 +73,7 @@ def test_a_large_set_is_searched_fast_enough_to_be_no_step_of_its_own() -> None:
     words = [f"w{i}" for i in range(5000)]
     texts = [" ".join(draw.choices(words, k=140)) for _ in range(2000)]
     held_out = index(*(" ".join(draw.choices(words, k=140)) for _ in range(500)))
-    began = time.perf_counter()
+    began = time.process_time()  # not of what else runs
     for text in texts:
         held_out.overlap(row(text))
-    assert len(texts) / (time.perf_counter() - began) > 500
+    assert len(texts) / (time.process_time() - began) > 500

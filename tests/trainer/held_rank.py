@@ -2,8 +2,8 @@
 
 So a stage is still in the middle when a signal comes, however fast its steps are. Of several ranks
 the first one stands still; the others wait for it in the next collective. It is told to stop by the
-launcher, also where another rank has failed. Where a model is measured, a step is an answer that is
-kept.
+launcher, also where another rank has failed. Where a model is measured, a step is an answer that
+the first rank has kept.
 """
 
 import os
@@ -41,9 +41,9 @@ def completed_and_held(self: Checkpoints, step: int, loop: dict[str, Any] | None
     hold(step)
 
 
-def kept_and_held(self: AnswerJournal, requests: Any, params: Any, answers: Sequence[Any]) -> None:
+def kept_and_held(self: AnswerJournal, answers: Sequence[Any]) -> None:
     """So are some answers."""
-    keep(self, requests, params, answers)
+    keep(self, answers)
     KEPT.append(len(answers))
     hold(sum(KEPT))
 

@@ -10,7 +10,7 @@ from acereason_trainer.prepare.key import stage_key
 
 from tests.stage_attempts import attempt, published
 from tests.trainer.test_exact_resume import next_attempt
-from tests.trainer.test_measuring_stages import CURATE, EVALUATE, measured
+from tests.trainer.test_measuring_stages import CURATE, EVALUATE, kept_answers, measured
 from tests.trainer.test_several_ranks import launched, stopped
 
 pytestmark = pytest.mark.slow
@@ -32,6 +32,8 @@ def shared(store: Path, model: Path, settings: dict[str, Any], ranks: int = 2) -
     return {**stage, "ranks": ranks, "prepared": {**stage["prepared"], "key": key}}
 
 
+ANSWERS = 18
+"""That EVALUATE asks for."""
 DUMPED = {"telemetry": {"dumpRolloutsEvery": 1}}
 WHOLE_SET = {"evaluate": {**EVALUATE["evaluate"], "sets": EVALUATE["evaluate"]["sets"][:1]}}
 
@@ -60,19 +62,24 @@ def test_two_ranks_measure_what_one_process_measures(
     assert 0 < drawn_by_the_first < answers, "the other one has drawn its share"
 
 
-def test_two_ranks_that_are_stopped_go_on_to_the_same_figures(
-    tmp_path: Path, tiny_model: Path
+@pytest.mark.parametrize(
+    ("killed", "code", "then"),
+    [(None, ExitCode.STOPPED, 2), (None, ExitCode.STOPPED, 1), (1, ExitCode.TEMPORARY, 2)],
+    ids=["stopped", "goes on with one", "one is killed"],
+)
+def test_two_ranks_that_end_early_go_on_to_the_same_figures(
+    tmp_path: Path, tiny_model: Path, killed: int | None, code: ExitCode, then: int
 ) -> None:
     straight = shared(tmp_path / "straight", tiny_model, EVALUATE, ranks=1)
     assert attempt(straight) == ExitCode.DONE
     store = tmp_path / "broken off"
     stage = shared(store, tiny_model, EVALUATE)
-    assert stopped(stage, 8).exit_code == ExitCode.STOPPED
-    first = store / StageFile.parse(stage).work_dir / "answers"
-    kept = sorted(file.name for file in first.iterdir())
-    assert kept, "what was checked before the stop is not lost"
-    stage = next_attempt(stage, store)
+    assert stopped(stage, 8, killed).exit_code == code
+    before = kept_answers(store / StageFile.parse(stage).work_dir)
+    assert len(before) >= 8, "what was checked is not lost"
+    stage = {**next_attempt(stage, store), "ranks": then}
     assert launched(stage).exit_code == ExitCode.DONE
-    drawn = {file.name for file in (store / StageFile.parse(stage).work_dir / "answers").iterdir()}
-    assert not drawn & set(kept), "nor drawn again"
+    after = kept_answers(store / StageFile.parse(stage).work_dir)
+    assert not set(after) & set(before), "nor drawn again"
+    assert len(set(before) | set(after)) == ANSWERS
     assert published(stage)[0] == published(straight)[0]

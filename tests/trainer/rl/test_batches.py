@@ -1,5 +1,8 @@
 """What truncated and unchecked responses teach, mode by mode."""
 
+from contextlib import nullcontext
+from pathlib import Path
+
 import pytest
 import torch
 from acereason_trainer.config.exit_codes import ExitCode
@@ -8,9 +11,10 @@ from acereason_trainer.policy.protocol import Update
 from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.rl.batches import advantages_of, assemble, masked
 from acereason_trainer.rl.measure import measure
-from acereason_trainer.rl.rollouts import Rollout, Rollouts, require_verdicts
-from acereason_trainer.rollout.protocol import Completion, SampleRequest
+from acereason_trainer.rl.rollouts import Means, Rollout, Rollouts, collect
+from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
 from acereason_trainer.stage import StageFailure
+from made_up_rollouts import Checks, Draws, a_recorder, prompts
 
 
 def a_rollout(reward: float | None, *, tokens: int = 4, truncated: bool = False) -> Rollout:
@@ -80,12 +84,16 @@ def test_a_right_answer_that_ran_into_the_limit_is_no_answer():
     assert advantages[0, 0] == advantages[0, 2] < 0 < advantages[0, 1]
 
 
-def test_a_step_that_mostly_could_not_be_checked_is_not_taken():
-    checked, unchecked = a_rollout(1.0), a_rollout(None)
-    require_verdicts([checked, unchecked])
-    with pytest.raises(StageFailure, match="2 of 3 responses") as failure:
-        require_verdicts([checked, unchecked, unchecked])
-    assert failure.value.code is ExitCode.TEMPORARY
+@pytest.mark.parametrize(("unchecked", "taken"), [(2, True), (3, False)])
+def test_a_step_that_mostly_could_not_be_checked_is_not_taken(
+    tmp_path: Path, unchecked: int, taken: bool
+):
+    checks = Checks(lambda _, sample: None if sample < unchecked else 1.0)
+    refused = pytest.raises(StageFailure, match=f"{unchecked} of 4 responses could not be checked")
+    with a_recorder(tmp_path) as recorder, nullcontext() if taken else refused as failure:
+        by = Means(Draws(), checks, recorder, lambda: None)
+        collect(prompts(1), 4, SamplingParams(1.0, 1.0, 8), name=("step", 1), expected={}, by=by)
+    assert failure is None or failure.value.code is ExitCode.TEMPORARY
 
 
 def test_what_is_left_out_of_the_loss_is_measured():

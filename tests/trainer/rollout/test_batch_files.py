@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from acereason_trainer.evaluation.journal import AnswerJournal, GradedAnswer
-from acereason_trainer.rewards.protocol import Verdict
 from acereason_trainer.rollout.batch_files import read_batch
 from acereason_trainer.rollout.journal import Journal, attempt_journal
 from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
@@ -17,12 +15,6 @@ PARAMS = SamplingParams(1.0, 1.0, 8)
 REQUESTS = [SampleRequest("p", (1, 2), n, seed) for n, seed in enumerate((7, 8, 9))]
 DRAWN = [
     Completion(r, (4, 5, r.sample), (-0.1, -1e-17, -2.5), "stop", f"é {r.sample}") for r in REQUESTS
-]
-ANSWERS = [
-    GradedAnswer(
-        "p", r.sample, Verdict.CORRECT, 1.0, 3, truncated=False, text="\u2028 é", detail="4"
-    )
-    for r in REQUESTS
 ]
 
 Damage = Callable[[Path], object]
@@ -54,19 +46,6 @@ def test_a_damaged_batch_of_rollouts_counts_as_not_there(
     second.keep(3, PARAMS, DRAWN)
     assert second.find(3, PARAMS, REQUESTS) == DRAWN
     assert len(caplog.records) == 1, "a good file is found before the damaged one is looked at"
-
-
-@pytest.mark.parametrize("damage", [d for _, d in DAMAGE], ids=[why for why, _ in DAMAGE])
-def test_a_damaged_batch_of_answers_is_looked_for_in_other_attempts(
-    tmp_path: Path, damage: Damage
-) -> None:
-    directories = [tmp_path / n for n in "123"]
-    for directory in directories[:2]:
-        AnswerJournal(directory).keep(REQUESTS, PARAMS, ANSWERS)
-    (file,) = directories[0].iterdir()
-    damage(file)
-    assert AnswerJournal(directories[2], directories[:2]).find(REQUESTS, PARAMS) == ANSWERS
-    assert AnswerJournal(directories[2], directories[:1]).find(REQUESTS, PARAMS) is None
 
 
 def test_a_damaged_file_of_ones_own_is_replaced(tmp_path: Path) -> None:

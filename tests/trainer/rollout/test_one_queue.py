@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from acereason_trainer.peers import Peers
+from acereason_trainer.peers import ALONE, Peers
 from acereason_trainer.policy.loading import load_tokenizer
 from acereason_trainer.rollout.engine_messages import Asked, Drawn
 from acereason_trainer.rollout.journal import Journal
@@ -85,3 +85,50 @@ def test_what_one_engine_cannot_begin_the_other_one_draws_in_order(
     first.join(60)
     drawn = [[c.request.sample for c in of_rank] for of_rank in heard]
     assert drawn == [[0], list(range(1, RESPONSES))]
+
+
+class Short:
+    """An engine whose cache is for 30 sequences of the longest kind, and whose responses are as
+    short as can be."""
+
+    def __init__(self) -> None:
+        self.under_way: list[Asked] = []
+        self.begun: list[int] = []
+
+    def call(self, method: str, *arguments: Any) -> int:
+        return {"attach": 0, "cache_tokens": 20 * LONGEST, "sleep": 0}[method]
+
+    def add(self, asked: Sequence[Asked]) -> None:
+        if asked and not self.under_way:
+            self.begun.append(len(asked))
+        self.under_way += asked
+
+    def drawn(self) -> list[Drawn]:
+        return [Drawn(self.under_way.pop(0).number, (5,), (0.0,), "length")]
+
+
+LONGEST = 64
+
+
+def test_a_drawing_begins_with_as_many_as_the_one_before_has_shown_room_for(
+    tiny_model: Path,
+) -> None:
+    """Also where no push lies between them, as in a measurement."""
+    engine: Any = Short()
+    sampler = VLLMSampler(
+        engine,
+        load_tokenizer(tiny_model),
+        engines=1,
+        number=0,
+        sequences=256,
+        longest=LONGEST,
+        dtype="float32",
+        vocabulary=98,
+        journal=None,
+        peers=ALONE,
+    )
+    requests = [SampleRequest("p", (5, 6), n, n) for n in range(1000)]
+    for _ in range(2):
+        drawn = sampler.generate(requests, SamplingParams(1.0, 1.0, 62), lambda done: None)
+        assert len(drawn) == len(requests)
+    assert engine.begun == [30, 256]

@@ -13,15 +13,9 @@ from functools import partial
 from acereason_trainer.config.curate import PassRate
 from acereason_trainer.curation.funnel import Step
 from acereason_trainer.dataset import Row, require_distinct_ids
-from acereason_trainer.evaluation.answers import (
-    Batch,
-    Examiner,
-    Rewarders,
-    examiner_of,
-    in_batches,
-    questions,
-)
-from acereason_trainer.evaluation.measured_model import drawing_from, drawn_at_once
+from acereason_trainer.evaluation.answers import Examiner, Rewarders, examiner_of
+from acereason_trainer.evaluation.batches import Batch, batches_of, questions
+from acereason_trainer.evaluation.measured_model import drawing_from
 from acereason_trainer.evaluation.metrics import Tally
 from acereason_trainer.evaluation.results import SetTally
 from acereason_trainer.policy.loading import load_tokenizer
@@ -44,8 +38,8 @@ def with_pass_rates(
     name = (context.prepared.key, context.prepared.salt, "passRate")
     prompts = list({row.id: row for row in rows}.values())
     recorder.expect(recorder.step + len(prompts))
-    asked = questions(prompts, settings.samples, settings.prompting, tokenizer, name)
-    batches = in_batches(asked, drawn_at_once(settings, settings.samples, context.peers.world))
+    asked = questions("pass rate", prompts, settings.samples, settings.prompting, tokenizer, name)
+    batches = batches_of([asked], settings, context.peers.world)
     make = partial(make_rewarder, require_think=settings.prompting.thinks)
     verifier = settings.verifier.shared_by(context.peers.local_world)
     longest_prompt = max(len(q.request.prompt) for q in asked)
@@ -66,9 +60,11 @@ def attempt(
     """Right and checked attempts by prompt; progress counts prompts."""
     tally = SetTally("pass rate", (row.id for row in prompts), samples)
     recorder = examiner.recorder
-    for batch in examiner.examined(batches):
-        tally.add(batch.answers)
-        recorder.record(recorder.step + len(batch.answers) // samples, batch.metrics())
+    first, answers = recorder.step, 0
+    for examined in examiner.examined(batches):
+        tally.add(examined.answers)
+        answers += len(examined.answers)
+        recorder.record(first + answers // samples, examined.metrics())
     return tally.result(pass_at=[]).tallies()
 
 

@@ -14,15 +14,9 @@ from acereason_trainer.config.evaluate import Evaluate
 from acereason_trainer.policy.forward import Scoring
 from acereason_trainer.policy.loading import check_context, load_config, load_model
 from acereason_trainer.policy.micro_batches import one_sequence
-from acereason_trainer.rollout.journal import attempt_journal
 from acereason_trainer.rollout.making import make_sampler
 from acereason_trainer.rollout.protocol import Sampler
 from acereason_trainer.stage import StageContext
-
-MOST_AT_ONCE = 4096
-"""Answers that vLLM's engines are given together: so many that a node's engines spend a small part
-of the time on the last few, and so few that the tokens of two such batches fit into a host's memory
-(12 GB, were each of 20,000 tokens)."""
 
 
 class MeasuredModel:
@@ -74,15 +68,6 @@ def drawing_from(
     longest = longest_prompt + settings.max_response_tokens
     config = load_config(context.model_dir, settings.loading)
     check_context(config, longest, settings.loading)
-    journal = attempt_journal(context.work_dir)
-    with closing(make_sampler(context, settings, config, tokenizer, longest, journal)) as sampler:
+    with closing(make_sampler(context, settings, config, tokenizer, longest)) as sampler:
         sampler.push(MeasuredModel(context.model_dir, settings.loading), version=0)
         yield sampler
-
-
-def drawn_at_once(settings: Evaluate | PassRate, samples: int, ranks: int) -> int:
-    """Answers that the ranks are given together, `samples` to each problem: between two such
-    batches they wait for one another, and what is finished is kept."""
-    if settings.sampler == "vllm":
-        return max(1, MOST_AT_ONCE // samples) * samples
-    return settings.sequences_per_batch * ranks

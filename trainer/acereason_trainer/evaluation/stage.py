@@ -25,17 +25,11 @@ from acereason_trainer.dataset import (
     require_checkable,
     require_distinct_ids,
 )
-from acereason_trainer.evaluation.answers import (
-    Examiner,
-    Question,
-    Rewarders,
-    examiner_of,
-    in_batches,
-    questions,
-)
+from acereason_trainer.evaluation.answers import Examiner, Rewarders, examiner_of
+from acereason_trainer.evaluation.batches import Batch, batches_of, questions
 from acereason_trainer.evaluation.journal import GradedAnswer
 from acereason_trainer.evaluation.kept_samples import kept_samples
-from acereason_trainer.evaluation.measured_model import drawing_from, drawn_at_once
+from acereason_trainer.evaluation.measured_model import drawing_from
 from acereason_trainer.evaluation.results import (
     RESULTS_FILE,
     SAMPLES_FILE,
@@ -64,7 +58,7 @@ def run(context: StageContext) -> None:
     tokenizer = load_tokenizer(context.model_dir)
     name = (context.prepared.key, context.prepared.salt, "evaluate")
     asked = {
-        s.name: questions(rows, s.samples, settings.prompting, tokenizer, (*name, s.name))
+        s.name: questions(s.name, rows, s.samples, settings.prompting, tokenizer, (*name, s.name))
         for s, rows in sets
     }
     longest_prompt = max(len(q.request.prompt) for of_set in asked.values() for q in of_set)
@@ -84,19 +78,21 @@ def run(context: StageContext) -> None:
     ):
         recorder.start()
         examiner = examiner_of(context, settings, sampler, rewarders, recorder)
-        results, samples = [], []
-        for s, rows in sets:
-            result, answers = measure(s, rows, asked[s.name], settings, examiner)
-            results.append(result)
-            samples += kept_samples(
+        batches = batches_of(list(asked.values()), settings, peers.world)
+        found = measure(sets, batches, settings, examiner)
+        result = EvaluationResult(sets=[of_set for of_set, _ in found])
+        samples = [
+            sample
+            for (s, rows), (_, firsts) in zip(sets, found, strict=True)
+            for sample in kept_samples(
                 s.name,
                 rows,
-                answers,
+                firsts,
                 settings.keep_samples,
                 lambda row: prompt_text(row, settings.prompting, tokenizer),
             )
-        found = EvaluationResult(sets=results)
-        peers.led(lambda: publish_evaluation(context, found, samples, recorder))
+        ]
+        peers.led(lambda: publish_evaluation(context, result, samples, recorder))
 
 
 def rewarders_of(settings: Evaluate) -> Callable[[Domain, Verifier], Rewarder]:
@@ -112,22 +108,22 @@ def rewarders_of(settings: Evaluate) -> Callable[[Domain, Verifier], Rewarder]:
 
 
 def measure(
-    set_: EvaluationSet,
-    rows: Sequence[Row],
-    asked: Sequence[Question],
+    sets: Sequence[tuple[EvaluationSet, Sequence[Row]]],
+    batches: Sequence[Batch],
     settings: Evaluate,
     examiner: Examiner,
-) -> tuple[SetResult, list[GradedAnswer]]:
-    """Draw, check and count the answers of one set; also the first answer to each problem."""
-    tally = SetTally(set_.name, (row.id for row in rows), set_.samples)
-    firsts: list[GradedAnswer] = []
+) -> list[tuple[SetResult, list[GradedAnswer]]]:
+    """Draw, check and count the answers; of each set also the first answer to each problem."""
+    tallies = {s.name: SetTally(s.name, (row.id for row in rows), s.samples) for s, rows in sets}
+    firsts: dict[str, list[GradedAnswer]] = {s.name: [] for s, _ in sets}
     recorder = examiner.recorder
-    at_once = drawn_at_once(settings, set_.samples, examiner.peers.world)
-    for batch in examiner.examined(in_batches(asked, at_once)):
-        tally.add(batch.answers)
-        firsts += [a for a in batch.answers if a.sample == 0]
-        recorder.record(recorder.step + len(batch.answers), batch.metrics())
-    return tally.result(settings.pass_at), firsts
+    for examined in examiner.examined(batches):
+        for question, answer in zip(examined.batch, examined.answers, strict=True):
+            tallies[question.set_name].add([answer])
+            if answer.sample == 0:
+                firsts[question.set_name].append(answer)
+        recorder.record(recorder.step + len(examined.answers), examined.metrics())
+    return [(tallies[s.name].result(settings.pass_at), firsts[s.name]) for s, _ in sets]
 
 
 def rows_of(set_: EvaluationSet, data_dir: Path, seed: int) -> list[Row]:

@@ -9,18 +9,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.peers import ALONE, Peers
 from acereason_trainer.rewards.protocol import Grade, Rewarder
-from acereason_trainer.rewards.waiting import verdict_of
+from acereason_trainer.rewards.waiting import require_verdicts, verdict_of
 from acereason_trainer.rl.prompts import Prompt
 from acereason_trainer.rollout.protocol import Completion, Sampler, SampleRequest, SamplingParams
 from acereason_trainer.seeds import draw_seed
-from acereason_trainer.stage import StageFailure
 from acereason_trainer.telemetry.recorder import Recorder
-
-MOST_UNCHECKED = 0.5
-"""Share of responses without a verdict above which a step is not taken."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +123,7 @@ def collect(
     shares = by.peers.together(lambda: _drawn(longest_first, rows, params, by))
     found = {_asked(r.completion.request): r for share in shares for r in share.rollouts}
     rollouts = [found[_asked(r)] for r in requests]
-    require_verdicts(rollouts)
+    require_verdicts(sum(not r.counted for r in rollouts), len(rollouts))
     times = sorted(after for share in shares for after in share.times)
     return Rollouts(
         [rollouts[i : i + samples] for i in range(0, len(rollouts), samples)],
@@ -175,19 +170,6 @@ def _drawn(
             Rollout(c, verdict_of(grades[_asked(c.request)], by.check_stop)) for c in completions
         ]
     return _Share(rollouts, times, seconds, by.sampler.draws)
-
-
-def require_verdicts(rollouts: Sequence[Rollout]) -> None:
-    """Raise a temporary failure where most responses could not be checked: what is learned or
-    measured from the few others would not be what was asked for."""
-    unchecked = sum(not r.counted for r in rollouts)
-    if unchecked > MOST_UNCHECKED * len(rollouts):
-        raise StageFailure(
-            ExitCode.TEMPORARY,
-            "Unchecked",
-            f"{unchecked} of {len(rollouts)} responses could not be checked; the log says what "
-            "keeps the verifier from working",
-        )
 
 
 def _asked(request: SampleRequest) -> tuple[str, int]:

@@ -29,11 +29,12 @@ def make_sampler(
     config: Any,
     tokenizer: Any,
     longest: int,
-    journal: Journal,
+    journal: Journal | None = None,
 ) -> Sampler:
     """The stage's sampler. Made before its model: an engine wants to find its GPU empty.
 
-    config: of the model. longest: tokens of a sequence. Raises StageFailure.
+    config: of the model. longest: tokens of a sequence. journal: where responses are kept until a
+    state makes them needless. Raises StageFailure.
     """
     if stage.sampler == "transformers":
         return TransformersSampler(
@@ -68,7 +69,7 @@ def make_sampler(
             longest=longest,
             dtype=stage.loading.dtype,
             vocabulary=config.get_text_config().vocab_size,
-            journal=ResponseJournal(journal, peers.rank),
+            journal=None if journal is None else ResponseJournal(journal, peers.rank),
             peers=peers,
         )
     except BaseException:

@@ -63,11 +63,12 @@ class VLLMSampler:
         longest: int,
         dtype: str,
         vocabulary: int,
-        journal: ResponseJournal,
+        journal: ResponseJournal | None,
         peers: Peers,
     ) -> None:
         """engine: where this rank has one (number `number` of so many); the others help pushing.
-        sequences: decoded at once by an engine. longest: tokens of a sequence at most."""
+        sequences: decoded at once by an engine. longest: tokens of a sequence at most.
+        journal: keeps responses one by one, where who calls does not."""
         self._engine = engine
         self._tokenizer = tokenizer
         self._engines = engines
@@ -120,8 +121,9 @@ class VLLMSampler:
         weights = identity.of_passing(policy.weights())  # gathering them is slow: once for both
         self._peers.together(lambda: self._send_weights(weights, version))
         self._peers.together(lambda: self._end_push(version))
-        found = self._peers.led(lambda: self._journal.earlier(identity.name))
-        self._journal.drawn_from(identity.name, found)
+        if (journal := self._journal) is not None:
+            found = self._peers.led(lambda: journal.earlier(identity.name))
+            journal.drawn_from(identity.name, found)
         self._peers.together(lambda: self._compare(ours, version))
         self._version = version
 
@@ -158,14 +160,14 @@ class VLLMSampler:
 
         What an earlier attempt has drawn of them is shared out too: it is still to be checked.
         """
-        kept = self._journal.find(self._version, params, requests)
+        kept = self._journal.find(self._version, params, requests) if self._journal else []
         known = {_asked(c.request) for c in kept}
         left = [r for r in requests if _asked(r) not in known]
         self._drawings += 1
         take = self._peers.queue(f"drawing-{self._drawings}")
         completions = kept[self._peers.rank :: self._peers.world]
         if completions:
-            self._journal.keep(self._version, params, completions)
+            self._keep(params, completions)
             on_batch(completions)
         if self._engine is None:
             return completions
@@ -198,6 +200,8 @@ class VLLMSampler:
         dealt = at_once * self._engines
         left = takewhile(lambda n: n < len(requests), (dealt + take() for _ in count()))
         under_way = set(range(len(requests))[self._number : dealt : self._engines])
+        # Since the push, which dealt this many to each, an engine may have drawn shorter ones.
+        under_way |= set(islice(left, max(0, self._room() - at_once)))
         engine.add([_one(number, requests[number], params) for number in sorted(under_way)])
         completions: list[Completion] = []
         tokens = 0
@@ -205,8 +209,7 @@ class VLLMSampler:
             try:
                 drawn = engine.drawn()
             except Stopped:
-                finished = self._completions(requests, engine.done())
-                self._journal.keep(self._version, params, finished)
+                self._keep(params, self._completions(requests, engine.done()))
                 raise
             under_way -= {d.number for d in drawn}
             tokens += sum(len(requests[d.number].prompt) + len(d.tokens) for d in drawn)
@@ -216,10 +219,14 @@ class VLLMSampler:
             engine.add([_one(number, requests[number], params) for number in more])
             under_way |= set(more)
             finished = self._completions(requests, drawn)
-            self._journal.keep(self._version, params, finished)
+            self._keep(params, finished)
             on_batch(finished)
             completions += finished
         return completions
+
+    def _keep(self, params: SamplingParams, drawn: Sequence[Completion]) -> None:
+        if self._journal is not None:
+            self._journal.keep(self._version, params, drawn)
 
     def _completions(
         self, requests: Sequence[SampleRequest], drawn: Sequence[Drawn]
@@ -291,8 +298,8 @@ def _require_agreement(difference: float, dtype: str, version: int) -> None:
         ExitCode.TEMPORARY if version > 0 else ExitCode.BAD_CONFIGURATION,
         "SamplerDisagrees",
         f"after the push of step {version} vLLM's logprobs are {difference:.2g} nats from the "
-        f"trainer's on average, more than {AGREE[dtype]:g}: what it draws would not be from the "
-        f"model that is trained; {advice}",
+        f"trainer's on average, more than {AGREE[dtype]:g}: what it draws would not be from these "
+        f"weights; {advice}",
     )
 
 
