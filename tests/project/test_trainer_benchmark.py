@@ -68,7 +68,7 @@ from benchmarks.trainer_sft import (
     in_batches_of_like_length,
     whole_steps,
 )
-from benchmarks.vllm_quickstart import ARMS, mean_mismatch, require_two
+from benchmarks.vllm_quickstart import ARMS, agree, mean_mismatch, probe_differences, require_two
 from benchmarks.vllm_quickstart import figures_of as figures_of_accuracy
 from benchmarks.vllm_quickstart import told as told_of_accuracy
 
@@ -250,6 +250,22 @@ def test_a_mismatch_however_small_is_told() -> None:
     assert mean_mismatch(rows) == 2.35e-9
     with pytest.raises(RuntimeError, match="mismatch_kl of a step is no number"):
         mean_mismatch([*rows, {"mismatch_kl": None}])
+
+
+def test_how_far_an_engine_is_from_the_trainer_is_told_and_judged() -> None:
+    rows = [{"probe_difference": 1.26e-6}, {"probe_difference": 2.51e-6}, {"reward": 1.0}]
+    found = probe_differences(rows)
+    assert found == {"pushes": 2, "probeDifference": 2.51e-6}
+    assert probe_differences([{"reward": 1.0}]) == {}
+    arm = {"accuracy": 97.0, "standardError": 0.8, "mismatchKl": 2.3e-09}
+    seed = {"transformers": arm, "vllm": arm | found, "differences": [0.0]}
+    sentence = told_of_accuracy({"seeds": [seed, seed], "figures": figures_of_accuracy([seed])})[-1]
+    assert sentence.startswith("After each of 4 pushes")
+    assert "2.5e-06 nats from the trainer's at most" in sentence
+    assert sentence.endswith("(as asked for).")
+    assert agree([seed])
+    assert not agree([seed, {"vllm": found | {"probeDifference": 2e-4}}])
+    assert not agree([{"vllm": arm}])
 
 
 def test_arms_that_share_an_artifact_compare_nothing() -> None:

@@ -122,6 +122,7 @@ def test_curation_writes_pass_rates_and_counts_that_add_up(
     rows = [json.loads(line) for line in (directory / "data.jsonl").read_text().splitlines()]
     assert len(rows) == 6
     assert all((r["pass_count"], r["samples"], r["pass_rate"]) == (0, 2, 0.0) for r in rows)
+    assert all(1 <= r["response_tokens"] <= 12 for r in rows)
     report = json.loads((directory / "report.json").read_text())
     dropped = {s["name"]: s["dropped"] for s in report["steps"]}
     assert dropped == {

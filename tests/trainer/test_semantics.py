@@ -23,10 +23,14 @@ from acereason_trainer.config.stage_file import (
     semantics_of,
 )
 from acereason_trainer.curation.funnel import Funnel
+from acereason_trainer.curation.pass_rate import columns_of
 from acereason_trainer.curation.selection import select
 from acereason_trainer.dataset import Row
+from acereason_trainer.evaluation.journal import GradedAnswer
+from acereason_trainer.evaluation.results import SetTally
 from acereason_trainer.policy import head
 from acereason_trainer.policy.loading import stop_tokens
+from acereason_trainer.rewards.protocol import Verdict
 from acereason_trainer.rl.curriculum import Curriculum, Measured
 from acereason_trainer.rl.prompts import Prompt
 from acereason_trainer.row_choice import drawn_positions, mixed
@@ -156,6 +160,21 @@ def ends() -> Any:
     return found
 
 
+def rated() -> Any:
+    """What a row is given by its attempts, one of which could not be checked."""
+    tally = SetTally("pass rate", [f"p{n}" for n in range(100)], 4)
+    for row in range(100):
+        rewards: list[float | None] = [1.0, 0.0, 0.0, 1.0 if row else None]
+        tally.add(
+            GradedAnswer(
+                f"p{row}", n, Verdict.WRONG, reward, 5 * n, truncated=False, text="", detail=""
+            )
+            for n, reward in enumerate(rewards)
+        )
+    found = columns_of(tally)
+    return [found["p0"], found["p1"]]
+
+
 PINS = [
     ("curate", 5, [kept, math_verdicts, code_verdicts], "5cc75552a45ce441"),
     ("sft", 1, [packed], "94b2ae9d97810670"),
@@ -164,7 +183,7 @@ PINS = [
     ("evaluate", 7, [math_verdicts, code_verdicts, ends], "8e41649f15f7bb6a"),
     ("bfloat16", 1, [gradient_in_bfloat16], "bcfdea3bcfd320fc"),
     ("plateau", 1, [ended_by_a_plateau], "37e35e2fbb3b6c2e"),
-    ("passRate", 1, [ends], "0f99aed32426007c"),
+    ("passRate", 2, [ends, rated], "7dbd1d7acf218267"),
 ]
 
 

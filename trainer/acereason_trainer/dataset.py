@@ -9,6 +9,7 @@ for `where` and `mix`.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,13 @@ class Row:
     def problem(self) -> str:
         """Statement of the problem."""
         return str(self.data["problem"])
+
+    @property
+    def expected_tokens(self) -> float:
+        """How long responses to it are expected to be: as long as a pass rate's attempts at it
+        were, else as a teacher's answers; infinite where the row does not say."""
+        given = (self.data.get(column) for column in ("response_tokens", "teacher_tokens"))
+        return next((float(g) for g in given if isinstance(g, int | float)), math.inf)
 
 
 def problem_id(problem: str) -> str:

@@ -108,7 +108,7 @@ def test_sequences_that_are_longer_than_the_model_reads_are_refused_with_the_num
     with pytest.raises(StageFailure, match=f"{tokens} tokens .* reads {tokens - 1} ") as e:
         check_context(config, tokens, loading)
     assert e.value.code == ExitCode.BAD_CONFIGURATION
-    assert "loading.ropeTheta" in str(e.value)
+    assert "set loading.maxPositionEmbeddings, with a loading.ropeTheta" in str(e.value)
 
 
 def test_a_longer_context_is_in_the_trainer_and_in_what_it_saves(tmp_path: Path) -> None:

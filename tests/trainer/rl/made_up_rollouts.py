@@ -62,6 +62,7 @@ class Draws:
     """A sampler of one-token responses; it remembers what it was asked for."""
 
     draws = True
+    probe_difference = None
 
     def __init__(self, version: int = 0) -> None:
         self.version = version

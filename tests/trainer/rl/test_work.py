@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from acereason_trainer.config.rl import MathRL
@@ -114,3 +115,25 @@ def test_the_longest_expected_is_drawn_first_and_what_is_not_known_before_it(
     assert [request.prompt_id for request in asked] == ["p2", "p1", "p3", "p0"]
     ordered = [group[0].completion.request.prompt_id for group in drawn.groups]
     assert ordered == ["p0", "p1", "p2", "p3"], "groups are in the order of the prompts"
+
+
+def test_what_the_stage_has_not_drawn_yet_is_as_long_as_its_row_says(tmp_path: Path) -> None:
+    """A refilter's attempts come before the teacher's answers: they are the model's own."""
+    columns: list[dict[str, Any]] = [
+        {"teacher_tokens": 900},
+        {"teacher_tokens": 10, "response_tokens": 70.5},
+        {},
+        {"teacher_tokens": 8},
+        {"teacher_tokens": "long", "response_tokens": None},
+    ]
+    asked_for = [
+        replace(p, row=replace(p.row, data={**p.row.data, **more}))
+        for p, more in zip(prompts(5), columns, strict=True)
+    ]
+    sampler = Draws()
+    with a_recorder(tmp_path) as recorder:
+        by = Means(sampler, Checks(lambda *_: 1), recorder, lambda: None)
+        params = SamplingParams(1.0, 1.0, 8)
+        collect(asked_for, 1, params, name=("step", 1), expected={"p0": 50.0}, by=by)
+    (asked,) = sampler.asked
+    assert [request.prompt_id for request in asked] == ["p2", "p4", "p1", "p0", "p3"]

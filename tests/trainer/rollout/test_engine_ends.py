@@ -109,6 +109,22 @@ def test_an_engine_that_hangs_is_gone_when_it_is_closed(
     assert not Path(f"/proc/{process}").exists()
 
 
+@pytest.mark.parametrize("waits", ["for an answer", "for responses", "in a collective"])
+def test_an_engine_that_says_nothing_is_ended_and_a_failure(
+    engine: EngineClient, waits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = engine.call("process")
+    if waits != "in a collective":
+        monkeypatch.setattr(engine, "_patience", 0.5)
+    with pytest.raises(StageFailure, match=f"{ENGINE} gave no sign of life for 0.5 s") as failure:
+        if waits == "for responses":
+            engine.drawn()
+        engine.call("hang", at_most=0.5 if waits == "in a collective" else 600)
+    assert (failure.value.code, failure.value.reason) == (ExitCode.TEMPORARY, "SamplerSilent")
+    engine.close()
+    assert not Path(f"/proc/{process}").exists()
+
+
 def test_an_engine_that_dies_is_a_failure(engine: EngineClient) -> None:
     with pytest.raises(StageFailure, match=f"the process of {ENGINE} is gone") as failure:
         engine.call("die")

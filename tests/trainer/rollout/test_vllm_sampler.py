@@ -120,6 +120,22 @@ def test_after_every_push_of_twenty_steps_trainer_and_engine_agree(desk: Desk) -
             assert (drawn - trainers_logprobs(desk, c, 0.7)).abs().max() < 1e-4
 
 
+def test_what_an_engine_remembers_of_a_prompt_goes_with_the_weights_that_read_it(
+    desk: Desk,
+) -> None:
+    """A prompt of more tokens than a block of its cache has (128 on a CPU), and an engine that does
+    not sleep in between, which would empty the cache, too."""
+    tokens = tuple(load_tokenizer(desk.directory)("12 + 34 = " * 14)["input_ids"])
+    assert 128 < len(tokens) < LONGEST - 8
+    requests = [SampleRequest("long", tokens, s, draw_seed("long", s)) for s in range(2)]
+    for seed in range(2):
+        desk.step(seed)
+        desk.push()
+        for c in desk.generate(requests, SamplingParams(1.0, 1.0, 8)).values():
+            drawn = torch.tensor(c.logprobs)
+            assert (drawn - trainers_logprobs(desk, c, 1.0)).abs().max() < 1e-4
+
+
 def test_a_push_changes_what_is_drawn(desk: Desk) -> None:
     desk.push()
     before = desk.draw(0.0, samples=1)

@@ -119,6 +119,7 @@ def test_a_stage_goes_on_after_a_stop_and_after_the_death_of_its_engine(
     assert [row["step"] for row in curves] == [1, 2, 3, 4, 5, 6]
     for row in curves:
         assert row["mismatch_kl"] < 1e-6
+        assert row["probe_difference"] < 1e-5
         assert row["tail_seconds"] >= 0
     assert engines() == []
 

@@ -33,7 +33,7 @@ OUTPUT_KIND: dict[str, ArtifactKind] = {
 SEMANTICS: dict[str, int] = {"curate": 5, "sft": 1, "mathRL": 7, "codeRL": 6, "evaluate": 7}
 """Raised for a stage kind only when the same settings and inputs would give other results."""
 
-SEMANTICS_OF_PARTS: dict[str, int] = {"bfloat16": 1, "plateau": 1, "passRate": 1}
+SEMANTICS_OF_PARTS: dict[str, int] = {"bfloat16": 1, "plateau": 1, "passRate": 2}
 """Raised in the place of a kind's number where only stages that have this part would give other
 results: training in bfloat16, stopping by a plateau, drawing for curation. The others keep their
 finished work."""

@@ -16,7 +16,6 @@ from acereason_trainer.dataset import Row, require_distinct_ids
 from acereason_trainer.evaluation.answers import Examiner, Rewarders, examiner_of
 from acereason_trainer.evaluation.batches import Batch, batches_of, questions
 from acereason_trainer.evaluation.measured_model import drawing_from
-from acereason_trainer.evaluation.metrics import Tally
 from acereason_trainer.evaluation.results import SetTally
 from acereason_trainer.policy.loading import load_tokenizer
 from acereason_trainer.rewards import make_rewarder
@@ -27,8 +26,9 @@ from acereason_trainer.telemetry.recorder import Recorder
 def with_pass_rates(
     rows: Sequence[Row], settings: PassRate, context: StageContext, recorder: Recorder
 ) -> list[Row]:
-    """The rows with `pass_count`, `samples` (attempts that were checked) and `pass_rate`. All ranks
-    call it, with the same rows, and each attempts its share.
+    """The rows with `pass_count`, `samples` (attempts that were checked), `pass_rate`, and with the
+    attempts' mean length as `response_tokens`: RL begins with what takes longest. All ranks call
+    it, with the same rows, and each attempts its share.
 
     Rows of one problem, as copies or with different worked answers, are attempted once for all of
     them. Raises StageFailure where an id stands for more than one problem.
@@ -50,14 +50,14 @@ def with_pass_rates(
         examiner = examiner_of(
             context, settings, sampler, rewarders, recorder, answers_per_step=settings.samples
         )
-        tallies = attempt(batches, prompts, settings.samples, examiner)
-    return [_with_tally(row, tallies[row.id]) for row in rows]
+        columns = attempt(batches, prompts, settings.samples, examiner)
+    return [replace(row, data={**row.data, **columns[row.id]}) for row in rows]
 
 
 def attempt(
     batches: Sequence[Batch], prompts: Sequence[Row], samples: int, examiner: Examiner
-) -> dict[str, Tally]:
-    """Right and checked attempts by prompt; progress counts prompts."""
+) -> dict[str, dict[str, float]]:
+    """What was found of each prompt, as columns of a row; progress counts prompts."""
     tally = SetTally("pass rate", (row.id for row in prompts), samples)
     recorder = examiner.recorder
     first, answers = recorder.step, 0
@@ -65,7 +65,21 @@ def attempt(
         tally.add(examined.answers)
         answers += len(examined.answers)
         recorder.record(first + answers // samples, examined.metrics())
-    return tally.result(pass_at=[]).tallies()
+    return columns_of(tally)
+
+
+def columns_of(tally: SetTally) -> dict[str, dict[str, float]]:
+    """By prompt. Raises StageFailure where too many attempts could not be checked."""
+    lengths = tally.mean_tokens()
+    return {
+        row_id: {
+            "pass_count": found.correct,
+            "samples": found.checked,
+            "pass_rate": found.correct / found.checked,
+            "response_tokens": lengths[row_id],
+        }
+        for row_id, found in tally.result(pass_at=[]).tallies().items()
+    }
 
 
 def in_band(rows: Iterable[Row], settings: PassRate, step: Step) -> Iterator[Row]:
@@ -88,12 +102,3 @@ def _what_is_attempted(row: Row) -> Row:
         *("tests", "starter", "time_limit", "memory_limit", "tolerance"),
     )
     return replace(row, data={name: row.data[name] for name in columns if name in row.data})
-
-
-def _with_tally(row: Row, tally: Tally) -> Row:
-    columns = {
-        "pass_count": tally.correct,
-        "samples": tally.checked,
-        "pass_rate": tally.correct / tally.checked,
-    }
-    return replace(row, data={**row.data, **columns})

@@ -77,7 +77,7 @@ class SetTally:
         self._unchecked: Counter[str] = Counter()
         self._verdicts: Counter[str] = Counter()
         self._truncated = 0
-        self._tokens = 0
+        self._tokens: Counter[str] = Counter()
 
     def add(self, answers: Iterable[GradedAnswer]) -> None:
         """Count answers."""
@@ -86,7 +86,11 @@ class SetTally:
             self._unchecked[answer.row_id] += not answer.checked
             self._verdicts[answer.verdict] += 1
             self._truncated += answer.truncated
-            self._tokens += answer.tokens
+            self._tokens[answer.row_id] += answer.tokens
+
+    def mean_tokens(self) -> dict[str, float]:
+        """Mean length of the answers to each problem."""
+        return {row_id: self._tokens[row_id] / self._samples for row_id in self._correct}
 
     def result(self, pass_at: Sequence[int]) -> SetResult:
         """The set's figures.
@@ -114,7 +118,7 @@ class SetTally:
             standard_error=standard_error(tallies),
             pass_at={str(k): mean_pass_at_k(tallies, k) for k in pass_at if k <= fewest},
             truncated_share=self._truncated / drawn,
-            mean_tokens=self._tokens / drawn,
+            mean_tokens=self._tokens.total() / drawn,
             verdicts=dict(sorted(self._verdicts.items())),
             correct=self._correct,
             unchecked=dict(sorted(unchecked.items())),

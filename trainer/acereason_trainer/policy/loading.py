@@ -124,7 +124,7 @@ def check_context(config: Any, tokens: int, loading: ModelLoading) -> None:
         "ContextTooShort",
         f"a sequence may have {tokens:,} tokens but the model reads {limit:,} "
         "(max_position_embeddings of its config.json); ask for fewer tokens, or set "
-        "loading.ropeTheta for a longer context",
+        "loading.maxPositionEmbeddings, with a loading.ropeTheta for as long a context",
     )
 
 

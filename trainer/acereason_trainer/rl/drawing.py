@@ -159,6 +159,7 @@ class Drawing:
         step = state.step + 1
         target = self.stage.temperature.target_entropy
         dynamic = self.stage.dynamic_sampling is not None
+        apart = self.by.sampler.probe_difference
         self.by.recorder.dump_rollouts(step, [(r.completion, r.grade) for r in rollouts.flat])
         self.by.recorder.record(
             step,
@@ -170,6 +171,7 @@ class Drawing:
                 "temperature": state.temperature_now(self.stage),
                 "prompts_left": float(prompts_left),
                 **({"refills": float(len(rollouts.refills))} if dynamic else {}),
+                **({} if apart is None else {"probe_difference": apart}),
             },
             work_of(rollouts, batch, self.machinery, beside_seconds=sum(self.beside_seconds)),
         )

@@ -1,6 +1,5 @@
 """Drawing a step's responses and having them checked while others are still drawn."""
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -114,12 +113,14 @@ def collect(
     """Draw `samples` responses for each prompt and check them, every rank its share of them.
 
     `name` is what the draws are for: with the prompt and the sample it names every seed. The
-    longest responses are begun first, by `expected` (a prompt's last mean length; one that was
-    never drawn comes before all others): what is short then fills the end.
+    longest responses are begun first, by `expected` (a prompt's last mean length) or else by what
+    its row says; of whom nothing is known comes before all others. What is short then fills the
+    end.
     """
     requests = requests_for(prompts, samples, name)
     rows = {p.id: p.row.data for p in prompts}
-    longest_first = sorted(requests, key=lambda r: -expected.get(r.prompt_id, math.inf))
+    lengths = {p.id: expected.get(p.id, p.row.expected_tokens) for p in prompts}
+    longest_first = sorted(requests, key=lambda r: -lengths[r.prompt_id])
     shares = by.peers.together(lambda: _drawn(longest_first, rows, params, by))
     found = {_asked(r.completion.request): r for share in shares for r in share.rollouts}
     rollouts = [found[_asked(r)] for r in requests]

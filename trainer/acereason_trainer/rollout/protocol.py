@@ -71,6 +71,12 @@ class Sampler(Protocol):
         """Whether this rank draws; where it does not, its device works for one that does."""
         ...
 
+    @property
+    def probe_difference(self) -> float | None:
+        """Mean difference between this rank's engine and the trainer in the logprobs of a fixed
+        probe after the last push, in nats; None where they are one, or the rank has none."""
+        ...
+
     def push(self, policy: Weights, version: int) -> None:
         """Use these weights from now on."""
         ...

@@ -56,6 +56,11 @@ class TransformersSampler:
         """Every rank does."""
         return True
 
+    @property
+    def probe_difference(self) -> None:
+        """The module is the trainer's own."""
+        return None
+
     def push(self, policy: Weights, version: int) -> None:
         """Use the policy's weights: they are in this process already."""
         self._model = policy.model

@@ -86,8 +86,7 @@ class VLLMSampler:
         self._tokens_each = float(longest)
         self._probe = probe(vocabulary, min(PROBE_TOKENS, longest - 1))
         self._memory = SharedMemory.made(BUCKET) if engine is not None else None
-        self.probe_difference = 0.0
-        """Mean difference of the probe's logprobs after the last push, in nats."""
+        self._probe_difference: float | None = None
         peers.together(self._attach)
 
     @property
@@ -99,6 +98,11 @@ class VLLMSampler:
     def draws(self) -> bool:
         """Whether this rank has an engine."""
         return self._engine is not None
+
+    @property
+    def probe_difference(self) -> float | None:
+        """Of the last push, in nats; None where this rank has no engine."""
+        return self._probe_difference
 
     def _attach(self) -> None:
         if self._engine is not None and self._memory is not None:
@@ -150,8 +154,8 @@ class VLLMSampler:
             return
         pairs = zip(ours, theirs, strict=True)
         apart = np.concatenate([np.abs(o.numpy() - np.array(t)) for o, t in pairs])
-        self.probe_difference = float(apart.mean())
-        _require_agreement(self.probe_difference, self._dtype, version)
+        self._probe_difference = float(apart.mean())
+        _require_agreement(self._probe_difference, self._dtype, version)
 
     def generate(
         self, requests: Sequence[SampleRequest], params: SamplingParams, on_batch: OnBatch

@@ -130,7 +130,7 @@ class Documents:
             "ContextTooShort",
             f"{row.origin or row.id} has {tokens:,} tokens but the model reads {self._context:,}; "
             f"lower rowTokens to {self._context} to drop it and its like, or set "
-            "loading.ropeTheta for a longer context",
+            "loading.maxPositionEmbeddings, with a loading.ropeTheta for as long a context",
         )
 
     def steps(self) -> Iterator[list[list[int]]]:

@@ -67,6 +67,11 @@ _TABLE = (
         "fraction",
         "Trained tokens with p of trainer / p of sampler outside of 0.8 to 1.25.",
     ),
+    Metric(
+        "probe_difference",
+        "nats",
+        "Mean |log p of vLLM - log p of trainer| over a fixed probe, after the push of the step.",
+    ),
     Metric("entropy_target", "nats", "Entropy that the temperature was chosen for, if any."),
     Metric("temperature", "", "Sampling temperature."),
     Metric("group_size", "responses", "Responses per prompt."),
