@@ -1,6 +1,6 @@
 """Do the papers' effects show themselves in small, and in the same direction?
 
-    make effects                   (about 30 minutes on 2 quiet cores)
+    make effects                   (about an hour on 2 quiet cores)
     python -m benchmarks.effects --only overlong
 
 Each effect is a few arms of RL from the quickstart's SFT checkpoint (effects_list.py), each with
@@ -29,7 +29,7 @@ from benchmarks.progress import Steps
 
 RESULT = Path("benchmarks/results/effects.json")
 PLOTS = Path("docs/effects")
-SEEDS = 4
+SEEDS = 8
 
 
 def main() -> int:
@@ -126,9 +126,10 @@ def _of(effect: Effect, found: Mapping[str, Sequence[Outcome]]) -> dict[str, Any
 
 def _arm(effect: Effect, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """One arm by seed."""
-    ends = ("accuracy", "tokens", "entropy", "reward")
+    ends = ("accuracy", "entropy", "reward")
     return {
         **{metric: [round(o.end(metric), 4) for o in outcomes] for metric in ends},
+        "entropyAtStart": [round(o.curves["entropy"][0], 4) for o in outcomes],
         "temperature": [o.temperature for o in outcomes],
         "curves": [[round(v, 5) for v in o.curves[effect.curve]] for o in outcomes],
     }

@@ -66,15 +66,13 @@ class Outcome:
     """One value for each step, by metric."""
     accuracy: float
     """On the held-out problems, in percent."""
-    tokens: float
-    """Mean length of a held-out answer."""
     temperature: float
     """That was drawn at."""
 
     def end(self, metric: str) -> float:
-        """Mean over the last steps; `accuracy` and `tokens` are the evaluation's."""
-        if metric in ("accuracy", "tokens"):
-            return float(getattr(self, metric))
+        """Mean over the last steps; `accuracy` is the evaluation's."""
+        if metric == "accuracy":
+            return self.accuracy
         return fmean(self.curves[metric][-END:])
 
 
@@ -118,7 +116,6 @@ def _carried_out(arm: Arm, seed: int, store: Path) -> dict[str, Any]:
     return {
         "curves": {name: [number_of(row, name) for row in rows] for name in CURVES},
         "accuracy": 100 * result.accuracy,
-        "tokens": result.mean_tokens,
         "temperature": number_of(rows[-1], "temperature"),
     }
 

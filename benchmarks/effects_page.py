@@ -31,6 +31,7 @@ LABELS = {
     CUT: "cut answers",
     "accuracy": "held-out accuracy, points",
     "tokens": "tokens of a held-out answer",
+    "response_tokens": "tokens of a response",
 }
 
 
@@ -97,7 +98,7 @@ def _told(effect: Result) -> list[str]:
         f"![{effect['title']}](effects/{effect['name']}.svg)",
         _markdown(
             [
-                ["arm", "accuracy, %", "entropy at the end", "reward at the end", "temperature"],
+                ["arm", "accuracy, %", "entropy", "reward at the end", "temperature"],
                 *(_row(arm, found) for arm, found in effect["arms"].items()),
             ]
         ),
@@ -142,10 +143,18 @@ def _row(arm: str, found: Result) -> list[str]:
     return [
         arm,
         f"{fmean(found['accuracy']):.1f}",
-        f"{fmean(found['entropy']):.3f}",
+        _entropy(found),
         f"{fmean(found['reward']):.3f}",
         ", ".join(f"{t:g}" for t in dict.fromkeys(found["temperature"])),
     ]
+
+
+def _entropy(found: Result) -> str:
+    """At the end; and at the first step, which the same model draws at the arm's temperature."""
+    end = f"{fmean(found['entropy']):.3f}"
+    if "entropyAtStart" not in found:
+        return end
+    return f"{fmean(found['entropyAtStart']):.3f} to {end}"
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -170,7 +170,7 @@ def test_an_arm_takes_as_many_optimizer_steps_with_one_for_each_batch() -> None:
 
 def test_one_failed_arm_is_named_and_the_others_are_there() -> None:
     done, failed = Future[Outcome](), Future[Outcome]()
-    done.set_result(Outcome({}, 50.0, 30.0, 1.0))
+    done.set_result(Outcome({}, 50.0, 1.0))
     failed.set_exception(RuntimeError("stage rl-1 ended with 1"))
     found, errors = outcomes_of({"a": [done, failed], "b": [done, done]})
     assert [len(outcomes) for outcomes in found.values()] == [1, 2]
@@ -181,6 +181,7 @@ def test_the_page_says_what_differs_from_the_quickstart_and_how_much_was_compare
     told_of = {}
     for effect in effects().values():
         ends = {end: [0.5, 0.5] for end in ("accuracy", "entropy", "reward", "temperature")}
+        ends["entropyAtStart"] = [0.25, 0.35]
         curves = {"curves": [[0.14, 0.3], [0.16, 0.4]]}
         told_of[effect.name] = {
             **{f: getattr(effect, f) for f in ("name", "title", "claim", "note", "curve")},
@@ -195,9 +196,10 @@ def test_the_page_says_what_differs_from_the_quickstart_and_how_much_was_compare
     page = told({"effects": told_of})
     assert page[-1].startswith("10 comparisons were made, and nothing is corrected")
     text = "\n".join(page)
-    assert "`maxResponseTokens` 48" in text
+    assert "`maxResponseTokens` 36" in text
     assert '`overlong` {"mode": "mask"}' in text
     assert "nearly so by construction" in text
+    assert "| 0.300 to 0.500 |" in text
     cut = "cut at the first step: penalize 0.15, mask 0.15; in the papers about 0.3."
     assert [cut in part for part in page].count(True) == 1
 

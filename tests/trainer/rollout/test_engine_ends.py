@@ -121,6 +121,8 @@ def test_an_engine_that_says_nothing_is_ended_and_a_failure(
             engine.drawn()
         engine.call("hang", at_most=0.5 if waits == "in a collective" else 600)
     assert (failure.value.code, failure.value.reason) == (ExitCode.TEMPORARY, "SamplerSilent")
+    its_own = waits != "in a collective"  # whose limit no setting raises
+    assert ("vllm.patienceSeconds may be too short" in failure.value.message) is its_own
     engine.close()
     assert not Path(f"/proc/{process}").exists()
 

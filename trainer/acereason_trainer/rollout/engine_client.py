@@ -161,11 +161,12 @@ class EngineClient:
             gone = self._process.poll() is not None
             if time.monotonic() > until:
                 self._process.kill()
+                too_short = limit == self._patience
                 raise StageFailure(
                     ExitCode.TEMPORARY,
                     "SamplerSilent",
-                    f"{self._name} gave no sign of life for {limit:g} s and was ended; "
-                    "vllm.patienceSeconds may be too short",
+                    f"{self._name} gave no sign of life for {limit:g} s and was ended"
+                    + ("; vllm.patienceSeconds may be too short" if too_short else ""),
                 )
         try:
             message = self._engine.recv()
