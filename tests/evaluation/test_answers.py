@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from acereason_trainer.evaluation.batches import Question, in_batches
 from acereason_trainer.evaluation.journal import GradedAnswer, attempt_journal
 from acereason_trainer.evaluation.kept_samples import kept_samples
 from acereason_trainer.evaluation.results import SetTally
+from acereason_trainer.launch.watchdog import read_progress
 from acereason_trainer.policy.protocol import Weights
 from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.rollout.protocol import Completion, OnBatch, SampleRequest, SamplingParams
@@ -70,6 +72,17 @@ class ParityRewarder:
         self.closed = True
 
 
+@dataclass
+class LateRewarder(ParityRewarder):
+    """Its verdicts come when they are let."""
+
+    open: list["Future[Grade]"] = field(default_factory=list)
+
+    def submit(self, row: Mapping[str, Any], response: str) -> "Future[Grade]":
+        self.open.append(Future())
+        return self.open[-1]
+
+
 def asked(problems: int, samples: int) -> list[Question]:
     rows = [Row(f"p{i}", {"problem": str(i), "answer": "0"}) for i in range(problems)]
     return [
@@ -90,6 +103,7 @@ def batches(
     *,
     rewarder: ParityRewarder | None = None,
     telemetry: Telemetry | None = None,
+    stop: StopFlag | None = None,
     **changed: Any,
 ) -> list[Examined]:
     """The same, batch by batch."""
@@ -100,7 +114,7 @@ def batches(
         recorder.start()
         journal = attempt_journal(work_dir)
         examiner = Examiner(
-            sampler, rewarders, PARAMS, journal, recorder, StopFlag(), 30, **changed
+            sampler, rewarders, PARAMS, journal, recorder, stop or StopFlag(), 30, **changed
         )
         return list(examiner.examined(in_batches(asked(5, 2), 4)))
 
@@ -168,10 +182,79 @@ def test_an_answer_that_could_not_be_checked_is_drawn_and_checked_again(tmp_path
 
 def test_a_measurement_ends_soon_where_its_checker_does_not_work(tmp_path: Path) -> None:
     sampler, broken = ScriptedSampler(), ParityRewarder(not_to=["0", "1", "2"])
-    with pytest.raises(StageFailure, match="4 of 4 responses could not be checked") as failure:
+    with pytest.raises(StageFailure, match="4 responses of 4 could not be checked") as failure:
         examine(tmp_path / "1", sampler, rewarder=broken)
     assert failure.value.code == ExitCode.TEMPORARY
     assert len(sampler.drawn) == 8, "the batch that hid the wait, and none after it"
+
+
+def test_a_checker_that_breaks_late_is_seen_as_soon(tmp_path: Path) -> None:
+    with pytest.raises(StageFailure, match="4 responses of 4 could not be checked"):
+        examine(tmp_path / "1", ScriptedSampler(), rewarder=ParityRewarder(not_to=["2", "3"]))
+
+
+def test_few_answers_that_never_get_a_verdict_end_no_attempt_that_goes_on(tmp_path: Path) -> None:
+    """They are all that is left of their batch; the set's figures say whether they are too many."""
+    never = ParityRewarder(not_to=["3"])
+    examine(tmp_path / "1", ScriptedSampler(), rewarder=never)
+    second = ScriptedSampler()
+    answers = examine(tmp_path / "2", second, rewarder=never)
+    assert drawn_again(second) == [6, 7]
+    assert [a.row_id for a in answers if not a.checked] == ["p3", "p3"]
+
+
+def test_what_is_checked_is_kept_whatever_ends_the_attempt(tmp_path: Path) -> None:
+    class Dies(ScriptedSampler):
+        """As its engine does, when the second batch is drawn: verdicts have come by then."""
+
+        def generate(
+            self, requests: Sequence[SampleRequest], params: SamplingParams, on_batch: OnBatch
+        ) -> list[Completion]:
+            if self.drawn:
+                for future in rewarder.open:
+                    future.set_result(Grade(Verdict.WRONG, 0.0))
+                raise StageFailure(ExitCode.TEMPORARY, "SamplerDied", "it is gone")
+            return super().generate(requests, params, on_batch)
+
+    rewarder = LateRewarder()
+    with pytest.raises(StageFailure, match="it is gone"):
+        examine(tmp_path / "1", Dies(), rewarder=rewarder)
+    second = ScriptedSampler()
+    examine(tmp_path / "2", second)
+    assert drawn_again(second) == [4, 5, 6, 7, 8, 9]
+
+
+def test_a_stop_is_heard_where_all_is_found(tmp_path: Path) -> None:
+    examine(tmp_path / "1", ScriptedSampler())
+    asked_to = StopFlag()
+    asked_to._on_signal(signal.SIGTERM, None)
+    with pytest.raises(Stopped):
+        examine(tmp_path / "2", ScriptedSampler(), stop=asked_to)
+
+
+def test_the_time_left_is_that_of_what_is_still_to_be_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of ten answers eight are found, and each of the others takes a second."""
+    with pytest.raises(Stopped):
+        examine(tmp_path / "1", ScriptedSampler(stop_after=8))
+    now = [0.0]
+    monkeypatch.setattr("acereason_trainer.telemetry.recorder.time.monotonic", lambda: now[0])
+
+    class Slow(ScriptedSampler):
+        def generate(
+            self, requests: Sequence[SampleRequest], params: SamplingParams, on_batch: OnBatch
+        ) -> list[Completion]:
+            done = []
+            for request in requests:
+                now[0] += 1.0
+                done += super().generate([request], params, on_batch)
+            return done
+
+    examine(tmp_path / "2", Slow())
+    progress = read_progress(tmp_path / "2" / "progress.json")
+    assert progress is not None
+    assert (progress.step, progress.rate, progress.seconds_left) == (10, 1.0, 0.0)
 
 
 def test_the_speed_of_generation_is_that_of_what_this_attempt_drew(tmp_path: Path) -> None:
@@ -183,18 +266,13 @@ def test_the_speed_of_generation_is_that_of_what_this_attempt_drew(tmp_path: Pat
     assert drawn.metrics()[speed] == pytest.approx(4 / drawn.seconds)
 
 
-@dataclass
-class SlowRewarder(ParityRewarder):
-    """Asks for a stop as soon as it has an answer to check; its verdicts come when they are let."""
-
-    open: list["Future[Grade]"] = field(default_factory=list)
+class SlowRewarder(LateRewarder):
+    """Asks for a stop as soon as it has an answer to check."""
 
     def submit(self, row: Mapping[str, Any], response: str) -> "Future[Grade]":
-        future: Future[Grade] = Future()
-        self.open.append(future)
-        if len(self.open) == 1:
+        if not self.open:
             os.kill(os.getpid(), signal.SIGTERM)
-        return future
+        return super().submit(row, response)
 
 
 @pytest.fixture
@@ -218,15 +296,18 @@ def test_a_stop_is_seen_while_verdicts_are_waited_for(
 ) -> None:
     rewarder = SlowRewarder()
 
+    def grade_all() -> None:
+        for future in rewarder.open:
+            future.set_result(Grade(Verdict.WRONG, 0.0))
+
     class LetsVerdictsCome(ScriptedSampler):
-        """Stops at the second batch, as the real one does once a stop is asked for."""
+        """Verdicts come by themselves, some time after the stop."""
 
         def generate(self, *request: Any) -> list[Completion]:
-            if stop.is_set and verdicts_come:
-                for future in rewarder.open:
-                    future.set_result(Grade(Verdict.WRONG, 0.0))
-            stop.check()
-            return super().generate(*request)
+            done = super().generate(*request)
+            if verdicts_come:
+                Thread(target=grade_all).start()
+            return done
 
     work_dir = tmp_path / "1"  # attempts look into the directories beside their own
     journal = attempt_journal(work_dir)

@@ -224,8 +224,8 @@ class Retention(Model):
     """What garbage collection may remove of a finished run."""
 
     keep_states: Literal["none", "newest", "all"] = "newest"
-    """Trainer states of finished stages. `newest`, since it is enough to publish a stage again
-    whose artifact was lost."""
+    """Trainer states of finished stages, and answers of those that measure, which only `none`
+    gives up. `newest`, since it is enough to publish a stage again whose artifact was lost."""
     keep_intermediate: Literal["all", "final"] = "all"
     """Artifacts of stages that are not the last of their kind. `all`, since they are what lineage
     and reuse rest on; `final` saves space."""

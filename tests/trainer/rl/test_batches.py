@@ -89,7 +89,7 @@ def test_a_step_that_mostly_could_not_be_checked_is_not_taken(
     tmp_path: Path, unchecked: int, taken: bool
 ):
     checks = Checks(lambda _, sample: None if sample < unchecked else 1.0)
-    refused = pytest.raises(StageFailure, match=f"{unchecked} of 4 responses could not be checked")
+    refused = pytest.raises(StageFailure, match=f"{unchecked} responses of 4 could not be checked")
     with a_recorder(tmp_path) as recorder, nullcontext() if taken else refused as failure:
         by = Means(Draws(), checks, recorder, lambda: None)
         collect(prompts(1), 4, SamplingParams(1.0, 1.0, 8), name=("step", 1), expected={}, by=by)

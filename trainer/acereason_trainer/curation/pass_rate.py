@@ -39,7 +39,6 @@ def with_pass_rates(
     prompts = list({row.id: row for row in rows}.values())
     recorder.expect(recorder.step + len(prompts))
     asked = questions("pass rate", prompts, settings.samples, settings.prompting, tokenizer, name)
-    batches = batches_of([asked], settings, context.peers.world)
     make = partial(make_rewarder, require_think=settings.prompting.thinks)
     verifier = settings.verifier.shared_by(context.peers.local_world)
     longest_prompt = max(len(q.request.prompt) for q in asked)
@@ -50,6 +49,7 @@ def with_pass_rates(
         examiner = examiner_of(
             context, settings, sampler, rewarders, recorder, answers_per_step=settings.samples
         )
+        batches = batches_of([asked], settings, context.peers.world)
         columns = attempt(batches, prompts, settings.samples, examiner)
     return [replace(row, data={**row.data, **columns[row.id]}) for row in rows]
 

@@ -8,9 +8,10 @@ has it checked and keeps each answer as soon as that is done; then all have all 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 
+from acereason_trainer.artifacts.errors import StoreFull
 from acereason_trainer.config.common import Verifier
 from acereason_trainer.config.curate import PassRate
 from acereason_trainer.config.evaluate import Evaluate
@@ -22,7 +23,7 @@ from acereason_trainer.rewards.protocol import Grade, Rewarder
 from acereason_trainer.rewards.verdict_metrics import verdict_shares, walls_missing
 from acereason_trainer.rewards.waiting import LOOK_EVERY, require_verdicts, verdict_of
 from acereason_trainer.rollout.protocol import Completion, Sampler, SamplingParams
-from acereason_trainer.stage import StageContext, StopFlag, Stopped
+from acereason_trainer.stage import StageContext, StageFailure, StopFlag, Stopped
 from acereason_trainer.telemetry.recorder import Recorder
 
 
@@ -77,23 +78,20 @@ class Examiner:
     peers: Peers = ALONE
     _open: list[tuple[Completion, "Future[Grade]"]] = field(default_factory=list, init=False)
     """What this rank has drawn and not kept yet."""
-    _checked: int = field(default=0, init=False)
-    """Answers of all ranks for whose verdicts was waited."""
-    _unchecked: int = field(default=0, init=False)
-    """Of them, those that got none."""
 
     def examined(self, batches: Sequence[Batch]) -> Iterator[Examined]:
         """Each batch with its checked answers, in order, the same ones on every rank. To be asked
         for once.
 
         Raises stage.Stopped; what was drawn is kept then where its verdict comes in time. Raises
-        StageFailure (temporary) where most answers could not be checked so far.
+        StageFailure (temporary) where a batch lacks verdicts on as many answers as most of a full
+        one has: the few that are left of one after a stop may all be such.
         """
         pending: Callable[[], Examined] | None = None
-        before = self.recorder.step * self.answers_per_step
+        before, full = self.recorder.step * self.answers_per_step, max(map(len, batches), default=0)
         try:
             for number, batch in enumerate(batches, 1):
-                begun = self._begin(number, batch, before)
+                begun = self._begin(number, batch, before, full)
                 if pending is not None:
                     yield pending()
                 pending = begun
@@ -103,13 +101,18 @@ class Examiner:
         except Stopped:
             self._keep_in_time()
             raise
+        except StageFailure:
+            with suppress(StoreFull):  # what ended the attempt is what it ends with
+                self._keep_checked()
+            raise
 
-    def _begin(self, number: int, batch: Batch, before: int) -> Callable[[], Examined]:
+    def _begin(self, number: int, batch: Batch, before: int, full: int) -> Callable[[], Examined]:
         """Draw a batch and hand its answers to the checker; the result waits for verdicts.
 
-        before: answers of the batches before it.
+        before: answers of the batches before it. full: answers of a full batch.
         """
         found = self.peers.led(lambda: self._found(batch))
+        self.recorder.recalled(len(found) / self.answers_per_step)
         left = [q.request for q in batch if q.request.seed not in found]
         rows = {q.request.seed: q.row for q in batch}
         grades: dict[int, Future[Grade]] = {}
@@ -144,9 +147,7 @@ class Examiner:
             with self.recorder.phase("reward_wait"):
                 shares = self.peers.together(graded)
             now = {seed: (answer, grade) for share in shares for seed, answer, grade in share}
-            self._checked += len(now)
-            self._unchecked += sum(not answer.checked for answer, _ in now.values())
-            require_verdicts(self._unchecked, self._checked)
+            require_verdicts(sum(not answer.checked for answer, _ in now.values()), full)
             of = found | {seed: answer for seed, (answer, _) in now.items()}
             return Examined(
                 batch,
@@ -160,6 +161,7 @@ class Examiner:
 
     def _found(self, batch: Batch) -> dict[int, GradedAnswer]:
         """What an earlier attempt has drawn and checked of a batch, by seed."""
+        self._check_stop()  # of long work that is done already, nobody else looks
         found = self.journal.find([q.request for q in batch])
         parts = [[q.request.seed for q in part] for part in in_batches(batch, self.drawn_together)]
         whole = [part for part in parts if all(seed in found for seed in part)]
@@ -171,7 +173,7 @@ class Examiner:
 
     def _keep_checked(self) -> None:
         """Keep the answers whose verdicts have come. One without a verdict is no answer: whoever
-        goes on has it checked anew."""
+        goes on draws it anew."""
         there = [(c, future) for c, future in self._open if future.done()]
         came = {c.request.seed for c, _ in there}
         self._open = [(c, future) for c, future in self._open if c.request.seed not in came]

@@ -13,10 +13,10 @@ from acereason_trainer.prompting import render_prompt
 from acereason_trainer.rollout.protocol import SampleRequest
 from acereason_trainer.seeds import draw_seed
 
-FOR_AN_ENGINE = 1024
-"""Answers that are drawn at once, for each of vLLM's engines: four times as many as an engine has
-under way by default, so that it spends a small part of the time on the last few. The tokens of two
-such batches take 3 GB of a host's memory for each engine, were all of 20,000 tokens."""
+ENGINES_FULL = 4
+"""How many times as many answers are drawn at once as vLLM's engines have under way at most: so
+that they spend a small part of the time on the last few. The tokens of two such batches take 3 GB
+of a host's memory for each engine by default, were all of 20,000 tokens."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,9 @@ def batches_of(
     what is drawn beside an answer is always the same.
     """
     if settings.sampler == "vllm":
-        engines = ranks // (settings.vllm or VLLM()).tensor_parallel
-        return in_batches([q for asked in sets for q in asked], FOR_AN_ENGINE * engines)
+        vllm = settings.vllm or VLLM()
+        under_way = ranks // vllm.tensor_parallel * vllm.max_sequences
+        return in_batches([q for asked in sets for q in asked], ENGINES_FULL * under_way)
     return [b for asked in sets for b in in_batches(asked, settings.sequences_per_batch * ranks)]
 
 

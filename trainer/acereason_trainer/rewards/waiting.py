@@ -26,11 +26,12 @@ def verdict_of(future: "Future[Grade]", check_stop: Callable[[], None]) -> Grade
 
 def require_verdicts(unchecked: int, of: int) -> None:
     """Raise a temporary failure where most responses could not be checked: what is learned or
-    measured from the few others would not be what was asked for."""
+    measured from the few others would not be what was asked for. of: a step's, or a full batch's.
+    """
     if unchecked > MOST_UNCHECKED * of:
         raise StageFailure(
             ExitCode.TEMPORARY,
             "Unchecked",
-            f"{unchecked:,} of {of:,} responses could not be checked; the log says what keeps the "
+            f"{unchecked:,} responses of {of:,} could not be checked; the log says what keeps the "
             "verifier from working",
         )

@@ -205,7 +205,8 @@ class VLLMSampler:
         left = takewhile(lambda n: n < len(requests), (dealt + take() for _ in count()))
         under_way = set(range(len(requests))[self._number : dealt : self._engines])
         # Since the push, which dealt this many to each, an engine may have drawn shorter ones.
-        under_way |= set(islice(left, max(0, self._room() - at_once)))
+        wanted = min(self._room(), -(-len(requests) // self._engines))
+        under_way |= set(islice(left, max(0, wanted - at_once)))
         engine.add([_one(number, requests[number], params) for number in sorted(under_way)])
         completions: list[Completion] = []
         tokens = 0
@@ -213,7 +214,9 @@ class VLLMSampler:
             try:
                 drawn = engine.drawn()
             except Stopped:
-                self._keep(params, self._completions(requests, engine.done()))
+                finished = self._completions(requests, engine.done())
+                self._keep(params, finished)
+                on_batch(finished)
                 raise
             under_way -= {d.number for d in drawn}
             tokens += sum(len(requests[d.number].prompt) + len(d.tokens) for d in drawn)

@@ -70,7 +70,7 @@ _TABLE = (
     Metric(
         "probe_difference",
         "nats",
-        "Mean |log p of vLLM - log p of trainer| over a fixed probe, after the push of the step.",
+        "Mean distance of vLLM's log p from the trainer's over a fixed probe, after a push.",
     ),
     Metric("entropy_target", "nats", "Entropy that the temperature was chosen for, if any."),
     Metric("temperature", "", "Sampling temperature."),

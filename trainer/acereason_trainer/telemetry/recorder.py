@@ -56,7 +56,7 @@ class Recorder:
         self._latest: MetricsRow = {}
         self._step = 0
         self._reached = 0
-        self._first_step = 0
+        self._first_step = 0.0
         self._phase = "load"
         self._seconds: dict[str, float] = {}
         self._started = self._last_record = time.monotonic()
@@ -111,6 +111,11 @@ class Recorder:
         kind, and say nothing of how long these take."""
         self._total = total
         self._first_step, self._started = self._step, time.monotonic()
+
+    def recalled(self, steps: float) -> None:
+        """So many of the steps to come were done before this attempt: they take no time now, and
+        say nothing of how long the others take."""
+        self._first_step += steps
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
