@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
 _PIECE = 1 << 24
-"""Numbers that are summed at once: a sum makes a copy of them with 8 bytes each."""
+"""Numbers that a GPU sums at once: torch makes a copy of them with 8 bytes each."""
 _INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """By the bytes of a number."""
 
@@ -27,9 +28,7 @@ class Identity:
     def of_passing(self, weights: Iterable[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
         """The same tensors under the same names, summed as they are asked for."""
         for name, tensor in weights:
-            bits = tensor.detach().contiguous().view(_INTEGERS[tensor.element_size()])
-            pieces = [piece.sum(dtype=torch.int64) for piece in bits.flatten().split(_PIECE)]
-            total = int(torch.stack(pieces).sum())
+            total = sum_of(tensor)
             self._told.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {total}\n".encode())
             yield name, tensor
 
@@ -37,3 +36,19 @@ class Identity:
     def name(self) -> str:
         """16 hexadecimal digits for all that have passed."""
         return self._told.hexdigest()
+
+
+def sum_of(tensor: Tensor) -> int:
+    """Of its numbers, their bits read as integers."""
+    bits = tensor.detach().contiguous().view(_INTEGERS[tensor.element_size()]).flatten()
+    return _summed_by_numpy(bits) if bits.is_cpu else _summed_by_torch(bits)
+
+
+def _summed_by_torch(bits: Tensor) -> int:
+    pieces = [piece.sum(dtype=torch.int64) for piece in bits.split(_PIECE)]
+    return int(torch.stack(pieces).sum())
+
+
+def _summed_by_numpy(bits: Tensor) -> int:
+    """Ten times as fast as torch on a CPU, which there makes the same copy."""
+    return int(np.add.reduce(bits.numpy(), dtype=np.int64))
