@@ -19,7 +19,7 @@ from acereason_trainer.config.common import ModelLoading, Zero
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.sft import Optimizer
 from acereason_trainer.peers import Peers
-from acereason_trainer.policy import head, zero_policy
+from acereason_trainer.policy import head, room, zero_policy
 from acereason_trainer.policy.amx import make_bfloat16_safe
 from acereason_trainer.policy.loading import load_model
 from acereason_trainer.policy.protocol import Policy, Update
@@ -104,6 +104,7 @@ def main() -> None:
     make_bfloat16_safe()
     torch.set_num_threads(1)
     zero_policy.engine_settings = engine_settings_of_a_large_model
+    room.takes_room = lambda tensor: True  # as if it were on a GPU
     with meet(os.environ) as peers:
         desk = Desk(Path(sys.argv[1]), peers)
         found = {f"stage {stage}": of_stage(desk, stage) for stage in (1, 2, 3)}

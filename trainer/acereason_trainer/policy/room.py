@@ -1,4 +1,7 @@
-"""Room on a GPU for whoever draws responses: what only a step needs waits in the host's memory."""
+"""Room on a GPU for whoever draws responses: what only a step needs waits in the host's memory.
+
+What a CPU computes with is in the host's memory anyway, and stays where it is.
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,6 +9,11 @@ import torch
 from torch import Tensor
 
 from acereason_trainer.policy.state_files import FIRST, SECOND
+
+
+def takes_room(tensor: Tensor) -> bool:
+    """Whether it is on a GPU. Tests say so of what is on a CPU."""
+    return tensor.is_cuda
 
 
 class Room:
@@ -26,10 +34,10 @@ class Room:
         if self._waiting:
             return
         self.bytes = 0
-        for tensor in tensors:
+        for tensor in filter(takes_room, tensors):
             self._free(tensor, tensor.detach().to("cpu", copy=True))
-            self.bytes += tensor.nbytes if tensor.is_cuda else 0
-        for tensor in zeros:
+            self.bytes += tensor.nbytes
+        for tensor in filter(takes_room, zeros):
             self._free(tensor, torch.zeros((), dtype=tensor.dtype).expand(tensor.shape))
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # what was freed goes to the sampler, which is another process
