@@ -24,14 +24,20 @@ def metric(row: Row, name: str) -> float:
 
 
 def curves_of(
-    settings: Mapping[str, Any], name: str, model: Path, data: Path, store: Path
+    settings: Mapping[str, Any],
+    name: str,
+    model: Path,
+    data: Path,
+    store: Path,
+    program: Sequence[str] = ("acereason_trainer",),
 ) -> Sequence[Row]:
-    """Metrics of every step. store: one of its own, removed by the caller. Raises RuntimeError with
-    its log's end where the stage ends badly."""
+    """Metrics of every step. store: one of its own, removed by the caller. program: module and
+    first arguments of what carries out a stage file. Raises RuntimeError with its log's end where
+    the stage ends badly."""
     file = stage_file(store, settings, name=name, model=model, data=data)
     log = BUILD / "logs" / f"stage-{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "acereason_trainer", str(begun_anew(file))]
+    command = [sys.executable, "-m", *program, str(begun_anew(file))]
     with log.open("wb") as out:
         done = subprocess.run(command, check=False, env=environment(), stdout=out, stderr=out)
     if done.returncode:

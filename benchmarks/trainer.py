@@ -106,6 +106,8 @@ class Part:
     are not kept."""
 
 
+PUSH_IN_PARTS = 2
+"""Method of the push. The first did not time what it is made of."""
 IN_TURNS = 2
 """Method of the parts with contestants that take turns. Those of the first did not all wait."""
 
@@ -153,7 +155,7 @@ PARTS: Mapping[str, Part] = {
     f"sft-{TINY.name}": _sft(TINY, 5),
     f"peer-modes-{TINY.name}": _peer_modes(TINY, 6),
     "loss": Part("loss", None, 4, lambda s: loss_section(s.loss_rows, 1024, s.loss_rounds)),
-    "push": Part("push", None, 1.5, lambda s: push_section(s.pushes)),
+    "push": Part("push", None, 1.5, lambda s: push_section(s.pushes), method=PUSH_IN_PARTS),
     "checkpoint": Part("checkpoint", None, 2, lambda s: checkpoint_section(s.mib, s.rounds)),
     "resume": Part("resume", None, 1.5, lambda s: resume_section(s.kills, s.sft_steps)),
     "gpu": Part("gpu", None, 0.5, lambda s: gpu_section(s.shapes)),

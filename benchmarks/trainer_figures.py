@@ -346,8 +346,13 @@ def _push_told(push: Result) -> list[str]:
         f"A push of {push['model']}'s weights to vLLM ({push['megabytes']:,.0f} MB in float32) "
         f"takes {push['seconds']['median']:.2f} s, which is {_spread(rates['push'], ',.0f')} MB/s: "
         "summed, copied through shared memory, loaded and checked by a probe. One copy in memory "
-        f"makes {_spread(rates['copy'], ',.0f')} MB/s."
+        f"makes {_spread(rates['copy'], ',.0f')} MB/s.{_made_of(push)}"
     ]
+
+
+def _made_of(push: Result) -> str:
+    """Nothing of a result of before its parts were timed."""
+    return f" Of a push's time, {_shares(push['shares'])}." if "shares" in push else ""
 
 
 def _checkpoint_told(found: Result) -> list[str]:

@@ -70,13 +70,18 @@ def with_rest(
 ) -> dict[str, float]:
     """The parts and what of the whole is none of them. Raises RuntimeError where a part of these
     names took no time, or all of them take more than the whole."""
-    silent = [name for name in names if not parts.get(name, 0.0) > 0]
-    if silent:
-        raise RuntimeError(f"{', '.join(silent)}: took no time; is the method still called so?")
+    require_time(parts, names)
     left = whole - sum(parts.values())
     if left < 0:
         raise RuntimeError(f"the parts take {-left:.3g} s more than the whole of {whole:.3g} s")
     return {**parts, rest: left}
+
+
+def require_time(parts: Mapping[str, float], names: Collection[str]) -> None:
+    """Raises RuntimeError where a part of these names took none."""
+    silent = [name for name in names if not parts.get(name, 0.0) > 0]
+    if silent:
+        raise RuntimeError(f"{', '.join(silent)}: took no time; is the method still called so?")
 
 
 def kind_of(operation: str) -> str | None:
@@ -197,8 +202,11 @@ def vllm_profile(model: Path) -> dict[str, Any]:
     }
 
 
-def timed(owner: object, method: str, name: str, parts: dict[str, float]) -> None:
-    """Have the seconds of a method, of a class or of one object, added to a part."""
+def timed(
+    owner: object, method: str, name: str | Callable[..., str], parts: dict[str, float]
+) -> None:
+    """Have the seconds of a method, of a class or of one object, added to a part. name: where one
+    method stands for several parts, what tells of its arguments which one it is."""
     plain: Callable[..., Any] = getattr(owner, method)
 
     def measured(*given: Any, **named: Any) -> Any:
@@ -206,7 +214,8 @@ def timed(owner: object, method: str, name: str, parts: dict[str, float]) -> Non
         try:
             return plain(*given, **named)
         finally:
-            parts[name] += time.perf_counter() - began
+            part = name if isinstance(name, str) else name(*given, **named)
+            parts[part] += time.perf_counter() - began
 
     setattr(owner, method, measured)
 

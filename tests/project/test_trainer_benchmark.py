@@ -56,7 +56,9 @@ from benchmarks.trainer_models import SUBJECTS, TINY, Subject
 from benchmarks.trainer_peer_modes import CONTINUOUS, way_of, why_not
 from benchmarks.trainer_peer_modes import modes as ways
 from benchmarks.trainer_profile import kind_of, shares_of, timed, with_rest
+from benchmarks.trainer_push import TIMED
 from benchmarks.trainer_push import figures_of as figures_of_pushes
+from benchmarks.trainer_push import parts_of as parts_of_a_push
 from benchmarks.trainer_resume import forget_rollouts
 from benchmarks.trainer_sft import (
     LAYOUTS,
@@ -354,6 +356,7 @@ def a_result(
             "megabytes": 538.1,
             "seconds": spread(0.5),
             "megabytesPerSecond": {"push": spread(1076), "copy": spread(5000)},
+            "shares": {"the sum": 0.2, "vLLM's loading": 0.8},
         },
         "checkpoint": {
             "mib": 1024,
@@ -855,12 +858,41 @@ def test_a_model_with_few_of_the_modes_is_told_beside_one_with_all() -> None:
     assert "| 135M | 1,000 |  |  | 500 |  | 500 |" in "\n".join(told(result))
 
 
+PUSHED = dict.fromkeys(TIMED, 0.1) | {"_send_weights": 0.5}
+
+
 def test_a_pushs_rate_is_that_of_all_its_bytes() -> None:
     rows = [{"push_seconds": s} for s in (0.5, 0.5, 2.0)]
-    found = figures_of_pushes(10**9, rows, [0.1])
+    begun = [{n: 7 + step * s for n, s in PUSHED.items()} for step in range(4)]
+    found = figures_of_pushes(10**9, rows, [0.1], begun)
     assert found["megabytesPerSecond"]["push"]["median"] == 2000
     assert found["megabytesPerSecond"]["copy"]["median"] == 10_000
     assert (found["megabytes"], found["pushes"]) == (1000, 3)
+    assert found["shares"]["the sum"] == 0.1
+    with pytest.raises(RuntimeError, match="3 pushes around 3 steps"):
+        figures_of_pushes(10**9, rows, [0.1], begun[1:])
+
+
+def test_a_push_is_told_by_its_parts() -> None:
+    parts = parts_of_a_push(PUSHED, 1.2)
+    assert {name: round(seconds, 9) for name, seconds in parts.items()} == {
+        "the sum": 0.1,
+        "vLLM's loading": 0.3,
+        "copies into shared memory": 0.3,
+        "the probe, vLLM's": 0.1,
+        "the probe, the trainer's": 0.1,
+        "vLLM's sleep": 0.1,
+        "the rest": 0.2,
+    }
+    with pytest.raises(RuntimeError, match="score: took no time"):
+        parts_of_a_push(PUSHED | {"score": 0.0}, 1.2)
+    with pytest.raises(RuntimeError, match="more than the whole"):
+        parts_of_a_push(PUSHED | {"take_bucket": 0.5}, 9.0)
+    result = a_result()
+    sentence = "makes 5,000 ±0 % MB/s. Of a push's time, vLLM's loading 80 %, the sum 20 %."
+    assert any(sentence in part for part in told(result))
+    del result["push"]["shares"]
+    assert not any("Of a push's time" in part for part in told(result))
 
 
 def test_parts_that_are_not_there_are_known() -> None:

@@ -12,14 +12,18 @@ import pytest
 from acereason_trainer.config.common import ModelLoading
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.sft import Optimizer
+from acereason_trainer.policy import identity as identity_module
 from acereason_trainer.policy.identity import Identity
 from acereason_trainer.policy.torch_policy import TorchPolicy
 from acereason_trainer.rollout import engine_client
 from acereason_trainer.rollout.engine_client import EngineClient
 from acereason_trainer.rollout.protocol import SampleRequest, SamplingParams
+from acereason_trainer.rollout.vllm_sampler import VLLMSampler
 from acereason_trainer.stage import StageFailure, StopFlag
 from torch import Tensor
 
+from benchmarks.trainer_profile import require_time
+from benchmarks.trainer_push import TIMED, watched
 from tests.trainer.policy.batches import a_batch
 from tests.trainer.rollout.a_sampler import a_sampler
 from tests.trainer.rollout.test_engine_ends import SETTINGS
@@ -136,3 +140,24 @@ def test_a_push_reads_the_weights_once_and_names_what_is_drawn_by_them(
     identity = Identity()
     assert len([*identity.of_passing(policy.weights())]) > 1
     assert [f.name for f in tmp_path.iterdir()] == [f"responses-0-{identity.name}.jsonl"]
+
+
+def test_the_benchmark_knows_the_methods_that_a_push_is_made_of(
+    engine: EngineClient, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for owner, method in (
+        (identity_module, "sum_of"),
+        (TorchPolicy, "logprobs"),
+        (EngineClient, "call"),
+        (VLLMSampler, "push"),
+        (VLLMSampler, "_send_weights"),
+    ):
+        monkeypatch.setattr(owner, method, getattr(owner, method))  # as it is, afterwards
+    begun = watched()
+    policy, sampler = a_policy(tiny_model), a_sampler(engine, tiny_model, tmp_path)
+    for _ in range(2):
+        sampler.push(policy, 0)
+        sampler.rest()
+    before, after = begun
+    assert not before.get("take_bucket"), "it was noted before the push"
+    require_time(after, TIMED)
