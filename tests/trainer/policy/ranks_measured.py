@@ -1,7 +1,8 @@
 """Memory of two ranks for test_zero_memory.py: `python -m tests.trainer.policy.ranks_measured DIR`.
 
 The first rank writes to DIR/measured.json what it has of tensors, in bytes: between two steps, at
-most in a step beyond that, and beside a sampler.
+most in a step beyond that, and beside a sampler. Of the host's memory it writes what both ranks
+have there: what waits beside a sampler, and a state that is to be written.
 """
 
 import gc
@@ -75,8 +76,18 @@ def measured(desk: Desk, stage: int, dtype: str, kept: list[ZeroPolicy]) -> dict
     there = tensors()
     policy.make_room()
     beside = bytes_of(there) - before  # without copies that were made for the host
+    waiting = bytes_of(tensors()) - before - beside
     policy.take_room()
-    return {"between": between, "made": made, "beside": beside}
+    copied = bytes_of(t for p in policy.snapshot().portions for t in p.values())
+    of_ranks = desk.peers.together(lambda: (waiting, copied))
+    all_waiting, all_copied = map(sum, zip(*of_ranks, strict=True))
+    return {
+        "between": between,
+        "made": made,
+        "beside": beside,
+        "waiting": all_waiting,
+        "copied": all_copied,
+    }
 
 
 def tensors() -> list[Tensor]:

@@ -15,7 +15,7 @@ from acereason_trainer.config.model import Model
 from acereason_trainer.config.rl import RL
 from acereason_trainer.config.sft import SFT, Optimizer
 from acereason_trainer.config.vllm import VLLM
-from acereason_trainer.policy import head, memory_page, memory_plan
+from acereason_trainer.policy import head, memory_page, memory_plan, room
 from acereason_trainer.policy.memory_check import (
     shape_of,
     what_does_not_fit,
@@ -60,6 +60,23 @@ def test_a_step_takes_what_the_plan_says(
     parts = ("gradients", "kept of the tokens", "the output matrix or a layer")
     expected = sum(planned[part] for part in parts)
     assert 0.75 < measured / expected < 1.05, "never more than the plan, and not much less"
+
+
+@pytest.mark.parametrize(("dtype", "number"), [("float32", 4), ("bfloat16", 2)])
+def test_the_host_holds_what_the_plan_says(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, number: int
+) -> None:
+    """Of one process; of ranks with ZeRO in test_zero_memory.py."""
+    monkeypatch.setattr(room, "takes_room", lambda _: True)  # as if it were on a GPU
+    policy = a_policy(tiny_model, tmp_path, dtype, recompute=True)
+    policy.step(a_batch(TOKENS))
+    planned = plan(SHAPE, tokens=TOKENS, number=number, drawn=1).host
+    copies: list[Any] = []
+    copied = peak_of_tensors(lambda: copies.append(policy.snapshot()))
+    assert copied == pytest.approx(planned[memory_plan.COPY], rel=0.01)
+    waiting = peak_of_tensors(policy.make_room)
+    assert waiting == policy.room_bytes
+    assert waiting == pytest.approx(planned[memory_plan.WAITS], rel=0.01)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -1,4 +1,5 @@
-"""What the plan says of ranks with ZeRO is what they have, in a step and beside a sampler."""
+"""What the plan says of ranks with ZeRO is what they have, in a step and beside a sampler, and in
+the host's memory."""
 
 import json
 from pathlib import Path
@@ -46,9 +47,14 @@ def test_ranks_take_what_the_plan_says(
         zero=Zero(stage=stage),
         number=number,
         recompute=True,
+        drawn=1,
     )
     step = case["between"] + case["made"]
-    assert 0.75 < step / sum(planned.gpu.values()) < 1.05, "never more, and not much less"
+    trained = sum(planned.gpu.values()) - memory_plan.ENGINE_ASLEEP
+    assert 0.75 < step / trained < 1.05, "never more, and not much less"
     gathered = number * GATHERED if stage == 3 else 0
     bucket = MASTER * BUCKET if stage == 3 else 0  # DeepSpeed lets go of it where there is a GPU
     assert 0.75 < (case["beside"] - bucket) / (planned.beside_engine - gathered) < 1.05
+    copied, waiting = planned.host[memory_plan.COPY], planned.host[memory_plan.WAITS]
+    assert case["copied"] == pytest.approx(copied, rel=0.01)
+    assert case["waiting"] == pytest.approx(waiting, rel=0.01)

@@ -35,6 +35,7 @@ ENGINE_ASLEEP = 3_000_000_000
 steps, which it does not give back. An estimate."""
 FILES = "model's files, as the kernel's cache of them"
 COPY = "copy of the state that is being written"
+WAITS = "what waits while vllm draws"
 DROPPED = (FILES, COPY)
 """Parts of the host's memory that a stage goes on without where there is too little."""
 
@@ -125,9 +126,7 @@ def plan(
         FILES: number * p,
         "optimizer, offloaded": (state + MASTER * p) // nodes if offloaded else 0,
         COPY: 3 * MASTER * p // nodes,
-        "what waits while vllm draws": (state + gradients) // nodes
-        if drawn and not offloaded
-        else 0,
+        WAITS: (state + gradients) // nodes if drawn and not offloaded else 0,
         **(_drawing(number * p, drawn, min(ranks, ranks_per_node)) if drawn else {}),
     }
     return Memory(_taken(gpu), _taken(host), _beside_engine(shape, number, ranks, zero))
