@@ -6,7 +6,15 @@ from acereason_trainer.config.common import Zero
 from acereason_trainer.config.rl import RL
 from acereason_trainer.config.vllm import VLLM
 from acereason_trainer.policy.memory_check import WORKSPACE
-from acereason_trainer.policy.memory_plan import QWEN_7B, QWEN_14B, Memory, Shape, cached, plan
+from acereason_trainer.policy.memory_plan import (
+    QWEN_7B,
+    QWEN_14B,
+    WAITS,
+    Memory,
+    Shape,
+    cached,
+    plan,
+)
 
 PAGE = Path("docs/memory.md")
 GPU = 80e9
@@ -15,9 +23,14 @@ RANKS = 8
 RESPONSES, RESPONSE = 128 * 16, 16_384
 """Of the papers' largest step, and half of the tokens that a response may have at 32K."""
 MODELS = {"Qwen2.5-7B": QWEN_7B, "Qwen2.5-14B": QWEN_14B}
+BUS = 5e9
+"""Bytes a second between a GPU and memory that CUDA has not locked, one way: an estimate."""
+DRAWN = 100
+"""Tokens a second of each response that is being drawn: an assumption."""
+BY_DEFAULT = "ZeRO-3 (default)"
 WAYS = {
     "ZeRO-2": Zero(stage=2),
-    "ZeRO-3 (default)": Zero(stage=3),
+    BY_DEFAULT: Zero(stage=3),
     "ZeRO-3, `offloadOptimizer`": Zero(stage=3, offload_optimizer=True),
 }
 
@@ -29,9 +42,10 @@ activation checkpointing as several ranks have it by default. A step of RL draws
 {RESPONSES:,} responses (128 prompts, 16 of each) of {RESPONSE:,} tokens on average.
 
 Numbers are GB (10^9 bytes) from `policy/memory_plan.py`, which tests hold against measured peaks at
-sizes that fit this repository's machines; on GPUs they are not measured yet. Leave a tenth of a GPU
-for CUDA itself and for what its allocator cannot use, so an 80 GB GPU holds about 72. This page is
-generated (`make generate`).
+sizes that fit this repository's machines (of the host the copy of a state, what waits while vllm
+draws, and rollouts); on GPUs they are not measured yet. Leave a tenth of a GPU for CUDA itself and
+for what its allocator cannot use, so an 80 GB GPU holds about 72. This page is generated (`make
+generate`).
 """
 
 TAIL = """
@@ -97,6 +111,19 @@ what the kernel may drop and the copy of a state; responses half as long as they
   gives up its.
 """
 
+PUSHES = f"""
+## What a push moves
+
+An estimate: no GPU has measured it. In each step, over the bus of each GPU, all at the same time
+where each rank has an engine: the weights go to the rank's bucket, and from there to its engine on
+the same GPU, one bucket after the other; what waits while vllm draws goes to the host before the
+drawing and comes back after it. Gathering weights from other ranks is not counted. Assumed are
+{BUS / 1e9:.0f} GB a second, since none of that memory is locked for CUDA (what is locked is known
+to be several times as fast), and of the drawing of the step above, {DRAWN} tokens a second of each
+response that the engines have room for.
+
+"""
+
 
 def page() -> str:
     """The page."""
@@ -106,18 +133,45 @@ def page() -> str:
         parts.append(f"\n## {name}: {shape.parameters / 1e9:.1f} billion parameters\n\n")
         parts.append(_table(plans))
         parts.append(_of_an_engine(shape))
-    return "".join(parts) + TAIL
+    return "".join(parts) + TAIL + _pushes()
+
+
+SHARE: float = VLLM.model_fields["memory_share"].default
 
 
 def _of_an_engine(shape: Shape) -> str:
-    share = VLLM.model_fields["memory_share"].default
-    room = share * GPU - 2 * shape.parameters - WORKSPACE
     response = cached(shape, 2) * TOKENS
     return (
-        f"\nAn engine has {share:g} of an {GPU / 1e9:.0f} GB GPU (`vllm.memoryShare`): beside its "
-        f"weights and {WORKSPACE / 1e9:.0f} GB\nto work with, a cache for {int(room / response)} "
-        f"responses of {TOKENS:,} tokens, which take {response / 1e9:.1f} GB each;\nothers wait.\n"
+        f"\nAn engine has {SHARE:g} of an {GPU / 1e9:.0f} GB GPU (`vllm.memoryShare`): beside its "
+        f"weights and {WORKSPACE / 1e9:.0f} GB\nto work with, a cache for "
+        f"{int(_cache(shape) / response)} responses of {TOKENS:,} tokens, which take "
+        f"{response / 1e9:.1f} GB each;\nothers wait.\n"
     )
+
+
+def _cache(shape: Shape) -> float:
+    """Bytes of an engine's cache."""
+    return SHARE * GPU - 2 * shape.parameters - WORKSPACE
+
+
+def _pushes() -> str:
+    rows: dict[str, list[str]] = {}
+    for shape in MODELS.values():
+        weights = 2 * 2 * shape.parameters
+        waits = 2 * _plan(shape, WAYS[BY_DEFAULT]).host[WAITS] / RANKS
+        at_once = _cache(shape) / cached(shape, 2) / RESPONSE
+        drawing = RESPONSES / RANKS / at_once * RESPONSE / DRAWN
+        for row, told in (
+            ("weights, to the bucket and from it, GB", f"{weights / 1e9:.0f}"),
+            ("what waits while vllm draws, there and back, GB", f"{waits / 1e9:.0f}"),
+            (f"seconds at {BUS / 1e9:.0f} GB a second", f"{(weights + waits) / BUS:.0f}"),
+            ("of these, the weights'", f"{weights / BUS:.0f}"),
+            ("drawing, seconds", f"{drawing:,.0f}"),
+        ):
+            rows.setdefault(row, []).append(told)
+    lines = [f"| | {' | '.join(MODELS)} |", "|---" * (len(MODELS) + 1) + "|"]
+    lines += [f"| {row} | {' | '.join(cells)} |" for row, cells in rows.items()]
+    return PUSHES + "\n".join(lines) + "\n"
 
 
 def _plan(shape: Shape, zero: Zero) -> Memory:
