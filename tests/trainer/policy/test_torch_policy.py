@@ -101,6 +101,16 @@ def test_a_sampler_of_packed_weights_sees_what_one_of_padded_weights_sees(tiny_m
     assert torch.equal(a_policy(tiny_model).model(tokens).logits, padded)
 
 
+@pytest.mark.parametrize("layout", ["packed", "padded"])
+def test_sequences_are_scored_together_as_each_is_alone(tiny_model: Path, layout: str):
+    policy = a_policy(tiny_model, layout=layout)
+    sequences = [[5, 6, 7, 8, 9], [10, 11], [12, 13, 14, 15, 16, 17, 18]]
+    together = policy.logprobs(sequences)
+    assert [len(scored) for scored in together] == [4, 1, 6]
+    for sequence, scored in zip(sequences, together, strict=True):
+        assert torch.allclose(scored, policy.logprobs([sequence])[0], atol=1e-6)
+
+
 def test_a_model_that_forgets_where_documents_end_is_refused(tiny_model: Path):
     policy = a_policy(tiny_model)
     policy.model.config._attn_implementation = "sdpa"

@@ -11,9 +11,8 @@ from torch import Tensor
 from acereason_trainer.config.common import ModelLoading
 from acereason_trainer.config.curate import PassRate
 from acereason_trainer.config.evaluate import Evaluate
-from acereason_trainer.policy.forward import Scoring
+from acereason_trainer.policy.forward import Scoring, logprobs_of
 from acereason_trainer.policy.loading import check_context, load_config, load_model
-from acereason_trainer.policy.micro_batches import one_sequence
 from acereason_trainer.rollout.making import make_sampler
 from acereason_trainer.rollout.protocol import Sampler
 from acereason_trainer.stage import StageContext
@@ -40,8 +39,7 @@ class MeasuredModel:
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
         """log p of each token after the first, at temperature 1."""
         scoring = Scoring(self._model, recompute=False, layout="padded")
-        parts = [one_sequence(s, self._model.device, "padded") for s in sequences]
-        return [scoring(*part.inputs, 1.0)[0].cpu() for part in parts]
+        return logprobs_of(scoring, sequences, self._model.device, "padded")
 
     def make_room(self) -> None:
         """Leave the GPU to an engine. In the host's memory the weights are a map of their files,

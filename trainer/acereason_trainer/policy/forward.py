@@ -3,7 +3,7 @@
 Logits are made for trained tokens only, a bounded number at a time (head.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from acereason_trainer.policy.attention import Documents, attend_by_document, check_used
 from acereason_trainer.policy.head import Head
-from acereason_trainer.policy.micro_batches import Layout
+from acereason_trainer.policy.micro_batches import Layout, to_be_scored
 
 
 class Scoring(nn.Module):
@@ -77,3 +77,15 @@ class Scoring(nn.Module):
         finally:
             for layer in self._recomputed:
                 layer.training = False
+
+
+def logprobs_of(
+    scoring: Callable[..., Any],
+    sequences: Sequence[Sequence[int]],
+    device: torch.device,
+    layout: Layout,
+) -> list[Tensor]:
+    """log p of each token after the first, at temperature 1, on the CPU: in one pass, for which
+    weights that are spread are gathered once. scoring: called as Scoring is."""
+    logprobs, _ = scoring(*to_be_scored(sequences, device, layout).inputs, 1.0)
+    return list(logprobs.cpu().split([len(s) - 1 for s in sequences]))

@@ -182,10 +182,14 @@ def micro_batches(
             yield weightless(device)
 
 
-def one_sequence(sequence: Sequence[int], device: torch.device, layout: Layout) -> MicroBatch:
-    """One sequence, all of it but its first token to be scored."""
-    batch = Batch([sequence], [1], [torch.zeros(len(sequence) - 1)])
-    return next(micro_batches(batch, len(sequence), device, layout=layout))
+def to_be_scored(
+    sequences: Sequence[Sequence[int]], device: torch.device, layout: Layout
+) -> MicroBatch:
+    """All sequences together, of each all but its first token to be scored."""
+    batch = Batch(sequences, [1] * len(sequences), [torch.zeros(len(s) - 1) for s in sequences])
+    numbers = list(range(len(sequences)))
+    rows = [numbers] if layout == "packed" else [[i] for i in numbers]
+    return _assemble(batch, rows, device, layout)
 
 
 def weightless(device: torch.device) -> MicroBatch:

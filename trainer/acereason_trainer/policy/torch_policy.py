@@ -12,9 +12,9 @@ from acereason_trainer.config.common import ModelLoading
 from acereason_trainer.config.sft import Optimizer
 from acereason_trainer.policy import loading as loader
 from acereason_trainer.policy.exporting import export_model
-from acereason_trainer.policy.forward import Scoring
+from acereason_trainer.policy.forward import Scoring, logprobs_of
 from acereason_trainer.policy.loss import TOTALS, loss_of, totals_of, update_of
-from acereason_trainer.policy.micro_batches import Layout, micro_batches, one_sequence
+from acereason_trainer.policy.micro_batches import Layout, micro_batches
 from acereason_trainer.policy.protocol import Batch, Update
 from acereason_trainer.policy.room import Room, moments_of
 from acereason_trainer.policy.schedule import learning_rate
@@ -156,8 +156,7 @@ class TorchPolicy:
     @torch.no_grad()
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
         """log p of each token after the first, at temperature 1."""
-        parts = (one_sequence(s, self.device, self._layout) for s in sequences)
-        return [self._scoring(*part.inputs, 1.0)[0].cpu() for part in parts]
+        return logprobs_of(self._scoring, sequences, self.device, self._layout)
 
     def make_room(self) -> None:
         """Move moments and float32 master weights to the host."""

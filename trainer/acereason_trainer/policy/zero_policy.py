@@ -32,13 +32,12 @@ from acereason_trainer.config.sft import Optimizer
 from acereason_trainer.peers import Peers
 from acereason_trainer.policy import loading as loader
 from acereason_trainer.policy.exporting import export_model
-from acereason_trainer.policy.forward import Scoring
+from acereason_trainer.policy.forward import Scoring, logprobs_of
 from acereason_trainer.policy.loss import TOTALS, loss_of, totals_of, update_of
 from acereason_trainer.policy.micro_batches import (
     Layout,
     MicroBatch,
     micro_batches,
-    one_sequence,
     weightless,
 )
 from acereason_trainer.policy.protocol import Batch, Update
@@ -238,8 +237,7 @@ class ZeroPolicy:
     @torch.no_grad()
     def logprobs(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
         """log p of each token after the first, at temperature 1."""
-        parts = (one_sequence(s, self._device, self._layout) for s in sequences)
-        return [self._engine(*part.inputs, 1.0)[0].cpu() for part in parts]
+        return logprobs_of(self._engine, sequences, self._device, self._layout)
 
     def make_room(self) -> None:
         """Move this rank's share of moments, float32 weights and gradients to the host."""
