@@ -18,6 +18,7 @@ from acereason_trainer.policy.memory_plan import (
 
 PAGE = Path("docs/memory.md")
 GPU = 80e9
+SHARE: float = VLLM.model_fields["memory_share"].default
 TOKENS: int = RL.model_fields["tokens_per_micro_batch"].default
 RANKS = 8
 RESPONSES, RESPONSE = 128 * 16, 16_384
@@ -134,9 +135,6 @@ def page() -> str:
         parts.append(_table(plans))
         parts.append(_of_an_engine(shape))
     return "".join(parts) + TAIL + _pushes()
-
-
-SHARE: float = VLLM.model_fields["memory_share"].default
 
 
 def _of_an_engine(shape: Shape) -> str:
