@@ -175,14 +175,13 @@ def main() -> int:
     sizes = replace(sizes, turns=args.turns or sizes.turns, shapes=args.shape)
     names = args.only or [name for name, part in PARTS.items() if not part.asked_for]
     here = measured_on()
-    result = still_told(kept(args.out, here, of_any_commit=True)) if args.only else {}
+    result = still_told(kept(args.out, here, of_any_commit=True), names)
     result |= {"machine": here}
     result |= {name: result.get(name, {}) for name in ("measured", "failed")}
     parts = Parts({name: PARTS[name].minutes for name in names})
     for name in names:
         parts.begin(name)
         others = OthersShare()
-        _take_out(result, name)
         try:
             found = PARTS[name].measure(sizes)
             require_commit(here["commit"])
@@ -202,10 +201,17 @@ def main() -> int:
         write(args.out, result)
     print("\n\n".join(tables(result)))
     print("\nmeasured {} at {}".format(*measured_at(result)))
-    sentences = [f"missed: {goal}" for goal in missed(result["goals"])]
-    sentences += [f"failed: {name}" for name in result["failed"]]
+    sentences = shortcomings(result, whole=args.out is not None and not args.only)
     print("\n" + ("\n".join(sentences) or "every goal is met"))
     return 1 if sentences else 0
+
+
+def shortcomings(result: Mapping[str, Any], *, whole: bool) -> list[str]:
+    """A sentence for all that is not as it is to be. whole: whether everything is to be there."""
+    sentences = [f"missed: {goal}" for goal in missed(result["goals"])]
+    sentences += [f"failed: {name}" for name in result["failed"]]
+    missing = [name for name in result["missing"] if name not in result["failed"]] if whole else []
+    return sentences + [f"not measured: {name}; measure it with --only" for name in missing]
 
 
 def measured_on() -> dict[str, Any]:
@@ -225,11 +231,14 @@ def missing_of(result: Mapping[str, Any]) -> list[str]:
     return [name for name, part in PARTS.items() if not _found(result, part)]
 
 
-def still_told(result: Result) -> Result:
+def still_told(result: Result, anew: Sequence[str] = ()) -> Result:
     """The parts that are measured as today's are, and that today's tables and goals can read: an
-    older commit's may lack what they ask."""
+    older commit's may lack what they ask. anew: parts that are about to be measured; where one
+    fails, what was there is not its figure."""
     stay: Result = {"measured": {}, "failed": {}}
     for name, part in PARTS.items():
+        if name in anew:
+            continue
         if name in result.get("failed", {}):
             stay["failed"][name] = result["failed"][name]
         found, measured = _found(result, part), result.get("measured", {}).get(name, {})
@@ -260,16 +269,6 @@ def _found(result: Mapping[str, Any], part: Part) -> Result:
     """What was measured; empty where nothing was."""
     section: Result = result.get(part.section, {})
     return section if part.model is None else section.get(part.model, {})
-
-
-def _take_out(result: Result, name: str) -> None:
-    """What an earlier start has measured of it: where this one fails, that is not its figure."""
-    part = PARTS[name]
-    result.get("measured", {}).pop(name, None)
-    if part.model is None:
-        result.pop(part.section, None)
-    else:
-        result.get(part.section, {}).pop(part.model, None)
 
 
 def _put(result: Result, part: Part, found: Result) -> None:

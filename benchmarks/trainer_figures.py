@@ -1,6 +1,7 @@
 """What the trainer must show, each as a figure of the result and a bound; and its tables."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from benchmarks.rewards_goals import Goal
@@ -246,7 +247,11 @@ def _differences(grpo: Result) -> list[str]:
             f"{d['high'] - d['low']:.3f} wide; {_signs(found, arm)})"
             for arm, d in found["rewardDifference"].items()
         )
-        gained = f"gained were {found['rewardGained']:.3f} in {found['turns']} steps"
+        first = fmean(steps[0] for of in found["rewards"].values() for steps in of)
+        gained = (
+            f"the first step's reward was {first:.2f}, and {found['rewardGained']:.3f} were gained "
+            f"in {found['turns']} steps"
+        )
         few = "" if found["comparesRewards"] else ", too few for the difference to say much"
         told.append(f"{what}, {model}, {found['seeds']} seeds: {arms}; {gained}{few}.")
     return told

@@ -35,6 +35,7 @@ from benchmarks.trainer import (
     measured_on,
     missing_of,
     require_commit,
+    shortcomings,
     still_told,
 )
 from benchmarks.trainer_figures import goals_of, missed, told
@@ -318,6 +319,7 @@ def a_result(
                 "tokensPerStep": {"ours": 9000, "TRL": 9100},
                 "taken": TAKEN,
                 "trainedTokensPerStep": {"ours": 4500, "TRL": 9100},
+                "rewards": {"ours": [[0.4, 0.8], [0.5, 0.9], [0.6, 0.7]], "TRL": [[0.3, 0.9]] * 3},
                 "finalReward": {"ours": [0.8, 0.9, 0.7], "TRL": [0.8, 0.8, 0.9]},
                 "rewardDifference": {"ours": {"mean": 0.0, "low": low, "high": 0.02}},
                 "rewardGained": gained,
@@ -640,6 +642,22 @@ def test_a_part_that_lacks_what_is_told_today_is_left_behind(
     assert "loss" not in kept_parts["measured"]
 
 
+def test_parts_that_are_measured_anew_are_dropped_first_and_no_others() -> None:
+    result = a_measured_result() | {"failed": {"push": "no room", "resume": "no room"}}
+    stay = still_told(result, anew=["loss", "push"])
+    assert {"loss", "push"}.isdisjoint(stay)
+    assert {"loss", "push"}.isdisjoint(stay["measured"])
+    assert stay["peerWays"] == result["peerWays"]
+    assert stay["failed"] == {"resume": "no room"}
+
+
+def test_what_a_whole_start_has_not_measured_is_said() -> None:
+    result = {"goals": [], "failed": {"push": "no room"}, "missing": ["push", "reward-A"]}
+    assert shortcomings(result, whole=False) == ["failed: push"]
+    said = ["failed: push", "not measured: reward-A; measure it with --only"]
+    assert shortcomings(result, whole=True) == said
+
+
 def a_measured_result() -> dict[str, Any]:
     at = {"commit": "one", "date": "2026-01-01"}
     measured = {name: {**at, "method": part.method} for name, part in PARTS.items()}
@@ -955,6 +973,7 @@ def test_every_section_that_was_measured_is_told() -> None:
         "2.50 (2.50 to 2.50)",
         "50 % of them (0.6M, ours)",
         "higher with 1 seeds, lower with 1",
+        "the first step's reward was 0.40",
         "| 1,000 |",
         "1,200 MiB",
         "400 ±0 %",
