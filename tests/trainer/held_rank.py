@@ -16,6 +16,7 @@ from acereason_trainer import __main__ as rank
 from acereason_trainer.checkpoints import Checkpoints
 from acereason_trainer.evaluation.journal import AnswerJournal
 from acereason_trainer.stage import StopFlag
+from acereason_trainer.telemetry import recorder
 
 HELD_AT = int(sys.argv.pop(1))
 STOPS: list[StopFlag] = []
@@ -52,4 +53,6 @@ if __name__ == "__main__":
     StopFlag.listen = listened_and_known  # type: ignore[method-assign]
     Checkpoints.completed = completed_and_held  # type: ignore[method-assign]
     AnswerJournal.keep = kept_and_held  # type: ignore[method-assign]
+    # What it stands still at must be seen: the look that would show it otherwise never comes.
+    recorder.SECONDS_BETWEEN_LOOKS = 0
     sys.exit(rank.main())
