@@ -42,7 +42,7 @@ from benchmarks.trainer_gpu import gpu_section
 from benchmarks.trainer_gpu_shapes import SHAPES
 from benchmarks.trainer_grpo import grpo_section
 from benchmarks.trainer_loss import loss_section
-from benchmarks.trainer_models import REAL, TINY, Subject, threads
+from benchmarks.trainer_models import LEARNING, REAL, TINY, Subject, threads
 from benchmarks.trainer_peer_modes import peer_modes_section
 from benchmarks.trainer_profile import profile_section
 from benchmarks.trainer_push import push_section
@@ -112,28 +112,15 @@ IN_TURNS = 2
 """Method of the parts with contestants that take turns. Those of the first did not all wait."""
 
 
-def _grpo(subject: Subject, minutes: float) -> Part:
+def _grpo(
+    subject: Subject, minutes: float, section: str = "grpo", *, asked_for: bool = False
+) -> Part:
     def measure(s: Sizes) -> Result:
         return grpo_section(
-            subject,
-            s.seeds or subject.seeds,
-            s.turns or subject.turns,
-            s.sft_steps,
-            one_by_one=subject.one_by_one,
+            subject, s.seeds or subject.seeds, s.turns or subject.turns, s.sft_steps
         )
 
-    return Part("grpo", subject.name, minutes, measure, method=IN_TURNS)
-
-
-def _reward(subject: Subject, minutes: float) -> Part:
-    """The same contest in more steps, for what it leads to. All arms are in one: TRL's steps are
-    most of its time, and once is enough of them."""
-
-    def measure(s: Sizes) -> Result:
-        turns = s.turns or subject.reward_turns
-        return grpo_section(subject, s.seeds or subject.seeds, turns, s.sft_steps)
-
-    return Part("reward", subject.name, minutes, measure, asked_for=True, method=IN_TURNS)
+    return Part(section, subject.name, minutes, measure, asked_for, method=IN_TURNS)
 
 
 def _sft(subject: Subject, minutes: float) -> Part:
@@ -163,7 +150,7 @@ PARTS: Mapping[str, Part] = {
     f"peer-modes-{REAL.name}": _peer_modes(REAL, 11),
     f"sft-{REAL.name}": _sft(REAL, 13),
     f"grpo-{REAL.name}": _grpo(REAL, 22),
-    f"reward-{REAL.name}": _reward(REAL, 55),
+    f"reward-{REAL.name}": _grpo(LEARNING, 45, "reward", asked_for=True),
 }
 """The longest last: of a run that is cut, most is there."""
 

@@ -49,17 +49,11 @@ END = 3
 
 
 def grpo_section(
-    subject: Subject,
-    seeds: int,
-    turns: int,
-    sft_steps: int | None = None,
-    *,
-    one_by_one: bool = False,
+    subject: Subject, seeds: int, turns: int, sft_steps: int | None = None
 ) -> dict[str, Any]:
-    """One model. sft_steps: of the start checkpoint, where it need not be able to do much.
-    one_by_one: each arm of ours has a contest with TRL of its own, one after the other."""
+    """One model. sft_steps: of the start checkpoint, where it need not be able to do much."""
     start = start_checkpoint(subject, sft_steps)
-    together = [[arm] for arm in arms_here()] if one_by_one else [arms_here()]
+    together = [[arm] for arm in arms_here()] if subject.one_by_one else [arms_here()]
     by_seed = [
         [_contest(subject, start, seed, turns, arms) for arms in together] for seed in range(seeds)
     ]

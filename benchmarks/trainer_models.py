@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,6 @@ class Subject:
     one_by_one: bool
     """Whether each arm of ours has a contest with TRL of its own, one after the other: three
     trainers at once are more than its memory is meant for."""
-    reward_turns: int
-    """Steps of each seed in the part that compares final rewards; 0 where `turns` are enough."""
     sft_rows: int
     """Rows of 512 tokens in a step of SFT."""
     sft_turns: int
@@ -99,7 +97,6 @@ TINY = Subject(
     per_device=64,
     peer_cache="static",
     one_by_one=False,
-    reward_turns=0,
     sft_rows=8,
     sft_turns=96,
     sft_contests=(
@@ -128,7 +125,6 @@ REAL = Subject(
     per_device=8,
     peer_cache=None,
     one_by_one=True,
-    reward_turns=20,
     sft_rows=2,
     sft_turns=27,
     # Each holds its optimizer's state until the end, and long rows that are padded take 10 GiB: all
@@ -136,6 +132,16 @@ REAL = Subject(
     # more padding, or with one longer row.
     sft_contests=(("ours", "padded, by length"), ("ours", "wrapped", "bfd, row by row")),
 )
+LEARNING = replace(
+    REAL,
+    sft_steps=120,
+    rl={**REAL.rl, "where": [{"column": "steps", "max": 2}]},
+    turns=20,
+    one_by_one=False,
+)
+"""What final rewards are compared on: steps enough to learn something, from a start and on prompts
+at which it is right often enough to learn from 32 responses. All arms are in one contest: TRL's
+steps are most of its time, and once is enough of them."""
 SUBJECTS = {s.name: s for s in (TINY, REAL)}
 
 
