@@ -1,6 +1,6 @@
 """Do the papers' effects show themselves in small, and in the same direction?
 
-    make effects                   (about an hour on 2 quiet cores)
+    make effects                   (about 40 minutes on 2 cores)
     python -m benchmarks.effects --only overlong
 
 Each effect is a few arms of RL from the quickstart's SFT checkpoint (effects_list.py), each with

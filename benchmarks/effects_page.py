@@ -30,7 +30,6 @@ LABELS = {
     "no_signal_share": "groups without signal",
     CUT: "cut answers",
     "accuracy": "held-out accuracy, points",
-    "tokens": "tokens of a held-out answer",
     "response_tokens": "tokens of a response",
 }
 
@@ -151,10 +150,7 @@ def _row(arm: str, found: Result) -> list[str]:
 
 def _entropy(found: Result) -> str:
     """At the end; and at the first step, which the same model draws at the arm's temperature."""
-    end = f"{fmean(found['entropy']):.3f}"
-    if "entropyAtStart" not in found:
-        return end
-    return f"{fmean(found['entropyAtStart']):.3f} to {end}"
+    return f"{fmean(found['entropyAtStart']):.3f} to {fmean(found['entropy']):.3f}"
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:
