@@ -9,6 +9,8 @@
                  measured only where it is asked for
     peer-modes-MODEL
                  TRL's ways to make a step of it: does it take part in its fastest?
+    peer-sft-modes-MODEL
+                 the same of SFT: TRL's ways to divide a step's batch
     sft-MODEL    document tokens a second against TRL's padded, wrapped and bfd
     loss         peak memory of the loss at a vocabulary of 150K
     push         weights on their way to vLLM, against a copy in memory
@@ -43,7 +45,7 @@ from benchmarks.trainer_gpu_shapes import SHAPES
 from benchmarks.trainer_grpo import grpo_section
 from benchmarks.trainer_loss import loss_section
 from benchmarks.trainer_models import LEARNING, REAL, TINY, Subject, threads
-from benchmarks.trainer_peer_modes import peer_modes_section
+from benchmarks.trainer_peer_modes import peer_modes_section, peer_sft_modes_section
 from benchmarks.trainer_profile import profile_section
 from benchmarks.trainer_push import push_section
 from benchmarks.trainer_resume import resume_section
@@ -137,10 +139,18 @@ def _peer_modes(subject: Subject, minutes: float) -> Part:
     return Part("peerWays", subject.name, minutes, measure, method=IN_TURNS)
 
 
+def _peer_sft_modes(subject: Subject, minutes: float) -> Part:
+    def measure(s: Sizes) -> Result:
+        return peer_sft_modes_section(subject, s.peer_turns)
+
+    return Part("peerSftWays", subject.name, minutes, measure, method=IN_TURNS)
+
+
 PARTS: Mapping[str, Part] = {
     f"grpo-{TINY.name}": _grpo(TINY, 22),
     f"sft-{TINY.name}": _sft(TINY, 5),
     f"peer-modes-{TINY.name}": _peer_modes(TINY, 6),
+    f"peer-sft-modes-{TINY.name}": _peer_sft_modes(TINY, 3),
     "loss": Part("loss", None, 4, lambda s: loss_section(s.loss_rows, 1024, s.loss_rounds)),
     "push": Part("push", None, 1.5, lambda s: push_section(s.pushes), method=PUSH_IN_PARTS),
     "checkpoint": Part("checkpoint", None, 2, lambda s: checkpoint_section(s.mib, s.rounds)),
@@ -148,6 +158,7 @@ PARTS: Mapping[str, Part] = {
     "gpu": Part("gpu", None, 0.5, lambda s: gpu_section(s.shapes)),
     "profile": Part("profile", None, 1.5, lambda s: profile_section()),
     f"peer-modes-{REAL.name}": _peer_modes(REAL, 11),
+    f"peer-sft-modes-{REAL.name}": _peer_sft_modes(REAL, 6),
     f"sft-{REAL.name}": _sft(REAL, 13),
     f"grpo-{REAL.name}": _grpo(REAL, 22),
     f"reward-{REAL.name}": _grpo(LEARNING, 45, "reward", asked_for=True),

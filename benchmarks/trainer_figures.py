@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.rewards_goals import Goal
 from benchmarks.trainer_grpo import PEER
-from benchmarks.trainer_peer_modes import way_of
+from benchmarks.trainer_peer_modes import DIVIDED, parts_told, way_of
 from benchmarks.trainer_profile import MODEL
 from benchmarks.trainer_sft import CUTS, OURS, best_without_cuts
 
@@ -46,6 +46,12 @@ def _goals(result: Result) -> Iterator[Goal]:
         if (way := _way_in_contest(result, model)) is not None:
             name = f"{model}: TRL's step in the contest over its fastest way's"
             yield Goal("peerWays", name, _slower_than_fastest(model, way), at_most=SAME_SPEED)
+    for model, found in result.get("peerSftWays", {}).items():
+        for mode in found["tokensPerSecond"]:
+            if (way := _sft_way_in_contest(result, model, mode)) is not None:
+                name = f"{model}, {mode}: TRL's fastest way's speed over that in the contest"
+                faster = _faster_than_contest(model, mode, way)
+                yield Goal("peerSftWays", name, faster, at_most=SAME_SPEED)
     for model in result.get("sft", {}):
         name = f"{model}: times TRL's best mode that cuts no document, at least"
         yield Goal("sft", name, _sft_best(model), at_least=1.2)
@@ -130,6 +136,25 @@ def _slower_than_fastest(model: str, way: str) -> Callable[[dict[str, Any]], flo
     return slower
 
 
+def _sft_way_in_contest(result: Result, model: str, mode: str) -> str | None:
+    """How TRL's batches of the mode were divided in the contest that is told; None where the mode
+    was in none. A result of before they could be divided names no parts: there was one."""
+    found = result.get("sft", {}).get(model)
+    if not found or mode not in found["times"][OURS]:
+        return None
+    return parts_told(found.get("parts", {}).get(mode, 1))
+
+
+def _faster_than_contest(model: str, mode: str, way: str) -> Callable[[dict[str, Any]], float]:
+    """100 where the way in the contest is none of those that were measured."""
+
+    def faster(ways: dict[str, Any]) -> float:
+        rates = {w: float(r["median"]) for w, r in ways[model]["tokensPerSecond"][mode].items()}
+        return max(rates.values()) / rates[way] if way in rates else 100.0
+
+    return faster
+
+
 def _peak(loss: dict[str, Any], arm: str) -> float:
     return float(loss["peakMib"]["ours"] / loss["peakMib"][arm])
 
@@ -146,6 +171,10 @@ def tables(result: Result) -> list[str]:
             ways, {model: _way_in_contest(result, model) for model in ways}
         ),
         "sft": _sft_told,
+        "peerSftWays": lambda ways: _peer_sft_ways_told(
+            ways,
+            {(m, mode): _sft_way_in_contest(result, m, mode) for m in ways for mode in DIVIDED},
+        ),
         "loss": _loss_told,
         "push": _push_told,
         "checkpoint": _checkpoint_told,
@@ -293,6 +322,29 @@ def _peer_ways_told(ways: Result, in_contest: Mapping[str, str | None]) -> list[
             f"TRL's ways to make a step of {model}, the fastest first, medians of a few steps of "
             f"each alone: {listed}.{chosen}{failed}"
         )
+    return told
+
+
+def _peer_sft_ways_told(
+    ways: Result, in_contest: Mapping[tuple[str, str], str | None]
+) -> list[str]:
+    """in_contest: by model and mode, how TRL's batch was divided."""
+    told = []
+    for model, found in ways.items():
+        rows = [["TRL's mode", "the fastest first, document tokens/s", "in the contest"]]
+        for mode, rates in found["tokensPerSecond"].items():
+            medians = {way: float(rate["median"]) for way, rate in rates.items()}
+            fastest_first = sorted(medians, key=lambda way: -medians[way])
+            listed = "; ".join(f"{way}, {medians[way]:,.0f}" for way in fastest_first)
+            way = in_contest[model, mode]
+            unknown = "" if way is None or way in medians else ", which is none of these"
+            rows.append([mode, listed, f"{way or ''}{unknown}"])
+        failed = "".join(f" {w} does not work here: {why}." for w, why in found["failed"].items())
+        told += [
+            f"TRL's ways to divide the batch of an SFT step of {model} into parts, one optimizer "
+            f"step of all, medians over blocks of {found['turns']} turns of each alone.{failed}",
+            _markdown(rows),
+        ]
     return told
 
 

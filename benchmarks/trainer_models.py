@@ -59,6 +59,9 @@ class Subject:
     sft_rows: int
     """Rows of 512 tokens in a step of SFT."""
     sft_turns: int
+    sft_parts: Mapping[str, int]
+    """In how many parts TRL trains on a step's batch, by mode, where that is more than one: the
+    fastest of those that trainer_peer_modes.py measures."""
     sft_contests: Sequence[Sequence[str]]
     """Arms of trainer_sft.py's LAYOUTS and MODES that take turns with one another, one contest
     after the other; `ours` is in each."""
@@ -99,6 +102,7 @@ TINY = Subject(
     one_by_one=False,
     sft_rows=8,
     sft_turns=96,
+    sft_parts={},
     sft_contests=(
         (
             "ours",
@@ -127,6 +131,7 @@ REAL = Subject(
     one_by_one=True,
     sft_rows=2,
     sft_turns=27,
+    sft_parts={},
     # Each holds its optimizer's state until the end, and long rows that are padded take 10 GiB: all
     # at once would not fit into 16. TRL's two other modes do the same work as two of these with
     # more padding, or with one longer row.

@@ -44,7 +44,8 @@ SHORTEST, LONGEST = 16, 440
 CUTS = ("wrapped",)
 """Modes that cut documents."""
 BY_LENGTH = "padded, by length"
-MODES = ("padded", BY_LENGTH, "wrapped", "bfd", "bfd, row by row")
+ROW_BY_ROW = "bfd, row by row"
+MODES = ("padded", BY_LENGTH, "wrapped", "bfd", ROW_BY_ROW)
 FILLED = 0.98
 """Tokens of the documents by those of the rows that are trained: packing leaves a little room."""
 NEAR = 0.01
@@ -76,8 +77,52 @@ class Turn:
     """Of documents."""
 
 
+@dataclass(frozen=True)
+class Material:
+    """What all arms train, and on what."""
+
+    model: Path
+    data: Path
+    """All documents, as ours reads them."""
+    documents: Sequence[dict[str, Any]]
+    """Those that count."""
+    spare: Sequence[dict[str, Any]]
+    turns: int
+    """Over which the documents are shared out."""
+
+
 def sft_section(subject: Subject, turns: int) -> dict[str, Any]:
     """One model, so many steps of each arm."""
+    of = material(subject, turns)
+    steps = turns + WARM_UP
+
+    def started(arm: str) -> Contestant:
+        if arm in LAYOUTS:
+            return _ours(subject, arm, of, steps)
+        return peer(subject, arm, of, parts_in_contest(subject, arm))
+
+    contests = [
+        in_turns([started(arm) for arm in arms], steps, f"{subject.name}, {' and '.join(arms)}")
+        for arms in subject.sft_contests
+    ]
+    return {
+        "rowTokens": ROW,
+        "rowsPerStep": subject.sft_rows,
+        "documents": len(of.documents),
+        "meanTokens": round(fmean(d["tokens"] for d in of.documents), 1),
+        "turns": turns,
+        "parts": {
+            arm: parts_in_contest(subject, arm)
+            for arms in subject.sft_contests
+            for arm in arms
+            if arm in MODES
+        },
+        **figures_of(contests, subject.sft_rows),
+    }
+
+
+def material(subject: Subject, turns: int) -> Material:
+    """Documents that fill so many turns, and the model to train on them."""
     from acereason_trainer.policy.loading import load_tokenizer
 
     model = _with_weights(subject)
@@ -89,25 +134,18 @@ def sft_section(subject: Subject, turns: int) -> dict[str, Any]:
     spare = list(islice(source, more * (SPARE_ROWS + WARM_UP * subject.sft_rows)))
     data = BUILD / f"sft-{subject.name}.jsonl"
     data.write_text("".join(json.dumps(_row(d)) + "\n" for d in [*documents, *spare]))
-    steps = turns + WARM_UP
+    return Material(model, data, documents, spare, turns)
 
-    def started(arm: str) -> Contestant:
-        if arm in LAYOUTS:
-            return _ours(subject, arm, model, data, steps)
-        return _peer(subject, arm, model, (documents, spare), turns)
 
-    contests = [
-        in_turns([started(arm) for arm in arms], steps, f"{subject.name}, {' and '.join(arms)}")
-        for arms in subject.sft_contests
-    ]
-    return {
-        "rowTokens": ROW,
-        "rowsPerStep": subject.sft_rows,
-        "documents": len(documents),
-        "meanTokens": round(fmean(d["tokens"] for d in documents), 1),
-        "turns": turns,
-        **figures_of(contests, subject.sft_rows),
-    }
+def batch_of(subject: Subject, mode: str, of: Material) -> int:
+    """Documents of a step of TRL's where they are padded, and rows where they are packed: as many
+    tokens as in one of ours."""
+    return len(of.documents) // of.turns if mode.startswith("padded") else subject.sft_rows
+
+
+def parts_in_contest(subject: Subject, mode: str) -> int:
+    """In how many parts TRL trains on a step's batch in the contest."""
+    return subject.sft_rows if mode == ROW_BY_ROW else subject.sft_parts.get(mode, 1)
 
 
 def whole_steps(
@@ -164,10 +202,7 @@ def figures_of(contests: Sequence[Mapping[str, Sequence[Answer]]], rows: int) ->
     tokens = {arm: round(sum(t.tokens for t in turns[arm])) for arm in arms}
     if max(tokens.values()) > (1 + FARTHEST) * min(tokens.values()):
         raise RuntimeError(f"arms differ in their documents' tokens: {tokens}")
-    rates = [
-        {arm: [_rate(block) for block in _blocks(some)] for arm, some in done.items()}
-        for done in counted
-    ]
+    rates = [{arm: _rates(some) for arm, some in done.items()} for done in counted]
     all_answers = {arm: [a for done in contests for a in done.get(arm, ())] for arm in arms}
     padding = [metric(a["metrics"], "padding_share") for a in contests[0][OURS][WARM_UP:]]
     return {
@@ -175,7 +210,7 @@ def figures_of(contests: Sequence[Mapping[str, Sequence[Answer]]], rows: int) ->
         "tokensPerSecond": {
             arm: {
                 "whole": round(_rate(turns[arm]), 1),
-                **median_interval([_rate(block) for block in _blocks(turns[arm])], 1),
+                **median_interval(_rates(turns[arm]), 1),
             }
             for arm in arms
         },
@@ -203,6 +238,12 @@ def best_without_cuts(subject: dict[str, Any]) -> str:
     return min(whole, key=lambda mode: float(times[mode]["median"]))
 
 
+def peers_rate(answers: Sequence[Answer]) -> dict[str, float]:
+    """Tokens a second of what TRL told of its turns: the median over blocks, with its interval."""
+    turns = [Turn(a["seconds"], a["tokens"]) for a in answers[WARM_UP:]]
+    return median_interval(_rates(turns), 1)
+
+
 def blocks_of(turns: int) -> int:
     """As many blocks as so many turns fill."""
     return max(1, min(BLOCKS, turns // FEWEST))
@@ -213,6 +254,11 @@ def _blocks(turns: Sequence[Turn]) -> Iterator[Sequence[Turn]]:
     parts = blocks_of(len(turns))
     ends = [len(turns) * n // parts for n in range(parts + 1)]
     return (turns[low:high] for low, high in pairwise(ends))
+
+
+def _rates(turns: Sequence[Turn]) -> list[float]:
+    """Of each block."""
+    return [_rate(block) for block in _blocks(turns)]
 
 
 def _rate(turns: Sequence[Turn]) -> float:
@@ -271,7 +317,7 @@ def _row(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _ours(subject: Subject, arm: str, model: Path, data: Path, steps: int) -> Contestant:
+def _ours(subject: Subject, arm: str, of: Material, steps: int) -> Contestant:
     settings = stage_settings(subject.example, "sft")["sft"]
     settings |= {
         "budget": {"steps": steps + 1},  # so that the last turn does not end with publishing
@@ -284,46 +330,42 @@ def _ours(subject: Subject, arm: str, model: Path, data: Path, steps: int) -> Co
         "saving": {"minutesAtRisk": 600},
     }
     name = f"sft-{LAYOUTS[arm]}"
-    file = stage_file(STORE, {"sft": settings}, name=name, model=model, data=data)
+    file = stage_file(STORE, {"sft": settings}, name=name, model=of.model, data=of.data)
     command = (sys.executable, "-m", "benchmarks.trainer_ours", str(begun_anew(file)))
     log = BUILD / "logs" / f"ours-{name}.log"
     return Contestant(arm, command, log, contestants_environment())
 
 
-def _peer(
-    subject: Subject,
-    mode: str,
-    model: Path,
-    some: tuple[Sequence[dict[str, Any]], Sequence[dict[str, Any]]],
-    turns: int,
-) -> Contestant:
-    """some: the documents that count, and the spare ones."""
-    documents, spare = some
-    name = mode.replace(", ", "-").replace(" ", "-")
-    rows = subject.sft_rows
-    packed = not mode.startswith("padded")
-    # As many tokens in a step as ours: rows where they are packed, documents where they are not.
-    batch = rows if packed else len(documents) // turns
-    accumulated = batch if mode == "bfd, row by row" else 1
+def peer(subject: Subject, mode: str, of: Material, parts: int) -> Contestant:
+    """TRL in one of its modes. parts: of a step's batch that it trains on one after the other, all
+    in one optimizer step: a loss is the mean over the tokens of all of them.
+
+    Raises RuntimeError where the batch cannot be divided so."""
+    batch = batch_of(subject, mode, of)
+    if batch % parts:
+        raise RuntimeError(f"{mode}: {batch} of {subject.name}'s step do not make {parts} parts")
+    name = f"{mode}, {parts}".replace(", ", "-").replace(" ", "-")
+    documents = of.documents
     if mode == BY_LENGTH:
-        documents = in_batches_of_like_length(documents, batch, blocks_of(turns))
-    first = len(documents) // turns * WARM_UP
-    documents = [*spare[:first], *documents, *(spare[first:] if packed else ())]
+        documents = in_batches_of_like_length(documents, batch, blocks_of(of.turns))
+    first = len(documents) // of.turns * WARM_UP
+    packed = not mode.startswith("padded")
+    documents = [*of.spare[:first], *documents, *(of.spare[first:] if packed else ())]
     request = written(
         BUILD / f"trl-sft-{name}.json",
         {
             "kind": "sft",
             "mode": mode,
-            "model": str(model),
+            "model": str(of.model),
             "output": str(BUILD / "trl"),
             "seed": 0,
-            "steps": turns + WARM_UP,
+            "steps": of.turns + WARM_UP,
             "settings": {
                 "learning_rate": RATE,
                 "weight_decay": DECAY,
                 "max_length": ROW,
-                "per_device_train_batch_size": batch // accumulated,
-                "gradient_accumulation_steps": accumulated,
+                "per_device_train_batch_size": batch // parts,
+                "gradient_accumulation_steps": parts,
             },
             "rows": [{"prompt": d["prompt"], "completion": d["answer"]} for d in documents],
         },
