@@ -1,6 +1,6 @@
 """How long is a step? Against TRL 1.16 in the fastest mode of it that works here, in turns.
 
-    make bench-trainer             (about 90 minutes on 2 quiet cores)
+    make bench-trainer             (about 100 minutes on 2 quiet cores)
     python -m benchmarks.trainer --only loss checkpoint
     python -m benchmarks.trainer --only reward-SmolLM2-135M      (an hour, in 24 GB)
 
@@ -19,10 +19,10 @@
     profile      where the time of our SFT step and of vLLM's drawing goes
     gpu          where there is one: tokens/s, MFU and phases of Qwen2.5-shaped random weights
 
-TRL has an environment of its own (peers/trl.txt) and its settings stand in peers/train_trl.py. Both
-trainers are processes that take turns at every step, so that a busy machine slows both: ratios are
-what counts. Writes benchmarks/results/trainer.json after each part and prints its tables; a run
-that was cut goes on with --only and the parts that are not there.
+TRL has environments of its own (peers/trl.txt; with vLLM peers/trl-vllm.txt) and its settings stand
+in peers/train_trl.py. Both trainers are processes that take turns at every step, so that a busy
+machine slows both: ratios are what counts. Writes benchmarks/results/trainer.json after each part
+and prints its tables; a run that was cut goes on with --only and the parts that are not there.
 """
 
 import argparse
@@ -149,7 +149,7 @@ def _peer_sft_modes(subject: Subject, minutes: float) -> Part:
 PARTS: Mapping[str, Part] = {
     f"grpo-{TINY.name}": _grpo(TINY, 22),
     f"sft-{TINY.name}": _sft(TINY, 5),
-    f"peer-modes-{TINY.name}": _peer_modes(TINY, 6),
+    f"peer-modes-{TINY.name}": _peer_modes(TINY, 7),
     f"peer-sft-modes-{TINY.name}": _peer_sft_modes(TINY, 3),
     "loss": Part("loss", None, 4, lambda s: loss_section(s.loss_rows, 1024, s.loss_rounds)),
     "push": Part("push", None, 1.5, lambda s: push_section(s.pushes), method=PUSH_IN_PARTS),
@@ -157,7 +157,7 @@ PARTS: Mapping[str, Part] = {
     "resume": Part("resume", None, 1.5, lambda s: resume_section(s.kills, s.sft_steps)),
     "gpu": Part("gpu", None, 0.5, lambda s: gpu_section(s.shapes)),
     "profile": Part("profile", None, 1.5, lambda s: profile_section()),
-    f"peer-modes-{REAL.name}": _peer_modes(REAL, 11),
+    f"peer-modes-{REAL.name}": _peer_modes(REAL, 12),
     f"peer-sft-modes-{REAL.name}": _peer_sft_modes(REAL, 6),
     f"sft-{REAL.name}": _sft(REAL, 13),
     f"grpo-{REAL.name}": _grpo(REAL, 22),

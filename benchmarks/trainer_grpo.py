@@ -125,9 +125,11 @@ def peer(
     turns: int,
     changed: Mapping[str, Any] | None = None,
     *,
+    needs: str = "trl",
     log: str = PEER,
 ) -> Contestant:
-    """TRL on the prompts of our steps. changed: of its settings. log: what to call its log."""
+    """TRL on the prompts of our steps. changed: of its settings. needs: the environment that it
+    runs in. log: what to call its log."""
     file = _stage(subject, start, seed, turns, OURS)
     request = written(
         BUILD / "trl-grpo.json",
@@ -141,7 +143,7 @@ def peer(
             "rows": rows_in_order(file, turns),
         },
     )
-    command = [str(environment("trl")), str(HERE / "train_trl.py"), str(request)]
+    command = [str(environment(needs)), str(HERE / "train_trl.py"), str(request)]
     return _contestant(PEER, command, log)
 
 

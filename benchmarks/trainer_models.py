@@ -61,7 +61,7 @@ class Subject:
     sft_turns: int
     sft_parts: Mapping[str, int]
     """In how many parts TRL trains on a step's batch, by mode, where that is more than one: the
-    fastest of those that trainer_peer_modes.py measures."""
+    fastest way of those that trainer_peer_modes.py measures."""
     sft_contests: Sequence[Sequence[str]]
     """Arms of trainer_sft.py's LAYOUTS and MODES that take turns with one another, one contest
     after the other; `ours` is in each."""
@@ -198,6 +198,7 @@ def environment() -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
     }
 
 

@@ -2,12 +2,18 @@
 
 Of GRPO: how it draws, and how many responses it trains on at once. Of SFT, in the two modes that
 come nearest to ours: into how many parts it divides a step's batch. One after the other, each alone
-on the machine. A way that does not work here has its error. TRL can draw with vLLM, too, which its
-environment has not: that way is not tried.
+on the machine. A way that does not work here has its error.
+
+TRL with vLLM in its process does not work on a CPU: vLLM packs its weights there and drops what it
+has loaded, so TRL's first push finds nothing to load into. It ended so with vLLM 0.32 (its torch
+and transformers are the project's), with either of TRL's `vllm_model_impl`, and with vLLM 0.31, the
+newest that TRL 1.16 supports. With `vllm_enable_sleep_mode` vLLM does not start without a GPU. Where
+such a way works one day, it is to be looked at whether what it draws is the pushed model's. TRL's
+other way to vLLM, a server, is not tried: TRL pushes to it by NCCL, and itself asks for a GPU.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -15,13 +21,17 @@ from benchmarks.contest import Answer, Contestant, OutOfTurn, in_short, in_turns
 from benchmarks.intervals import quartiles
 from benchmarks.trainer_grpo import WARM_UP, peer
 from benchmarks.trainer_models import REAL, TINY, Subject, start_checkpoint
-from benchmarks.trainer_sft import BY_LENGTH, batch_of, blocks_of, material, peers_rate
+from benchmarks.trainer_sft import BY_LENGTH, batch_of, blocks_of, divisors, material, peers_rate
 from benchmarks.trainer_sft import WARM_UP as SFT_WARM_UP
 from benchmarks.trainer_sft import peer as sft_peer
 
 CONTINUOUS = "continuous batching"
+VLLM = "vLLM colocated"
 NOT_THE_WAYS = ("ImportError", "ModuleNotFoundError", "TypeError", "AttributeError", "NameError")
 """Errors of an environment or of a setting that TRL does not know: they end the part."""
+THE_WAYS = "object has no attribute 'weight_loader'"
+"""In the one AttributeError that is a way's: vLLM's, at a push of weights that it has no room for
+any more."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +41,35 @@ class Tried:
     sizes: tuple[int, ...]
     """Responses that TRL trains on at once."""
     turns: int
-    others: tuple[str, ...] = ()
+    others: tuple[str, ...]
+    """Names of modes() that draw in another way."""
 
 
 TRIED = {
-    TINY.name: Tried((32, 64, 128, 256), turns=6, others=(CONTINUOUS,)),
+    TINY.name: Tried((32, 64, 128, 256), turns=6, others=(CONTINUOUS, VLLM)),
     # A step takes half a minute, and all 32 responses at once some 12 GB.
-    REAL.name: Tried((4, 8, 16, 32), turns=3),
+    REAL.name: Tried((4, 8, 16, 32), turns=3, others=(VLLM,)),
 }
+
+
+@dataclass(frozen=True)
+class Way:
+    """How TRL makes a step."""
+
+    subject: Subject
+    """With what it trains on at once, and how it caches."""
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    """Of TRL's settings."""
+    needs: str = "trl"
+    """The peers' environment that it runs in. vLLM's takes seconds where uv has its packages, which
+    are nearly all of ours or of TRL's, else one large download."""
+
+
 DIVIDED = (BY_LENGTH, "wrapped")
-"""TRL's modes of SFT whose batches are divided in all ways. The others do the same work as one of
-these with more padding, and bfd's batch is divided into its rows already."""
+"""TRL's modes of SFT whose batches are divided in all ways. `padded` does the first one's work with
+more padding. Of bfd the contest has both ends: a batch as one long masked row, and row by row."""
 SFT_BLOCKS = 3
-"""Of the contest's, at most: documents of a block are of all lengths."""
+"""Of the contest's: the documents of each are of all lengths."""
 
 
 def peer_modes_section(
@@ -53,8 +79,10 @@ def peer_modes_section(
     start = start_checkpoint(subject, sft_steps)
     turns = turns or TRIED[subject.name].turns
     ways = {
-        mode: partial(peer, way, start, 0, turns, changed, log=f"trl {mode}")
-        for mode, (way, changed) in modes(subject).items()
+        mode: partial(
+            peer, way.subject, start, 0, turns, way.changed, needs=way.needs, log=f"trl {mode}"
+        )
+        for mode, way in modes(subject).items()
     }
     done, failed = _each_alone(ways, turns, subject.name)
     seconds = {mode: _seconds(answers) for mode, answers in done.items()}
@@ -66,7 +94,8 @@ def peer_sft_modes_section(subject: Subject, turns: int | None = None) -> dict[s
     """One model: document tokens a second of each way to divide a step's batch, by mode, over the
     first documents of the contest; or why it failed."""
     of = material(subject, subject.sft_turns)
-    turns = turns or of.turns * SFT_BLOCKS // blocks_of(of.turns)
+    block = of.turns // blocks_of(of.turns)
+    turns = turns or SFT_BLOCKS * block
     rates: dict[str, dict[str, dict[str, float]]] = {}
     failed: dict[str, str] = {}
     versions: dict[str, str] = {}
@@ -76,15 +105,11 @@ def peer_sft_modes_section(subject: Subject, turns: int | None = None) -> dict[s
             for parts in divisors(batch_of(subject, mode, of))
         }
         done, why = _each_alone(ways, turns + SFT_WARM_UP, f"{subject.name}, {mode}")
-        rates[mode] = {way: peers_rate(answers) for way, answers in done.items()}
+        blocks = max(1, turns // block)
+        rates[mode] = {way: peers_rate(answers, blocks) for way, answers in done.items()}
         failed |= {f"{mode}, {way}": error for way, error in why.items()}
         versions = versions_of(done)
     return {"turns": turns, "tokensPerSecond": rates, "failed": failed, "peerVersions": versions}
-
-
-def divisors(number: int) -> list[int]:
-    """Into how many like parts so much can be divided."""
-    return [n for n in range(1, number + 1) if number % n == 0]
 
 
 def parts_told(parts: int) -> str:
@@ -109,15 +134,18 @@ def _each_alone(
     return done, failed
 
 
-def modes(subject: Subject) -> dict[str, tuple[Subject, Mapping[str, Any]]]:
-    """What each trains on at once and how it caches, and what else it changes in TRL's settings."""
+def modes(subject: Subject) -> dict[str, Way]:
+    """All that are tried of a model, by their names."""
     tried = TRIED[subject.name]
-    plain: Mapping[str, Any] = {}
     growing = replace(subject, peer_cache=None)
-    others = {CONTINUOUS: (growing, {"use_transformers_continuous_batching": True})}
+    in_process = {"use_vllm": True, "vllm_mode": "colocate", "vllm_gpu_memory_utilization": 0.1}
+    others = {
+        CONTINUOUS: Way(growing, {"use_transformers_continuous_batching": True}),
+        VLLM: Way(growing, in_process, needs="trl-vllm"),
+    }
     return {
         **{
-            way_of(cache, size): (replace(subject, peer_cache=cache, per_device=size), plain)
+            way_of(cache, size): Way(replace(subject, peer_cache=cache, per_device=size))
             for cache in ("static", None)
             for size in tried.sizes
         },
@@ -133,7 +161,7 @@ def way_of(cache: str | None, per_device: int) -> str:
 def why_not(error: RuntimeError) -> str:
     """Why a way does not work here. Raises the error where it says nothing of the way."""
     why = in_short(str(error))
-    if any(f"{kind}:" in why for kind in NOT_THE_WAYS):
+    if THE_WAYS not in why and any(f"{kind}:" in why for kind in NOT_THE_WAYS):
         raise error
     return why
 

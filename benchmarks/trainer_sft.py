@@ -99,7 +99,7 @@ def sft_section(subject: Subject, turns: int) -> dict[str, Any]:
     def started(arm: str) -> Contestant:
         if arm in LAYOUTS:
             return _ours(subject, arm, of, steps)
-        return peer(subject, arm, of, parts_in_contest(subject, arm))
+        return peer(subject, arm, of, parts_in_contest(subject, arm, of))
 
     contests = [
         in_turns([started(arm) for arm in arms], steps, f"{subject.name}, {' and '.join(arms)}")
@@ -112,7 +112,7 @@ def sft_section(subject: Subject, turns: int) -> dict[str, Any]:
         "meanTokens": round(fmean(d["tokens"] for d in of.documents), 1),
         "turns": turns,
         "parts": {
-            arm: parts_in_contest(subject, arm)
+            arm: parts_in_contest(subject, arm, of)
             for arms in subject.sft_contests
             for arm in arms
             if arm in MODES
@@ -143,9 +143,16 @@ def batch_of(subject: Subject, mode: str, of: Material) -> int:
     return len(of.documents) // of.turns if mode.startswith("padded") else subject.sft_rows
 
 
-def parts_in_contest(subject: Subject, mode: str) -> int:
-    """In how many parts TRL trains on a step's batch in the contest."""
-    return subject.sft_rows if mode == ROW_BY_ROW else subject.sft_parts.get(mode, 1)
+def divisors(number: int) -> list[int]:
+    """Into how many like parts so much can be divided."""
+    return [n for n in range(1, number + 1) if number % n == 0]
+
+
+def parts_in_contest(subject: Subject, mode: str, of: Material) -> int:
+    """In how many parts TRL trains on a step's batch in the contest: those that the subject names,
+    or fewer where they do not divide it, as of a short contest, whose batch is another."""
+    named = subject.sft_rows if mode == ROW_BY_ROW else subject.sft_parts.get(mode, 1)
+    return max(n for n in divisors(batch_of(subject, mode, of)) if n <= named)
 
 
 def whole_steps(
@@ -238,10 +245,10 @@ def best_without_cuts(subject: dict[str, Any]) -> str:
     return min(whole, key=lambda mode: float(times[mode]["median"]))
 
 
-def peers_rate(answers: Sequence[Answer]) -> dict[str, float]:
-    """Tokens a second of what TRL told of its turns: the median over blocks, with its interval."""
+def peers_rate(answers: Sequence[Answer], blocks: int) -> dict[str, float]:
+    """Tokens a second of what TRL told of its turns: the median over so many blocks of them."""
     turns = [Turn(a["seconds"], a["tokens"]) for a in answers[WARM_UP:]]
-    return median_interval(_rates(turns), 1)
+    return median_interval(_rates(turns, blocks), 1)
 
 
 def blocks_of(turns: int) -> int:
@@ -249,16 +256,15 @@ def blocks_of(turns: int) -> int:
     return max(1, min(BLOCKS, turns // FEWEST))
 
 
-def _blocks(turns: Sequence[Turn]) -> Iterator[Sequence[Turn]]:
+def _blocks(turns: Sequence[Turn], blocks: int) -> Iterator[Sequence[Turn]]:
     """Successive turns in parts of like size."""
-    parts = blocks_of(len(turns))
-    ends = [len(turns) * n // parts for n in range(parts + 1)]
+    ends = [len(turns) * n // blocks for n in range(blocks + 1)]
     return (turns[low:high] for low, high in pairwise(ends))
 
 
-def _rates(turns: Sequence[Turn]) -> list[float]:
-    """Of each block."""
-    return [_rate(block) for block in _blocks(turns)]
+def _rates(turns: Sequence[Turn], blocks: int | None = None) -> list[float]:
+    """Of each block; of as many as so many turns fill, where no number is given."""
+    return [_rate(block) for block in _blocks(turns, blocks or blocks_of(len(turns)))]
 
 
 def _rate(turns: Sequence[Turn]) -> float:
@@ -337,13 +343,9 @@ def _ours(subject: Subject, arm: str, of: Material, steps: int) -> Contestant:
 
 
 def peer(subject: Subject, mode: str, of: Material, parts: int) -> Contestant:
-    """TRL in one of its modes. parts: of a step's batch that it trains on one after the other, all
-    in one optimizer step: a loss is the mean over the tokens of all of them.
-
-    Raises RuntimeError where the batch cannot be divided so."""
+    """TRL in one of its modes. parts: a divisor of a step's batch, of which it trains on so many
+    one after the other; one optimizer step of all, whose loss is the mean over all their tokens."""
     batch = batch_of(subject, mode, of)
-    if batch % parts:
-        raise RuntimeError(f"{mode}: {batch} of {subject.name}'s step do not make {parts} parts")
     name = f"{mode}, {parts}".replace(", ", "-").replace(" ", "-")
     documents = of.documents
     if mode == BY_LENGTH:
