@@ -342,7 +342,7 @@ def _peer_sft_ways_told(
         failed = "".join(f" {w} does not work here: {why}." for w, why in found["failed"].items())
         told += [
             f"TRL's ways to divide the batch of an SFT step of {model} into parts, one optimizer "
-            f"step of all, medians over blocks of {found['turns']} turns of each alone.{failed}",
+            f"step of all; {found['turns']} turns of each alone, medians over blocks.{failed}",
             _markdown(rows),
         ]
     return told
