@@ -7,8 +7,8 @@ on the machine. A way that does not work here has its error.
 TRL with vLLM in its process does not work on a CPU: vLLM packs its weights there and drops what it
 has loaded, so TRL's first push finds nothing to load into. It ended so with vLLM 0.32 (its torch
 and transformers are the project's), with either of TRL's `vllm_model_impl`, and with vLLM 0.31, the
-newest that TRL 1.16 supports. With `vllm_enable_sleep_mode` vLLM does not start without a GPU. Where
-such a way works one day, it is to be looked at whether what it draws is the pushed model's. TRL's
+newest that TRL 1.16 supports. With `vllm_enable_sleep_mode` vLLM does not start without a GPU. Once
+such a way works, its draws are to be held against the pushed model before its time counts. TRL's
 other way to vLLM, a server, is not tried: TRL pushes to it by NCCL, and itself asks for a GPU.
 """
 

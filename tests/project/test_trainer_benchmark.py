@@ -1,18 +1,20 @@
 """The trainer's benchmark's own decisions: turns, intervals, goals, and what is told of them."""
 
 import ctypes
+import json
 import os
 import subprocess
 import sys
 import time
 from collections import defaultdict
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import contest, trainer
+from benchmarks import contest, trainer, trainer_peer_modes, trainer_sft
 from benchmarks.code_identity import code_identity
 from benchmarks.contest import (
     Answer,
@@ -54,7 +56,14 @@ from benchmarks.trainer_gpu_shapes import SHAPES, documents
 from benchmarks.trainer_grpo import PHASES, require_prompts
 from benchmarks.trainer_grpo import figures_of as figures_of_steps
 from benchmarks.trainer_models import SUBJECTS, TINY, Subject
-from benchmarks.trainer_peer_modes import CONTINUOUS, way_of, why_not
+from benchmarks.trainer_peer_modes import (
+    CONTINUOUS,
+    DIVIDED,
+    VLLM,
+    peer_sft_modes_section,
+    way_of,
+    why_not,
+)
 from benchmarks.trainer_peer_modes import modes as ways
 from benchmarks.trainer_profile import kind_of, shares_of, timed, with_rest
 from benchmarks.trainer_push import TIMED
@@ -62,13 +71,20 @@ from benchmarks.trainer_push import figures_of as figures_of_pushes
 from benchmarks.trainer_push import parts_of as parts_of_a_push
 from benchmarks.trainer_resume import forget_rollouts
 from benchmarks.trainer_sft import (
+    BY_LENGTH,
     LAYOUTS,
     MODES,
     ROW,
+    ROW_BY_ROW,
+    Material,
+    batch_of,
     best_without_cuts,
     blocks_of,
+    divisors,
     figures_of,
     in_batches_of_like_length,
+    parts_in_contest,
+    peers_rate,
     whole_steps,
 )
 from benchmarks.vllm_quickstart import ARMS, agree, mean_mismatch, probe_differences, require_two
@@ -297,6 +313,7 @@ OF_SFT = {
     "turns": 96,
     "blocks": 12,
     "documentTokens": {"ours": 960_000, "wrapped": 970_000},
+    "parts": {BY_LENGTH: 2, "wrapped": 1, ROW_BY_ROW: 8},
 }
 
 
@@ -345,6 +362,16 @@ def a_result(
             }
         },
         "sft": {"0.6M": {"times": {"ours": modes}, "tokensPerSecond": rates, **OF_SFT}},
+        "peerSftWays": {
+            "0.6M": {
+                "turns": 24,
+                "tokensPerSecond": {
+                    BY_LENGTH: {"at once": spread(950.0), "in 2 parts": spread(1000.0)},
+                    "wrapped": {"at once": spread(1000.0), "in 2 parts": spread(900.0)},
+                },
+                "failed": {},
+            }
+        },
         "loss": {
             "tokens": 4096,
             "rounds": 3,
@@ -460,6 +487,76 @@ def test_a_medians_interval_is_between_two_of_the_values() -> None:
     assert found == {"median": 6.5, "low": 3.0, "high": 10.0}
     assert median_interval([3.0, 1.0, 2.0]) == {"median": 2.0, "low": 1.0, "high": 3.0}
     assert median_interval([1.0]) == {"median": 1.0, "low": 1.0, "high": 1.0}
+
+
+def test_a_rate_of_trls_is_that_of_as_many_blocks_as_are_asked_for() -> None:
+    block = [(1.0, 4000), (3.0, 4000)] * 4
+    answers = [a_peers_turn(*turn) for turn in [(9.0, 100), *block * 3]]
+    assert peers_rate(answers, 3) == {"median": 2000, "low": 2000, "high": 2000}
+    assert peers_rate(answers, 24)["high"] == 4000
+
+
+def some_material(turns: int, each: int) -> Material:
+    documents = [d | {"prompt": f"{d['n']}?", "answer": "."} for d in some_documents(turns * each)]
+    return Material(Path("model"), Path("data"), documents[each:], documents[:each], turns - 1)
+
+
+def test_a_batch_is_divided_as_the_subject_says_or_into_fewer_parts() -> None:
+    assert divisors(12) == [1, 2, 3, 4, 6, 12]
+    of = some_material(turns=4, each=10)
+    divided = replace(TINY, sft_parts={BY_LENGTH: 5, "wrapped": 2})
+    assert [parts_in_contest(divided, m, of) for m in MODES] == [1, 5, 2, 1, TINY.sft_rows]
+    shorter = some_material(turns=4, each=9)
+    assert parts_in_contest(divided, BY_LENGTH, shorter) == 3
+
+
+@pytest.mark.parametrize("mode", DIVIDED)
+def test_a_divided_batch_is_the_same_step_on_the_same_documents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    def started(name: str, command: list[str], *_: Any) -> dict[str, Any]:
+        assert name == mode
+        found: dict[str, Any] = json.loads(Path(command[-1]).read_text())
+        return found
+
+    monkeypatch.setattr(trainer_sft, "BUILD", tmp_path)
+    monkeypatch.setattr(trainer_sft, "environment", lambda _: "python")
+    monkeypatch.setattr(trainer_sft, "Contestant", started)
+    of = some_material(turns=4, each=12)
+    batch = batch_of(TINY, mode, of)
+    requests: list[Any] = [trainer_sft.peer(TINY, mode, of, parts) for parts in divisors(batch)]
+    sizes = [
+        (s["per_device_train_batch_size"], s["gradient_accumulation_steps"])
+        for s in (request.pop("settings") for request in requests)
+    ]
+    assert sizes == [(batch // parts, parts) for parts in divisors(batch)]
+    assert len(sizes) > 2
+    assert all(request == requests[0] for request in requests)
+
+
+TELLS_OF_SFT = STEPS.replace("name=sys.argv[2]", "tokens=4000, versions={'trl': '1.16'}")
+
+
+def test_of_each_way_to_divide_a_batch_the_rate_or_the_error_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def started(_: Subject, mode: str, __: Material, parts: int) -> Contestant:
+        ends = "import sys; sys.exit('no memory')" if parts == 1 else TELLS_OF_SFT
+        return contestant(f"{mode} {parts}".replace(", ", " "), ends, tmp_path)
+
+    of = some_material(turns=10, each=4)
+    monkeypatch.setattr(trainer_peer_modes, "material", lambda *_: of)
+    monkeypatch.setattr(trainer_peer_modes, "sft_peer", started)
+    found = peer_sft_modes_section(TINY)
+    assert found["turns"] == of.turns
+    assert {mode: list(rates) for mode, rates in found["tokensPerSecond"].items()} == {
+        BY_LENGTH: ["in 2 parts", "in 4 parts"],
+        "wrapped": ["in 2 parts", "in 4 parts", "in 8 parts"],
+    }
+    assert all(r["low"] > 0 for rates in found["tokensPerSecond"].values() for r in rates.values())
+    assert list(found["failed"]) == [f"{mode}, at once" for mode in DIVIDED]
+    assert all(why.endswith("no memory") for why in found["failed"].values())
+    assert found["peerVersions"] == {"trl": "1.16"}
 
 
 def some_documents(number: int) -> list[dict[str, Any]]:
@@ -832,6 +929,63 @@ def test_trls_fastest_way_is_to_be_in_the_contest() -> None:
     assert not any("In the contest" in sentence for sentence in told(result))
 
 
+def test_trls_fastest_way_to_divide_a_batch_is_to_be_in_the_contest() -> None:
+    result = a_result()
+    mode = "0.6M, padded, by length"
+    goal = f"peerSftWays: {mode}: TRL's fastest way's speed over that in the contest"
+    row = "| padded, by length | in 2 parts, 1,000; at once, 950 |"
+    assert f"{row} in 2 parts |" in "\n".join(told(result))
+
+    result["sft"]["0.6M"]["parts"] = {BY_LENGTH: 1, "wrapped": 2}
+    assert missed(goals_of(result)) == [
+        "peerSftWays: 0.6M, wrapped: TRL's fastest way's speed over that in the contest: 1.111, "
+        "must be at most 1.1"
+    ]
+    result["sft"]["0.6M"]["parts"] = {BY_LENGTH: 11, "wrapped": 1}
+    assert missed(goals_of(result)) == [f"{goal}: 100, must be at most 1.1"]
+    assert f"{row} in 11 parts, which is none of these |" in "\n".join(told(result))
+
+    del result["sft"]
+    result["peerSftWays"]["0.6M"]["failed"] = {"wrapped, in 8 parts": "no memory"}
+    assert missed(goals_of(result)) == []
+    page = "\n".join(told(result))
+    assert f"{row}  |" in page
+    assert "24 turns of each alone" in page
+    assert "wrapped, in 8 parts does not work here: no memory." in page
+
+
+def test_a_contest_of_before_batches_were_divided_had_them_at_once() -> None:
+    result = a_result()
+    del result["sft"]["0.6M"]["parts"]
+    assert missed(goals_of(result)) == []
+    assert "| in 2 parts, 1,000; at once, 950 | at once |" in "\n".join(told(result))
+    del result["peerSftWays"]
+    assert not any(goal["goal"].startswith("peerSftWays") for goal in goals_of(result))
+    assert "in the contest |" not in "\n".join(told(result))
+
+
+def test_a_mode_that_is_in_no_contest_has_no_goal() -> None:
+    result = a_result()
+    del result["sft"]["0.6M"]["times"]["ours"][BY_LENGTH]
+    names = [goal["goal"] for goal in goals_of(result) if "peerSftWays" in goal["goal"]]
+    assert len(names) == 1
+    assert "wrapped" in names[0]
+
+
+@pytest.mark.parametrize("subject", SUBJECTS.values(), ids=list(SUBJECTS))
+def test_a_way_that_draws_with_vllm_has_an_environment_like_the_others(subject: Subject) -> None:
+    def versions(environment: str) -> set[str]:
+        lines = (PEERS / f"{environment}.txt").read_text().splitlines()
+        alike = ("trl", "torch", "transformers", "accelerate", "datasets", "tokenizers")
+        return {line for line in lines if line.split("==")[0] in alike}
+
+    needs = {name: way.needs for name, way in ways(subject).items()}
+    assert needs.pop(VLLM) == "trl-vllm"
+    assert set(needs.values()) == {"trl"}
+    assert versions("trl-vllm") == versions("trl")
+    assert len(versions("trl")) == 6
+
+
 @pytest.mark.parametrize("subject", SUBJECTS.values(), ids=list(SUBJECTS))
 def test_the_way_in_the_contest_is_one_of_those_that_are_tried(subject: Subject) -> None:
     assert way_of(subject.peer_cache, subject.per_device) in ways(subject)
@@ -840,7 +994,9 @@ def test_the_way_in_the_contest_is_one_of_those_that_are_tried(subject: Subject)
 def test_what_is_no_fault_of_a_way_ends_its_part() -> None:
     full = RuntimeError("TRL was killed by SIGKILL, as where memory is full (all of its log: l):\n")
     assert why_not(full).startswith("TRL was killed by SIGKILL")
-    for kind in ("ImportError", "TypeError"):
+    packed = "[rank0]: AttributeError: 'Parameter' object has no attribute 'weight_loader'"
+    assert why_not(RuntimeError(f"TRL ended with 1 (log):\nTraceback\n{packed}")).endswith(packed)
+    for kind in ("ImportError", "TypeError", "AttributeError"):
         error = RuntimeError(f"TRL ended with 1 (all of its log: l):\nTraceback\n{kind}: no such")
         with pytest.raises(RuntimeError, match="no such"):
             why_not(error)
