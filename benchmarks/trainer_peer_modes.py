@@ -138,10 +138,9 @@ def modes(subject: Subject) -> dict[str, Way]:
     """All that are tried of a model, by their names."""
     tried = TRIED[subject.name]
     growing = replace(subject, peer_cache=None)
-    in_process = {"use_vllm": True, "vllm_mode": "colocate", "vllm_gpu_memory_utilization": 0.1}
     others = {
         CONTINUOUS: Way(growing, {"use_transformers_continuous_batching": True}),
-        VLLM: Way(growing, in_process, needs="trl-vllm"),
+        VLLM: Way(growing, {"use_vllm": True, "vllm_mode": "colocate"}, needs="trl-vllm"),
     }
     return {
         **{
