@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from acereason_trainer.rollout.batch_files import batch_name
-from acereason_trainer.rollout.journal import Journal, completion_of, row_of
+from acereason_trainer.rollout.journal import Journal, batch_name, completion_of, row_of
 from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
 
 FIELDS = 4

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from acereason_trainer.rollout.batch_files import read_batch
 from acereason_trainer.rollout.journal import Journal, attempt_journal
 from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
 
@@ -74,23 +73,25 @@ def test_batches_of_all_attempts_are_found_also_of_one_that_left_no_state(tmp_pa
     assert len(third.batches()) == 2, "they are its own now, to be forgotten"
 
 
+LONG = [Completion(r, (r.seed,) * 5000, (-0.5,) * 5000, "stop", "") for r in REQUESTS]
 WRITES_FOR_EVER = """
 import sys
 from pathlib import Path
-from acereason_trainer.rollout.batch_files import write_batch
+from acereason_trainer.rollout.journal import Journal
+from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
+requests = [SampleRequest("p", (1, 2), n, seed) for n, seed in enumerate((7, 8, 9))]
+drawn = [Completion(r, (r.seed,) * 5000, (-0.5,) * 5000, "stop", "") for r in requests]
 while True:
-    write_batch(Path(sys.argv[1]), [[n] * 5000 for n in range(int(sys.argv[2]))])
+    Journal(Path(sys.argv[1])).keep(3, SamplingParams(1.0, 1.0, 8), drawn)
     print("written", flush=True)
 """
 
 
 def test_a_writer_that_is_killed_leaves_a_whole_batch(tmp_path: Path) -> None:
-    path = tmp_path / "journal" / "batch.json"
-    command = [sys.executable, "-c", WRITES_FOR_EVER, str(path), str(len(REQUESTS))]
+    command = [sys.executable, "-c", WRITES_FOR_EVER, str(tmp_path / "journal")]
     for _ in range(5):
         with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
             assert writer.stdout is not None
             assert writer.stdout.readline() == b"written\n"
             writer.kill()
-        found = read_batch(path, REQUESTS, lambda request, row: row)
-        assert found == [[n] * 5000 for n in range(len(REQUESTS))]
+        assert Journal(tmp_path / "journal").find(3, PARAMS, REQUESTS) == LONG
