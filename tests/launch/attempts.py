@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,8 @@ from acereason_trainer.prepare.key import stage_key
 from tests.waiting import PATIENCE, wait_for
 
 FAKE_RANK = Path(__file__).with_name("fake_rank.py")
+LAUNCHER = (sys.executable, "-m", "acereason_trainer.launch")
+BY_CLOCK = (sys.executable, str(Path(__file__).with_name("launcher_by_clock.py")))
 
 
 @dataclass(frozen=True)
@@ -41,23 +43,23 @@ class Attempt:
     def record(self) -> ResultRecord:
         return ResultRecord.parse_json((self.work_dir / "result.json").read_bytes())
 
-    def command(self, behaviour: str, argument: str = "") -> list[str]:
+    def command(
+        self, behaviour: str, argument: str = "", launcher: Sequence[str] = LAUNCHER
+    ) -> list[str]:
         rank = json.dumps([sys.executable, str(FAKE_RANK), behaviour, argument])
-        return [
-            sys.executable,
-            "-m",
-            "acereason_trainer.launch",
-            str(self.path),
-            "--rank-command",
-            rank,
-        ]
+        return [*launcher, str(self.path), "--rank-command", rank]
 
     def launch(
-        self, behaviour: str, argument: str = "", **environment: str
+        self,
+        behaviour: str,
+        argument: str = "",
+        *,
+        launcher: Sequence[str] = LAUNCHER,
+        **environment: str,
     ) -> "subprocess.CompletedProcess[str]":
         """Run the launcher to its end with a fake rank."""
         return subprocess.run(
-            self.command(behaviour, argument),
+            self.command(behaviour, argument, launcher),
             env={**os.environ, **environment},
             capture_output=True,
             text=True,

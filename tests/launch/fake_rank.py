@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import NoReturn
@@ -21,7 +20,7 @@ rank = os.environ["RANK"]
 
 
 def publish() -> None:
-    # Imported where they are used: on a busy machine they take seconds, and the watchdog counts.
+    # Imported where they are used: they take longer than all that other ranks do.
     from acereason_trainer.artifacts.store import DirectoryStore
     from acereason_trainer.config.read_stage_file import read_stage_file
 
@@ -46,10 +45,11 @@ def progress(step: int, phase: str = "train") -> None:
     temporary.replace(work_dir / "progress.json")
 
 
-def step_on() -> None:
-    for step in itertools.count():
-        progress(step)
-        time.sleep(0.1)
+def set_clock(seconds: float) -> None:
+    """Of the launcher that goes by it (launcher_by_clock.py)."""
+    temporary = work_dir / ".clock"
+    temporary.write_text(str(seconds))
+    temporary.replace(work_dir / "clock")
 
 
 def say_ready() -> None:
@@ -118,14 +118,15 @@ match behaviour:
         ignore_term()
     case "hang-after-a-step":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        progress(3)
-        say_ready()
-        while True:
+        for seconds in itertools.count():
             progress(3)  # signs of life, no progress
+            set_clock(seconds)
             time.sleep(0.02)
-    case "steps":  # for so many seconds, and beside publishing
-        threading.Thread(target=step_on, daemon=True).start()
-        time.sleep(float(argument))
+    case "steps":  # so many, of 4 s each; the launcher looks at every fifth or so
+        for step in range(int(argument)):
+            progress(step)
+            set_clock(4 * step)
+            time.sleep(0.1)
         publish()
     case "orphan":  # leaves a process of its own session behind
         script = "import os, time\nos.setsid()\nprint(os.getpid(), flush=True)\ntime.sleep(600)"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from acereason_trainer.config.stage_file import Progress
 from acereason_trainer.launch.watchdog import Watchdog, read_progress
-from attempts import an_attempt, ended_by
+from attempts import BY_CLOCK, an_attempt, ended_by
 
 from tests.waiting import wait_for
 
@@ -70,7 +70,7 @@ def test_peers_of_a_failed_rank_are_stopped_and_do_not_hide_it(tmp_path: Path) -
 
 def test_ranks_without_progress_are_ended_with_their_stacks_in_the_log(tmp_path: Path) -> None:
     attempt = an_attempt(tmp_path, no_progress_seconds=5)
-    assert attempt.launch("hang-after-a-step").returncode == 75
+    assert attempt.launch("hang-after-a-step", launcher=BY_CLOCK).returncode == 75
     assert attempt.record.reason == "NoProgress"
     assert "no step for 5 s (deadlines.noProgress): the ranks were ended" in attempt.record.message
     assert attempt.record.step == 3
@@ -80,7 +80,7 @@ def test_ranks_without_progress_are_ended_with_their_stacks_in_the_log(tmp_path:
 def test_a_stage_that_advances_is_left_alone(tmp_path: Path) -> None:
     """For longer than it could go without a step."""
     attempt = an_attempt(tmp_path, no_progress_seconds=5)
-    assert attempt.launch("steps", "7").returncode == 0
+    assert attempt.launch("steps", "20", launcher=BY_CLOCK).returncode == 0
 
 
 @pytest.mark.parametrize(
