@@ -1,39 +1,16 @@
-"""How much memory a piece of work takes at its most: as the kernel counts it, and in tensors."""
+"""How much memory a piece of work takes at its most, in tensors.
 
-import ctypes
-import gc
+The kernel's count is of the whole process: of what other threads hold, and of the pages of its
+libraries, which come and go with the memory that the machine has left.
+"""
+
 import weakref
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
-
-M_MMAP_THRESHOLD = -3
-LARGE = 2**16
-
-
-def peak_of(work: Callable[[], object]) -> int:
-    """Bytes that this process held at most while it worked, beyond what it held before.
-
-    From then on, what is large goes back to the kernel as soon as it is free: else the memory of
-    earlier work is used again, and not seen.
-    """
-    gc.collect()
-    libc = ctypes.CDLL(None)
-    libc.mallopt(M_MMAP_THRESHOLD, LARGE)
-    libc.malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the highest so far
-    before = _bytes("VmHWM")
-    work()
-    return _bytes("VmHWM") - before
-
-
-def _bytes(field: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 
 
 def peak_of_tensors(work: Callable[[], object]) -> int:
