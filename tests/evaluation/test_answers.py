@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,12 +19,15 @@ from acereason_trainer.evaluation.journal import GradedAnswer, attempt_journal
 from acereason_trainer.evaluation.kept_samples import kept_samples
 from acereason_trainer.evaluation.results import SetTally
 from acereason_trainer.launch.watchdog import read_progress
+from acereason_trainer.peers import ALONE, Peers
 from acereason_trainer.policy.protocol import Weights
 from acereason_trainer.rewards.protocol import Grade, Verdict
 from acereason_trainer.rollout.protocol import Completion, OnBatch, SampleRequest, SamplingParams
 from acereason_trainer.seeds import draw_seed
 from acereason_trainer.stage import StageFailure, StopFlag, Stopped
 from acereason_trainer.telemetry.recorder import Recorder
+
+from tests.ranks_in_threads import on_two_ranks
 
 PARAMS = SamplingParams(temperature=1.0, top_p=1.0, max_tokens=8)
 
@@ -104,17 +107,28 @@ def batches(
     rewarder: ParityRewarder | None = None,
     telemetry: Telemetry | None = None,
     stop: StopFlag | None = None,
+    grace_seconds: float = 30,
+    peers: Peers = ALONE,
     **changed: Any,
 ) -> list[Examined]:
     """The same, batch by batch."""
     work_dir.mkdir(parents=True, exist_ok=True)
     settings = telemetry or Telemetry()
     rewarders = Rewarders(lambda domain, verifier: rewarder or ParityRewarder(), Verifier())
-    with Recorder(work_dir, total=10, unit="answers", settings=settings, key="k") as recorder:
+    with Recorder(
+        work_dir, total=10, unit="answers", settings=settings, key="k", leads=peers.leads
+    ) as recorder:
         recorder.start()
-        journal = attempt_journal(work_dir)
         examiner = Examiner(
-            sampler, rewarders, PARAMS, journal, recorder, stop or StopFlag(), 30, **changed
+            sampler,
+            rewarders,
+            PARAMS,
+            attempt_journal(work_dir, peers.rank),
+            recorder,
+            stop or StopFlag(),
+            grace_seconds,
+            peers=peers,
+            **changed,
         )
         return list(examiner.examined(in_batches(asked(5, 2), 4)))
 
@@ -318,6 +332,72 @@ def test_a_stop_is_seen_while_verdicts_are_waited_for(
         with pytest.raises(Stopped):
             list(examiner.examined(in_batches(asked(5, 2), 4)))
     assert len(attempt_journal(work_dir).find([q.request for q in asked(5, 2)])) == kept
+
+
+class Awaited(Future[Grade]):
+    """A verdict that never comes, and that tells when it is waited for."""
+
+    def __init__(self, waited_for: Callable[[], None]) -> None:
+        super().__init__()
+        self._waited_for = waited_for
+
+    def result(self, timeout: float | None = None) -> Grade:
+        self._waited_for()
+        return super().result(timeout)
+
+
+@dataclass
+class NeverRewarder(ParityRewarder):
+    """Gives no verdict, and tells when one is waited for."""
+
+    waited_for: Callable[[], None] = lambda: None
+
+    def submit(self, row: Mapping[str, Any], response: str) -> "Future[Grade]":
+        return Awaited(self.waited_for)
+
+
+@pytest.mark.parametrize(
+    ("ends_with", "said"),
+    [
+        (None, ["Stopped", "Stopped"]),
+        (StageFailure(ExitCode.TEMPORARY, "VerifierGone", "it is gone"), ["VerifierGone"] * 2),
+        (KeyError("a mistake of ours"), ["LostPeer", "KeyError"]),
+    ],
+    ids=["is stopped", "fails", "breaks"],
+)
+def test_a_rank_that_waits_for_verdicts_ends_when_the_other_one_ends(
+    tmp_path: Path, ends_with: Exception | None, said: list[str]
+) -> None:
+    """Its own never come; it was not asked to stop itself, and has hours of grace."""
+    second, stop_of_second = LateRewarder(), StopFlag()
+
+    def second_ends() -> None:
+        if ends_with is None:
+            stop_of_second._on_signal(signal.SIGTERM, None)
+            return
+        for future in second.open:
+            if not future.done():
+                future.set_exception(ends_with)
+
+    first = NeverRewarder(waited_for=second_ends)
+
+    def end_of(peers: Peers) -> str:
+        try:
+            examine(
+                tmp_path / "1",
+                ScriptedSampler(),
+                rewarder=first if peers.leads else second,
+                stop=StopFlag() if peers.leads else stop_of_second,
+                grace_seconds=36000 if peers.leads else 0.1,
+                peers=peers,
+            )
+        except StageFailure as failure:
+            return failure.reason
+        except (Stopped, KeyError) as e:
+            return type(e).__name__
+        return "went on"
+
+    assert on_two_ranks(end_of) == said
 
 
 def test_rollouts_of_a_batch_are_dumped_where_asked_for(tmp_path: Path) -> None:

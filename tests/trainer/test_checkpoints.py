@@ -7,10 +7,8 @@ import errno
 import shutil
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from threading import Barrier
 from typing import Any, cast
 
 import pytest
@@ -26,6 +24,7 @@ from acereason_trainer.policy.protocol import Policy
 from acereason_trainer.stage import StageContext, StageFailure, StopFlag, Stopped
 from acereason_trainer.telemetry.recorder import Recorder
 
+from tests.ranks_in_threads import on_two_ranks
 from tests.stage_attempts import a_stage, begun
 
 TOO_MUCH = 2**60
@@ -129,26 +128,6 @@ def test_a_stop_begins_no_state_that_takes_longer_to_gather_than_is_left(tmp_pat
     assert [state.name for state in own_states(context.work_dir)] == ["00000001"]
 
 
-class OfTwo(Peers):
-    """One of two ranks, each in a thread of this process."""
-
-    world = 2
-
-    def __init__(self, rank: int, ends: list[End], meeting: Barrier) -> None:
-        self.rank = rank
-        self._ends, self._meeting = ends, meeting
-
-    def gather(self, end: End) -> list[End]:
-        self._ends[self.rank] = end
-        self._meeting.wait()
-        ends = list(self._ends)
-        self._meeting.wait()
-        return ends
-
-    def from_leader(self, end: End | None) -> list[End]:
-        return self.gather(end or End())[:1]
-
-
 class AskedBefore(StopFlag):
     """A SIGTERM that came a while ago."""
 
@@ -169,19 +148,16 @@ def test_a_stop_leaves_as_long_as_the_rank_has_that_was_asked_first(
     tmp_path: Path, asked_before: Sequence[float], kept: list[str]
 ) -> None:
     context = an_attempt(tmp_path, graceSeconds=600)
-    ends, meeting = [End(), End()], Barrier(2, timeout=60)
 
-    def stopped(rank: int) -> None:
-        peers, stop = OfTwo(rank, ends, meeting), AskedBefore(asked_before[rank])
-        own = replace(context, peers=peers, stop=stop)
-        recorder, checkpoints = saving(own, Sized(file=f"weights-{rank}"), Risk(1440.0))
+    def stopped(peers: Peers) -> None:
+        own = replace(context, peers=peers, stop=AskedBefore(asked_before[peers.rank]))
+        recorder, checkpoints = saving(own, Sized(file=f"weights-{peers.rank}"), Risk(1440.0))
         with pytest.raises(Stopped), recorder, checkpoints:
             checkpoints.resume()
             checkpoints.completed(1)
             raise Stopped
 
-    with ThreadPoolExecutor(2) as ranks:
-        list(ranks.map(stopped, range(2)))
+    on_two_ranks(stopped)
     assert [state.name for state in own_states(context.work_dir)] == kept
 
 

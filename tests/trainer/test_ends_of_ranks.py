@@ -8,7 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.launch.free_port import free_port
+from acereason_trainer.peers import Peers
+from acereason_trainer.stage import StageFailure, Stopped
+
+from tests.ranks_in_threads import on_two_ranks
+from tests.waiting import wait_for
 
 RANK = """
 import json, os, signal, sys, threading, time
@@ -100,13 +106,19 @@ NESTED = "this settles something between ranks within what they settle already"
 LOST = "rank 1 ended with KeyError: 'a mistake of ours'; its own log says more"
 
 
+ENDS_OF_ONE: list[tuple[str, list[list[object]]]] = [
+    ("stops", [["stopped"], ["stopped"]]),
+    ("fails", [[78, "Failed", "rank 1 cannot"]] * 2),
+    ("breaks", [[75, "LostPeer", LOST], ["broke"]]),
+]
+"""What rank 1 does while rank 0 looks for ends, and how both end."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("does", "ends"),
     [
-        ("stops", [["stopped"], ["stopped"]]),
-        ("fails", [[78, "Failed", "rank 1 cannot"]] * 2),
-        ("breaks", [[75, "LostPeer", LOST], ["broke"]]),
+        *ENDS_OF_ONE,
         ("is stopped while it waits", [["stopped"], ["stopped"]]),
         ("is stopped while the leader works", [["stopped"], ["stopped"]]),
         ("waits for a leader that fails", [[78, "Failed", "rank 0 cannot"]] * 2),
@@ -121,6 +133,40 @@ def test_a_rank_in_the_middle_of_long_work_ends_as_the_other_has(
     with two_ranks(tmp_path, does) as ranks:
         assert [rank.wait() for rank in ranks] == [0, 0]
     assert [said(tmp_path, number) for number in range(2)] == ends
+
+
+RAISES = {
+    "stops": Stopped(),
+    "fails": StageFailure(ExitCode.BAD_CONFIGURATION, "Failed", "rank 1 cannot"),
+    "breaks": KeyError("a mistake of ours"),
+}
+
+
+@pytest.mark.parametrize(("does", "ends"), ENDS_OF_ONE)
+def test_ranks_in_threads_end_as_those_in_processes(does: str, ends: list[list[object]]) -> None:
+    """So other tests may have their ranks in threads."""
+
+    def end_of(peers: Peers) -> list[object]:
+        def looks() -> bool:
+            peers.check()
+            return False
+
+        def work() -> None:
+            if peers.rank == 1:
+                raise RAISES[does]
+            wait_for(looks, "the end of rank 1")
+
+        try:
+            peers.together(work)
+        except Stopped:
+            return ["stopped"]
+        except StageFailure as failure:
+            return [failure.code, failure.reason, str(failure)]
+        except KeyError:
+            return ["broke"]
+        return ["went on"]
+
+    assert on_two_ranks(end_of) == ends
 
 
 @pytest.mark.slow
