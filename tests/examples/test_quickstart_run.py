@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.python_path import python_path
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = """
 spec:
@@ -97,4 +99,4 @@ def test_the_quickstart_runs_through_every_stage_and_is_not_done_twice(project: 
 def _environment() -> dict[str, str]:
     import os
 
-    return {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
+    return {**os.environ, "PYTHONPATH": python_path(EXAMPLES.parent)}

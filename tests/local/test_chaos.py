@@ -10,6 +10,7 @@ import pytest
 from acereason_operator.local.processes import RANK_COMMAND
 from laptops import DATA, RANK, SFT, Laptop, told
 
+from tests.python_path import python_path
 from tests.waiting import PATIENCE
 
 PROJECT = Path(__file__).parents[2]
@@ -29,7 +30,7 @@ def test_kills_change_nothing_and_what_chance_changes_is_seen(
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.chaos", str(laptop.file), "--kills", "3",
          "--out", str(out)],
-        env={**os.environ, RANK_COMMAND: json.dumps(RANK), "PYTHONPATH": str(PROJECT)},
+        env={**os.environ, RANK_COMMAND: json.dumps(RANK), "PYTHONPATH": python_path(PROJECT)},
         capture_output=True, text=True, timeout=2 * PATIENCE, check=False,
     )  # fmt: skip
     assert (done.returncode, verdict in done.stdout) == (code, True), done.stdout + done.stderr

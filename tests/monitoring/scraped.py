@@ -31,6 +31,7 @@ from rendering_builders import run_body
 from tests.chart.rendered_chart import one
 from tests.controlplane.control_plane import ControlPlane
 from tests.monitoring.prometheus import Target
+from tests.python_path import python_path
 from tests.stage_attempts import a_stage, begun, write_rows
 from tests.verifier.services import ServiceProcess
 from tests.waiting import wait_for
@@ -169,7 +170,7 @@ def _rank(store: Path, kind: str, settings: dict[str, Any], model: Path) -> Iter
             [sys.executable, "-m", "acereason_trainer", str(context.work_dir / "stage.yaml")],
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "PYTHONPATH": python_path(ROOT), "OMP_NUM_THREADS": "1"},
             preexec_fn=die_with_parent,  # noqa: PLW1509 it would train for ever
         )
     try:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.python_path import python_path
+
 CONFTEST = Path(__file__).parents[1] / "conftest.py"
 
 SKIPPING = {
@@ -30,7 +32,7 @@ def run(
     return subprocess.run(
         command,
         cwd=directory,
-        env=os.environ | {"CI": ci, "PYTHONPATH": str(CONFTEST.parents[1])} | variables,
+        env=os.environ | {"CI": ci, "PYTHONPATH": python_path(CONFTEST.parents[1])} | variables,
         capture_output=True,
         text=True,
         check=False,

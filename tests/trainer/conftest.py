@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from acereason_trainer.policy.amx import make_bfloat16_safe
 
+from tests.python_path import python_path
 from tests.trainer.taught import taught
 
 make_bfloat16_safe()
@@ -13,8 +14,8 @@ make_bfloat16_safe()
 @pytest.fixture
 def importable_rewards(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers of the verifier, too, find `tests.trainer.letters`."""
-    root = str(Path(__file__).parents[2])
-    monkeypatch.setenv("PYTHONPATH", root)
+    root = Path(__file__).parents[2]
+    monkeypatch.setenv("PYTHONPATH", python_path(root))
     monkeypatch.syspath_prepend(root)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from acereason_trainer.config.exit_codes import ExitCode
 
+from tests.python_path import python_path
 from tests.stage_attempts import a_stage, begun, failure, write_rows
 
 ABORTS = "import atexit, os\natexit.register(os.abort)\n"
@@ -25,7 +26,7 @@ def ended(tmp_path: Path, rows: list[dict[str, str]], more: str = "") -> Ended:
     path = begun(stage).work_dir / "stage.yaml"
     rank = subprocess.run(
         [sys.executable, "-m", "acereason_trainer", str(path)],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": python_path(tmp_path)},
         stderr=subprocess.PIPE,
         text=True,
         check=False,

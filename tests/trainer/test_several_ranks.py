@@ -17,6 +17,7 @@ from acereason_trainer.launch.watchdog import read_progress
 from acereason_trainer.prepare.key import stage_key
 from acereason_trainer.telemetry.recorder import read_metrics
 
+from tests.python_path import python_path
 from tests.stage_attempts import a_stage, attempt, begun, published, write_rows
 from tests.trainer.test_exact_resume import next_attempt, outcome
 from tests.waiting import wait_for
@@ -141,8 +142,8 @@ def curve(stage: dict[str, Any], name: str) -> list[float | None]:
 def alone(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[dict[str, Any]]:
     """By kind: the stage as one process carried it out."""
     with pytest.MonkeyPatch.context() as patch:
-        root = str(Path(__file__).parents[2])
-        patch.setenv("PYTHONPATH", root)
+        root = Path(__file__).parents[2]
+        patch.setenv("PYTHONPATH", python_path(root))
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.syspath_prepend(root)
         stages = {}

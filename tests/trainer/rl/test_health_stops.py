@@ -11,6 +11,7 @@ from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.telemetry.recorder import read_metrics
 from safetensors.torch import load_file, save_file
 
+from tests.python_path import python_path
 from tests.stage_attempts import a_stage, attempt, begun, failure, write_rows
 
 pytestmark = pytest.mark.usefixtures("importable_rewards")
@@ -85,8 +86,8 @@ def test_a_stage_that_was_told_to_go_on_is_finished(tmp_path: Path, tiny_model: 
 def recorded(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """What a healthy attempt has drawn."""
     with pytest.MonkeyPatch.context() as patch:
-        root = str(Path(__file__).parents[3])
-        patch.setenv("PYTHONPATH", root)
+        root = Path(__file__).parents[3]
+        patch.setenv("PYTHONPATH", python_path(root))
         patch.syspath_prepend(root)
         stage = a_math_stage(tmp_path_factory.mktemp("healthy"), tiny_model)
         assert attempt(stage) == ExitCode.DONE

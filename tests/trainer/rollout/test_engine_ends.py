@@ -12,6 +12,8 @@ from acereason_trainer.rollout.engine_client import EngineClient, failure_of
 from acereason_trainer.rollout.engine_messages import Asked, Drawn, EngineSettings, Failed
 from acereason_trainer.stage import StageFailure, StopFlag, Stopped
 
+from tests.python_path import python_path
+
 ENGINE = "the vLLM engine of rank 3"
 SETTINGS = EngineSettings(
     model="none",
@@ -79,7 +81,7 @@ def stop() -> StopsWhenTold:
 def engine(stop: StopsWhenTold, monkeypatch: pytest.MonkeyPatch) -> Iterator[EngineClient]:
     """The client of an engine that does what a test asks for (an_engine.py)."""
     monkeypatch.setattr(engine_client, "ENGINE", "tests.trainer.rollout.an_engine")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    monkeypatch.setenv("PYTHONPATH", python_path(Path(__file__).parents[3]))
     client = EngineClient(SETTINGS, rank=3, gpus=[], patience=300, check_stop=stop.check)
     yield client
     client.close()

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from benchmarks.trainer_profile import require_time
 from benchmarks.trainer_push import TIMED, watched
+from tests.python_path import python_path
 from tests.trainer.policy.batches import a_batch
 from tests.trainer.rollout.a_sampler import a_sampler
 from tests.trainer.rollout.test_engine_ends import SETTINGS
@@ -45,7 +46,7 @@ def start(tiny_model: Path) -> Iterator[Start]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine_client, "ENGINE", "tests.trainer.rollout.an_engine")
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+        patch.setenv("PYTHONPATH", python_path(Path(__file__).parents[3]))
         yield one_more
     for engine in started:
         engine.close()
