@@ -1,6 +1,7 @@
 """Which code a figure would come from: what other code has found is not kept as this one's."""
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +17,14 @@ def code_identity(*others: Path) -> str:
         found.update(f"{path} {len(content)}\n".encode())
         found.update(content)
     return found.hexdigest()[:10]
+
+
+def remove_others(own: Path) -> None:
+    """Remove the folders beside one that is named by its code: no code of today asks for them, and
+    each holds gigabytes of checkpoints."""
+    for beside in own.parent.glob("*/"):
+        if beside != own:
+            shutil.rmtree(beside)
 
 
 def _sorted(paths: Sequence[Path]) -> list[Path]:

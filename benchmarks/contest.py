@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
-from benchmarks.process_tree import cpu_seconds, peak_mib
+from benchmarks.process_tree import cpu_seconds, descendants, end_orphans, peak_mib
 from benchmarks.progress import Steps
 
 Answer = dict[str, Any]
@@ -89,6 +89,7 @@ class Contestant:
         trace: TracebackType | None,
     ) -> None:
         assert self._process.stdin is not None
+        left = descendants(self._process.pid)
         with suppress(BrokenPipeError):  # it is gone already, and did not read what was said last
             self._process.stdin.close()
         try:
@@ -96,6 +97,7 @@ class Contestant:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        end_orphans(left)  # an engine holds its memory until then, which the next contest needs
 
     def answer(self) -> Answer:
         """The next line of the process. Raises RuntimeError with its log's end where it is gone, or

@@ -20,6 +20,7 @@ class OthersShare:
 
     def __init__(self) -> None:
         ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _reap()  # what a part before has left that ended badly
         self._began = _worked_and_all(), _own()
 
     def so_far(self) -> float:

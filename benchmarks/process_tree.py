@@ -1,7 +1,9 @@
-"""What a process and all its descendants have taken so far."""
+"""What a process and all its descendants have taken so far, and the end of those it leaves."""
 
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -15,6 +17,21 @@ def cpu_seconds(pid: int) -> float:
 def peak_mib(pid: int) -> float:
     """Their largest resident memories, one after the other; pages that they share count twice."""
     return sum(_peak_mib(one) for one in _tree(pid))
+
+
+def descendants(pid: int) -> list[int]:
+    """Process ids of those that live, parents before their children."""
+    return [int(one.name) for one in _tree(pid)][1:]
+
+
+def end_orphans(orphans: Iterable[int]) -> None:
+    """Kill and reap these, parents first, as far as they are children of this process by now; it
+    must have asked for orphans (others_share.py), or they are another's to reap."""
+    for pid in orphans:
+        with suppress(ChildProcessError):
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 def _tree(pid: int) -> Iterator[Path]:

@@ -19,7 +19,7 @@ import yaml
 from acereason_trainer.artifacts.store import DirectoryStore
 from acereason_trainer.config.stage_file import StageFile
 
-from benchmarks.code_identity import code_identity
+from benchmarks.code_identity import code_identity, remove_others
 from benchmarks.stage_files import path_of, stage_file
 
 BUILD = Path("build/bench/trainer")
@@ -163,6 +163,7 @@ def stage_settings(example: Path, stage: str) -> dict[str, Any]:
 def start_checkpoint(subject: Subject, steps: int | None = None) -> Path:
     """The directory of the model after SFT; trained first, in a process of its own, where it is
     not there yet. steps: fewer than the subject's, where it need not be able to do much."""
+    remove_others(STORE)
     settings = stage_settings(subject.example, "sft")
     settings["sft"]["budget"] = {"steps": min(steps or subject.sft_steps, subject.sft_steps)}
     name = f"sft-{subject.name.lower().replace('.', '-')}"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from benchmarks import contest, trainer, trainer_peer_modes, trainer_sft
-from benchmarks.code_identity import code_identity
+from benchmarks.code_identity import code_identity, remove_others
 from benchmarks.contest import (
     Answer,
     Contestant,
@@ -174,12 +175,37 @@ def test_peers_tell_of_one_set_of_versions() -> None:
             versions_of(several)
 
 
-def test_what_we_take_of_the_machine_is_no_others() -> None:
+@pytest.fixture
+def adopts_orphans() -> Iterator[OthersShare]:
+    """As the driver of the benchmark does."""
+    yield OthersShare()
+    ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 0, 0, 0, 0)  # other tests look at orphans
+
+
+LEAVES_AN_ENGINE = """
+import subprocess, sys
+engine = "import subprocess, sys; p = subprocess.Popen(['sleep', '600']); print(p.pid); "
+engine += "sys.stdout.flush(); p.wait()"
+started = subprocess.Popen([sys.executable, "-c", engine], stdout=subprocess.PIPE)
+left = [started.pid, int(started.stdout.readline())]
+""" + STEPS.replace("at=time.monotonic()", "left=left")
+
+
+@pytest.mark.usefixtures("adopts_orphans")
+def test_what_a_contestant_leaves_behind_ends_with_it(tmp_path: Path) -> None:
+    """What it has started and what that has started in turn, to the last entry of theirs."""
+    done = in_turns([contestant("a", LEAVES_AN_ENGINE, tmp_path)], 1, "turns")
+    (left,) = [answer["left"] for answer in done["a"]]
+    assert len(left) == 2
+    assert [pid for pid in left if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_what_we_take_of_the_machine_is_no_others(adopts_orphans: OthersShare) -> None:
     def of_children() -> float:
         times = os.times()  # asking for the time is the system's work, and here that is most of it
         return times.children_user + times.children_system
 
-    share, deadline = OthersShare(), time.monotonic() + 120
+    share, deadline = adopts_orphans, time.monotonic() + 120
     leaves_work = (
         "import subprocess, sys, os; subprocess.Popen([sys.executable, '-c', sys.argv[1]])"
     )
@@ -189,7 +215,6 @@ def test_what_we_take_of_the_machine_is_no_others() -> None:
     while of_children() - before < 0.5 and time.monotonic() < deadline:
         time.sleep(0.1)
         assert 0 <= share.so_far() <= 1
-    ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 0, 0, 0, 0)  # other tests look at orphans
     assert of_children() - before >= 0.5, "an orphan's work is counted as ours"
 
 
@@ -838,6 +863,15 @@ def test_other_code_has_another_identity(tmp_path: Path) -> None:
     assert code_identity(file) == before
     file.write_text("STEPS = 21")
     assert code_identity(file) != before
+
+
+def test_what_other_code_has_left_goes_and_what_is_elsewhere_stays(tmp_path: Path) -> None:
+    for name in ("store/today", "store/before/artifacts", "peers"):
+        (tmp_path / name).mkdir(parents=True)
+    remove_others(tmp_path / "store" / "today")
+    remove_others(tmp_path / "not there yet" / "today")
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["today"]
+    assert (tmp_path / "peers").exists()
 
 
 def test_a_gpus_figures_are_medians_of_its_steps() -> None:
