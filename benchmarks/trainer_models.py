@@ -139,7 +139,7 @@ REAL = Subject(
 )
 LEARNING = replace(
     REAL,
-    sft_steps=120,
+    sft_steps=60,
     rl={**REAL.rl, "where": [{"column": "steps", "max": 2}]},
     turns=20,
     one_by_one=False,
