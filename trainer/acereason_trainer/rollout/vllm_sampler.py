@@ -2,15 +2,13 @@
 
 Trainer and engines take turns with the GPUs. A push moves what only training needs to the host,
 wakes the engines, hands them the weights in buckets and holds their logprobs of a fixed probe
-against the trainer's; `rest` gives everything back. Requests come longest first: each engine is
-dealt its part of them in turn, as many as it has room for at once, and what is left is one queue
-from which all engines take as their responses end. A response draws from its own seed; its last
-bits depend on what is decoded beside it.
+against the trainer's; `rest` gives everything back. What each engine draws is its share of one
+queue (share.py). A response draws from its own seed; its last bits depend on what is decoded beside
+it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count, islice, takewhile
 from statistics import fmean
 from typing import Any
 
@@ -25,6 +23,7 @@ from acereason_trainer.rollout.engine_client import EngineClient, EngineError
 from acereason_trainer.rollout.engine_messages import Asked, Drawn
 from acereason_trainer.rollout.protocol import Completion, OnBatch, SampleRequest, SamplingParams
 from acereason_trainer.rollout.response_journal import ResponseJournal
+from acereason_trainer.rollout.share import Capacity, Share
 from acereason_trainer.rollout.weight_buckets import BUCKET, SharedMemory, in_buckets
 from acereason_trainer.seeds import draw_seed
 from acereason_trainer.stage import StageFailure, Stopped
@@ -37,10 +36,6 @@ AGREE = {"float32": 1e-3, "bfloat16": 0.1}
 """Mean of |log p of the engine - log p of the trainer| over the probe from which on they do not
 agree, in nats. Other kernels come to 1e-5 and 7e-2, weights that are off by 2 % to 0.3
 (docs/health.md)."""
-CROWD = 1.5
-"""How many times the responses that would fill its cache at their full length an engine has under
-way. They are half as long, on average; too many, and those that lose their place wait at this
-engine while another one has nothing left to do."""
 IN_A_COLLECTIVE = 300.0
 """Seconds at most for a bucket. Ranks without an engine wait for it where the next weight is
 gathered; NCCL's limit is 10 minutes, and nobody would then say what it was that they waited for."""
@@ -73,7 +68,6 @@ class VLLMSampler:
         self._tokenizer = tokenizer
         self._engines = engines
         self._number = number
-        self._sequences = sequences
         self._dtype = dtype
         self._journal = journal
         self._peers = peers
@@ -81,9 +75,8 @@ class VLLMSampler:
         self._version = -1
         self._awake = False
         self._drawings = 0
-        self._cache_tokens = 0
-        self._at_once = 1
-        self._tokens_each = float(longest)
+        self._capacity = Capacity(cache_tokens=0, sequences=sequences, tokens_each=float(longest))
+        self._dealt = 1
         self._probe = probe(vocabulary, min(PROBE_TOKENS, longest - 1))
         self._memory = SharedMemory.made(BUCKET) if engine is not None else None
         self._probe_difference: float | None = None
@@ -107,7 +100,7 @@ class VLLMSampler:
     def _attach(self) -> None:
         if self._engine is not None and self._memory is not None:
             self._engine.call("attach", self._memory.path, self._memory.size)
-            self._cache_tokens = self._engine.call("cache_tokens")
+            self._capacity.cache_tokens = self._engine.call("cache_tokens")
 
     def push(self, policy: Weights, version: int) -> None:
         """Make room, wake the engines, hand them the weights and look at whether they have them.
@@ -119,7 +112,7 @@ class VLLMSampler:
         ours = policy.logprobs(self._probe)  # as long as the GPU is the trainer's
         self._awake = True
         self._peers.together(policy.make_room)  # an engine may use the GPUs of several ranks
-        self._at_once = self._peers.led(self._room)
+        self._dealt = self._peers.led(self._capacity.at_once)
         self._peers.together(lambda: self._with_engine("begin_push"))
         identity = Identity()
         weights = identity.of_passing(policy.weights())  # gathering them is slow: once for both
@@ -177,18 +170,9 @@ class VLLMSampler:
             return completions
         drawn = self._draw(self._engine, left, take, params, on_batch)
         if drawn:
-            self._tokens_each = fmean(len(c.request.prompt) + len(c.tokens) for c in drawn)
+            each = (len(c.request.prompt) + len(c.tokens) for c in drawn)
+            self._capacity.tokens_each = fmean(each)
         return completions + drawn
-
-    def _room(self, drawn: tuple[int, int] = (0, 0), under_way: int = 1) -> int:
-        """Responses that an engine has under way at once.
-
-        drawn: tokens of this drawing's responses that have ended, and how many have; those that are
-        under way are taken to be as long as what was drawn before it. The first to end are short.
-        """
-        tokens, done = drawn
-        each = (tokens + under_way * self._tokens_each) / (done + under_way)
-        return room(self._cache_tokens, each, self._sequences)
 
     def _draw(
         self,
@@ -198,19 +182,11 @@ class VLLMSampler:
         params: SamplingParams,
         on_batch: OnBatch,
     ) -> list[Completion]:
-        """Draw what is dealt to this engine, as many as it has room for, and then what it takes
-        from the queue: more at once where they turn out to be shorter."""
-        at_once = min(self._at_once, -(-len(requests) // self._engines))
-        dealt = at_once * self._engines
-        left = takewhile(lambda n: n < len(requests), (dealt + take() for _ in count()))
-        under_way = set(range(len(requests))[self._number : dealt : self._engines])
-        # Since the push, which dealt this many to each, an engine may have drawn shorter ones.
-        wanted = min(self._room(), -(-len(requests) // self._engines))
-        under_way |= set(islice(left, max(0, wanted - at_once)))
-        engine.add([_one(number, requests[number], params) for number in sorted(under_way)])
+        """Draw this engine's share of the requests."""
+        share = Share(len(requests), self._number, self._engines, self._dealt, self._capacity, take)
+        engine.add([_one(n, requests[n], params) for n in share.begin()])
         completions: list[Completion] = []
-        tokens = 0
-        while under_way:
+        while share.under_way:
             try:
                 drawn = engine.drawn()
             except Stopped:
@@ -218,13 +194,8 @@ class VLLMSampler:
                 self._keep(params, finished)
                 on_batch(finished)
                 raise
-            under_way -= {d.number for d in drawn}
-            tokens += sum(len(requests[d.number].prompt) + len(d.tokens) for d in drawn)
-            done = len(completions) + len(drawn)
-            wanted = max(at_once, self._room((tokens, done), len(under_way)))
-            more = list(islice(left, max(0, wanted - len(under_way))))
-            engine.add([_one(number, requests[number], params) for number in more])
-            under_way |= set(more)
+            ended = {d.number: len(requests[d.number].prompt) + len(d.tokens) for d in drawn}
+            engine.add([_one(n, requests[n], params) for n in share.go_on(ended)])
             finished = self._completions(requests, drawn)
             self._keep(params, finished)
             on_batch(finished)
@@ -263,14 +234,6 @@ class VLLMSampler:
 
     def _with_engine(self, method: str, *arguments: Any) -> Any:
         return None if self._engine is None else self._engine.call(method, *arguments)
-
-
-def room(cache_tokens: int, tokens_each: float, sequences: int) -> int:
-    """How many responses an engine has under way at once.
-
-    tokens_each: a prompt and its response, on average. sequences: that it decodes at most.
-    """
-    return max(1, min(sequences, int(CROWD * cache_tokens / tokens_each)))
 
 
 def probe(vocabulary: int, tokens: int) -> list[list[int]]:
