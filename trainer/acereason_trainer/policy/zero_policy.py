@@ -15,16 +15,7 @@ from typing import Any
 import deepspeed
 import torch
 from deepspeed import zero
-from deepspeed.runtime.bf16_optimizer import BF16_Optimizer
-from deepspeed.runtime.zero.offload_config import OffloadStateTypeEnum
-from deepspeed.utils import (
-    safe_get_full_fp32_param,
-    safe_get_full_optimizer_state,
-    safe_set_full_fp32_param,
-    safe_set_full_optimizer_state,
-    safe_set_local_fp32_param,
-    safe_set_local_optimizer_state,
-)
+from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 from torch import Tensor
 
 from acereason_trainer.config.common import ModelLoading, Zero
@@ -41,7 +32,7 @@ from acereason_trainer.policy.micro_batches import (
     weightless,
 )
 from acereason_trainer.policy.protocol import Batch, Update
-from acereason_trainer.policy.room import Room, moments_of
+from acereason_trainer.policy.room import Room
 from acereason_trainer.policy.schedule import learning_rate
 from acereason_trainer.policy.state_files import (
     FIRST,
@@ -58,9 +49,8 @@ from acereason_trainer.policy.state_files import (
 )
 from acereason_trainer.policy.torch_policy import decayed_and_not
 from acereason_trainer.policy.zero_engine import engine_settings, prepare_process, spread
+from acereason_trainer.policy.zero_shards import shards_of
 
-_BUCKETS = (OffloadStateTypeEnum.contiguous_grad_buffer,)
-"""Where ZeRO-3 gathers gradients to reduce them: made anew when they are needed."""
 _PREFIX = "model."
 """Where a parameter of the language model is within Scoring."""
 
@@ -101,7 +91,6 @@ class ZeroPolicy:
         self._whole: Any = None
         self._whole_is_of = -1
         self._layout = layout
-        self._host_steps = settings.offload_optimizer
         prepare_process()
         told = engine_settings(settings, loading, optimizer.grad_clip, self._device)
         model = loader.load_model(directory, loading, torch.device("cpu"))
@@ -125,8 +114,9 @@ class ZeroPolicy:
             for name, p in self._engine.module.named_parameters()
             if p.requires_grad
         }
-        if self._stage < 3:
-            self._begin_moments()
+        on_host = settings.offload_optimizer
+        self._shards = shards_of(self._engine, settings.stage, on_host=on_host, rank=peers.rank)
+        self._shards.begin()
         self._settle()
 
     @property
@@ -197,22 +187,8 @@ class ZeroPolicy:
             group["lr"] = rate
         self._engine.step()
         norm = float(self._engine.get_global_grad_norm())
-        if self._host_steps and self._stage < 3 and not math.isfinite(norm):
-            # DeepSpeed leaves such a step out, but adds the next gradients to what it has summed.
-            sums = self._optimizer.averaged_gradients
-            sums.update(dict.fromkeys(sums))
+        self._shards.after_step(norm)
         return norm
-
-    def _begin_moments(self) -> None:
-        """Moments of zero for ZeRO-1 and 2: they look for moments once, when the first of the two
-        parameter groups has been stepped, and never find those that torch makes after that."""
-        for group in self._adamw.param_groups:
-            for flat in group["params"]:
-                self._adamw.state[flat] = {
-                    "step": torch.tensor(0.0),
-                    FIRST: torch.zeros_like(flat),
-                    SECOND: torch.zeros_like(flat),
-                }
 
     def _settle(self) -> None:
         """Take a step that changes nothing: a gradient of zero, at rate zero.
@@ -241,44 +217,18 @@ class ZeroPolicy:
 
     def make_room(self) -> None:
         """Move this rank's share of moments, float32 weights and gradients to the host."""
-        if self._stage == 3:
-            self._engine.offload_states(include=_BUCKETS, pin_memory=False)
-        self._room.make(self._of_a_step(), self._cleared())
+        self._shards.free_buckets()
+        self._room.make(self._shards.states(), self._shards.zeros())
 
     def take_room(self) -> None:
         """Move it back."""
-        if self._stage == 3:
-            self._engine.reload_states()
+        self._shards.make_buckets()
         self._room.take()
 
     @property
     def room_bytes(self) -> int:
         """Bytes that `make_room` moves from this rank's GPU to the host; 0 before the first."""
         return self._room.bytes
-
-    def _of_a_step(self) -> Iterator[Tensor]:
-        """What DeepSpeed holds of a step. ZeRO-1 and 2 have no gradients between two steps, or none
-        that are not zero.
-
-        Moved its own way, views of it would be left behind (ZeRO-1 and 2), or all but DeepSpeed's
-        own AdamW be refused (ZeRO-3).
-        """
-        if self._host_steps:
-            return
-        if isinstance(self._optimizer, BF16_Optimizer):
-            yield from self._optimizer.fp32_groups_flat_partition
-        elif self._stage < 3:
-            yield from self._optimizer.single_partition_of_fp32_groups
-        else:
-            yield self._optimizer.grad_partitions_flat_buffer
-            yield from self._optimizer.fp32_partitioned_groups_flat
-        yield from moments_of(self._adamw)
-
-    def _cleared(self) -> Iterator[Tensor]:
-        """Gradients that are zeros between two steps: for ZeRO-1 in bfloat16 DeepSpeed has another
-        optimizer, which keeps those of the whole model on every rank."""
-        if isinstance(self._optimizer, BF16_Optimizer):
-            yield from self._optimizer.fp32_groups_gradients_flat
 
     @property
     def state_bytes(self) -> int:
@@ -330,20 +280,7 @@ class ZeroPolicy:
         self._whole_is_of = -1
 
     def _set(self, name: str, part: str, value: Tensor) -> None:
-        p = self._parameters[name]
-        value = value.to(self._device)
-        if self._stage < 3:
-            if part == WEIGHT:
-                safe_set_full_fp32_param(p, value)
-            else:
-                safe_set_full_optimizer_state(p, value, part)
-            return
-        # Of ZeRO-3's own setters, that of a whole tensor fails where ranks do not divide it.
-        own = _share(value, p.ds_tensor.numel(), self._peers.rank)
-        if part == WEIGHT:
-            safe_set_local_fp32_param(p, own)
-        else:
-            safe_set_local_optimizer_state(p, own, part)
+        self._shards.set(self._parameters[name], part, value.to(self._device))
 
     def export(self, directory: Path) -> None:
         """A Hugging Face directory that `from_pretrained` reads, written by the leader."""
@@ -382,9 +319,3 @@ def _elements(p: Any) -> int:
 
 def _shape(p: Any) -> torch.Size:
     return torch.Size(p.ds_shape) if hasattr(p, "ds_shape") else p.shape
-
-
-def _share(value: Tensor, size: int, rank: int) -> Tensor:
-    """A rank's `size` elements of a tensor, with zeros behind its end."""
-    own = value.flatten()[rank * size : (rank + 1) * size]
-    return torch.nn.functional.pad(own, (0, size - own.numel()))
