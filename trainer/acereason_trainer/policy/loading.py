@@ -101,7 +101,9 @@ def load_model(directory: Path, loading: ModelLoading, where: torch.device | Non
     random_weights = directory / FROM_CONFIG
     if random_weights.exists():
         torch.manual_seed(json.loads(random_weights.read_text())["seed"])
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).to(dtype)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        for p in model.parameters():  # not buffers: rotary frequencies stay what a loaded model has
+            p.data = p.data.to(dtype)
     else:
         model = AutoModelForCausalLM.from_pretrained(directory, config=config, dtype=dtype)
     return model.to(device() if where is None else where).eval()
