@@ -4,8 +4,9 @@ What `Peers` settle goes over a channel of its own (gloo, over TCP), never behin
 doing. A rank that dies closes its connections, which its peers see at once; of one whose host is
 gone the kernel hears no more, which it finds within minutes; one that hangs is the launcher's
 watchdog's. So waiting there has no limit that matters, but for a rank that has failed:
-its own end must not wait for one that hangs. The collectives of training have torch's own (10
-minutes for NCCL, 30 for gloo): within a step nobody waits for as long.
+its own end must not wait for one that hangs. The collectives of training have torch's own (30
+minutes, also for NCCL, which has 10 only in a group of its own): within a step nobody waits for as
+long.
 
 A stop, and whatever else ends a rank's work badly, is also noted in the store at which the ranks
 met: who is in the middle of long work looks there. A rank that waits for the others, or for the

@@ -38,7 +38,8 @@ agree, in nats. Other kernels come to 1e-5 and 7e-2, weights that are off by 2 %
 (docs/health.md)."""
 IN_A_COLLECTIVE = 300.0
 """Seconds at most for a bucket. Ranks without an engine wait for it where the next weight is
-gathered; NCCL's limit is 10 minutes, and nobody would then say what it was that they waited for."""
+gathered; torch's limit there is 30 minutes, and nobody would then say what it was that they waited
+for."""
 OF_A_MACHINE = ("CUDA", "NCCL", "Executor failed", "[Errno ", "TimeoutError", "MemoryError")
 """In what vLLM says of a GPU that is full or broken, of a worker that is gone and of what the
 system refuses, not of weights that it does not know."""
