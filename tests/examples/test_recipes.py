@@ -9,8 +9,15 @@ from typing import Any
 
 import pytest
 from acereason_operator.api.load import load_run
+from acereason_operator.api.quantities import amount
+from acereason_operator.api.run import AceReasonRun
 from acereason_operator.cli.validate import validate_files
+from acereason_operator.planner import effective
+from acereason_operator.planner.context import Context
 from acereason_trainer.config.rl import RL
+from acereason_trainer.config.sft import SFT
+from acereason_trainer.policy.memory_check import what_a_stage_lacks
+from acereason_trainer.policy.memory_plan import QWEN_7B, QWEN_14B
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RECIPES = ("acereason-1.0-7b", "acereason-1.0-14b", "acereason-1.1-7b")
@@ -26,10 +33,15 @@ LENGTHS = {
 """In the papers' order: math, code, and math again (1.0 sections 3.2 to 3.4)."""
 
 
-def rl_stages(recipe: str) -> dict[str, RL]:
+def the_run(recipe: str) -> AceReasonRun:
     run = load_run(EXAMPLES / f"{recipe}.yaml", [], []).run
     assert run is not None
-    return {s.name: s.settings for s in run.spec.stages if isinstance(s.settings, RL)}
+    return run
+
+
+def rl_stages(recipe: str) -> dict[str, RL]:
+    stages = the_run(recipe).spec.stages
+    return {s.name: s.settings for s in stages if isinstance(s.settings, RL)}
 
 
 @EACH
@@ -66,6 +78,33 @@ def test_a_recipe_is_made_for_gpus_and_watched(recipe: str) -> None:
         assert stage.zero is not None
         assert stage.health is not None and stage.health.entropy is not None
         assert stage.validation is not None and stage.validation.held_out_share == 0.05
+
+
+@pytest.mark.parametrize("file", [*RECIPES, "cluster"])
+def test_what_is_trained_fits_the_gpus_and_the_memory_that_are_asked_for(file: str) -> None:
+    spec = the_run(file).spec
+    shape = QWEN_14B if "14b" in file else QWEN_7B
+    context = Context(store="", resolve=str)
+    checked = 0
+    for stage in spec.stages:
+        if not isinstance(stage.settings, SFT | RL):
+            continue
+        ranks, resources = effective.ranks(spec, stage, context), spec.defaults.resources
+        assert resources is not None and stage.resources is None
+        lacking = what_a_stage_lacks(
+            shape,
+            stage.settings,
+            zero=stage.settings.zero,
+            recompute=True,
+            number=2,
+            ranks=ranks * effective.nodes(spec, stage, context),
+            ranks_per_node=ranks,
+            gpu=80_000_000_000,
+            host=int(amount(resources.limits["memory"])),
+        )
+        assert lacking == [], stage.name
+        checked += 1
+    assert checked == len(rl_stages(file)) + (file in ("acereason-1.1-7b", "cluster"))
 
 
 @EACH

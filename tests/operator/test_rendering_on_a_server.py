@@ -3,11 +3,14 @@ said by the server in a sentence that names it."""
 
 import asyncio
 import json
+import re
 import urllib.error
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from acereason_operator.cluster import labels
 from acereason_operator.cluster.api_server import ApiServer, path_of
 from acereason_operator.cluster.protocol import CLAIM, EVENT, JOB, POD, Object, Refused
@@ -51,6 +54,21 @@ def test_the_server_accepts_what_is_rendered(
         path = path_of({**KINDS, "Job": JOB}[body["kind"]], namespace)
         made = control_plane.request("POST", f"{path}?{DRY_RUN}", in_namespace(body, namespace))
         assert made["metadata"]["name"] == body["metadata"]["name"]
+
+
+def test_the_server_accepts_the_documented_pod_of_a_fast_network(
+    control_plane: ControlPlane, namespace: str
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
+    (documented,) = re.findall(r"```yaml\n(podTemplate:.*?)```", page, re.DOTALL)
+    run = a_run(defaults={"nodes": 2, "gpusPerNode": 8, **yaml.safe_load(documented)})
+    body = rendered(run)
+    path = path_of(JOB, namespace)
+    made = control_plane.request("POST", f"{path}?{DRY_RUN}", in_namespace(body, namespace))
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    assert container["resources"]["limits"] == {"rdma/hca": "8", "nvidia.com/gpu": "8"}
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["IPC_LOCK"]}
+    assert {"name": "NCCL_DEBUG", "value": "INFO"} in container["env"]
 
 
 @pytest.mark.parametrize("phase", ["Prepare", "Train"])

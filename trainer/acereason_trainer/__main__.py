@@ -148,6 +148,8 @@ def configure_torch() -> None:
     from acereason_trainer.policy.amx import make_bfloat16_safe
 
     make_bfloat16_safe()
+    # Without it cuBLAS takes what memory it finds, and with that another order of its sums.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     # Some CUDA operations (a cumulative sum, for one) have no deterministic form: there it warns.
     torch.use_deterministic_algorithms(mode=True, warn_only=torch.cuda.is_available())

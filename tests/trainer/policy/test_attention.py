@@ -11,6 +11,8 @@ from acereason_trainer.policy.attention import Documents, document_attention
 from torch import Tensor, nn
 from torch.nn.attention.varlen import varlen_attn
 
+from tests.devices import DEVICES
+
 LENGTHS = [5, 1, 9]
 HEADS, WIDTH = 4, 8
 
@@ -73,3 +75,33 @@ def test_flash_is_told_what_documents_are_and_gives_what_they_give_one_by_one(
     monkeypatch.setattr(attention, "varlen_attn", as_flash_would)
     for theirs, ours in zip(one_by_one, attended(), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("key_heads", [HEADS, 2])
+def test_a_document_among_others_is_attended_to_as_alone(device: str, key_heads: int) -> None:
+    """In bfloat16: on a GPU that is the kernel itself."""
+    torch.manual_seed(0)
+    layer, width = Layer(HEADS // key_heads), 64
+    told = [
+        torch.randn(
+            1, heads, sum(LENGTHS), width, device=device, dtype=torch.bfloat16, requires_grad=True
+        )
+        for heads in (HEADS, key_heads, key_heads)
+    ]
+    documents = Documents.of(LENGTHS, torch.device(device))
+    together, _ = document_attention(layer, *told, None, documents, None)
+    together_by = torch.autograd.grad(together.float().square().sum(), told)
+    alone = []
+    for start, end in pairwise(documents.ends):
+        q, k, v = (x[:, :, start:end].float() for x in told)
+        k, v = (x.repeat_interleave(HEADS // key_heads, dim=1) for x in (k, v))
+        later = torch.ones(end - start, end - start, device=device).triu(1).bool()
+        scores = (q @ k.mT * width**-0.5).masked_fill(later, -torch.inf)
+        alone.append((scores.softmax(-1) @ v).transpose(1, 2))
+    one_by_one = torch.cat(alone, dim=1)
+    torch.testing.assert_close(together.float(), one_by_one, atol=0.03, rtol=0.03)
+    for ours, theirs in zip(
+        together_by, torch.autograd.grad(one_by_one.square().sum(), told), strict=True
+    ):
+        torch.testing.assert_close(ours.float(), theirs.float(), atol=0.1, rtol=0.05)

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 from acereason_trainer.config.exit_codes import ExitCode
+from acereason_trainer.config.rl import MathRL
 from acereason_trainer.config.vllm import VLLM
 from acereason_trainer.peers import Peers
+from acereason_trainer.rollout import making
 from acereason_trainer.rollout.engine_client import environment
-from acereason_trainer.rollout.making import require_fit
+from acereason_trainer.rollout.making import make_sampler, require_fit
 from acereason_trainer.stage import StageFailure
 from transformers import Qwen2Config
 
-from tests.stage_attempts import a_stage, attempt, failure, write_rows
+from tests.stage_attempts import a_stage, attempt, begun, failure, write_rows
 from tests.trainer.rollout.vllm_models import RL_SETTINGS
 from tests.trainer.rollout.vllm_models import VLLM as SETTINGS
 
@@ -87,3 +89,21 @@ def test_an_engine_without_a_gpu_says_what_is_missing() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert "ValueError: no GPU is given to this process" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("gpus", "says"), [(["0"], True), ([], False)])
+def test_a_slow_sampler_on_a_gpu_is_said_once(
+    tmp_path: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    gpus: list[str],
+    says: bool,
+) -> None:
+    monkeypatch.setattr(making, "gpus", lambda number, peers: gpus)
+    data = write_rows(tmp_path / "rows.jsonl", [{"problem": "1 + 1?", "answer": "2"}])
+    settings = {k: v for k, v in RL_SETTINGS.items() if k not in ("sampler", "vllm")}
+    context = begun(a_stage(tmp_path, {"mathRL": settings}, model=tiny_model, data=data))
+    make_sampler(context, MathRL.parse(settings), config=None, tokenizer=None, longest=8)
+    said = [line for line in capsys.readouterr().err.splitlines() if "vllm" in line]
+    assert len(said) == says

@@ -1,4 +1,4 @@
-"""Whether a stage's step fits its GPU, by the plan (memory_plan.py), before anything is loaded.
+"""Whether a stage fits its GPUs and nodes, by the plan (memory_plan.py), before anything is loaded.
 
 Said and not enforced: the plan is arithmetic, and what runs out of memory says so by itself.
 """
@@ -7,8 +7,17 @@ import math
 from typing import Any
 
 from acereason_trainer.config.common import Zero
+from acereason_trainer.config.rl import RL
+from acereason_trainer.config.sft import SFT
 from acereason_trainer.config.vllm import VLLM
-from acereason_trainer.policy.memory_plan import DROPPED, Memory, Shape, cached, plan
+from acereason_trainer.policy.memory_plan import (
+    DROPPED,
+    ENGINE_ASLEEP,
+    Memory,
+    Shape,
+    cached,
+    plan,
+)
 
 SHARE = 0.9
 """Of a GPU's memory; the rest is for CUDA itself and for what its allocator cannot use."""
@@ -39,6 +48,49 @@ def shape_of(config: Any) -> Shape | None:
         config.vocab_size,
         tied=bool(getattr(config, "tie_word_embeddings", False)),
     )
+
+
+def what_a_stage_lacks(
+    shape: Shape,
+    settings: SFT | RL,
+    *,
+    zero: Zero | None,
+    recompute: bool,
+    number: int,
+    ranks: int,
+    ranks_per_node: int,
+    gpu: int,
+    host: int,
+) -> list[str]:
+    """A sentence for each kind of memory that a stage is planned to have too little of.
+
+    zero, recompute: as the policy is made with, where the settings leave them open. number: bytes
+    of the model's number format. gpu: bytes of one. host: bytes of a node.
+    """
+    engines = _engines(settings)
+    spread: dict[str, Any] = {"ranks": ranks, "zero": zero, "number": number}
+    of_a_step = {**spread, "tokens": settings.tokens_per_micro_batch, "recompute": recompute}
+    longest, asleep = _longest(settings), ENGINE_ASLEEP if engines else 0
+    if isinstance(settings, RL) and engines is None and zero is not None and zero.stage == 3:
+        asleep = number * shape.parameters  # the transformers sampler's own model
+    drawn = _drawn(settings) if engines else 0
+    memory = plan(shape, **of_a_step, ranks_per_node=ranks_per_node, drawn=drawn)
+    sentences = [
+        what_does_not_fit(shape, **of_a_step, gpu=gpu, longest=longest, sampler=asleep),
+        what_engines_leave_no_room_for(
+            shape,
+            memory,
+            gpu=gpu,
+            vllm=engines,
+            longest=longest,
+            ranks_per_node=ranks_per_node,
+            **spread,
+        )
+        if engines
+        else None,
+        what_the_host_lacks(memory, host=host),
+    ]
+    return [sentence for sentence in sentences if sentence]
 
 
 def what_does_not_fit(
@@ -163,3 +215,24 @@ def what_the_host_lacks(memory: Memory, *, host: int) -> str | None:
         f"{parts[most] / 1e9:.0f}: {most}), and {host / 1e9:.0f} are available; use more nodes, "
         "or nodes with more memory"
     )
+
+
+def _engines(settings: SFT | RL) -> VLLM | None:
+    """Settings of engines that draw on the same GPUs; None where there are none."""
+    if isinstance(settings, RL) and settings.sampler == "vllm":
+        return settings.vllm or VLLM()
+    return None
+
+
+def _drawn(settings: SFT | RL) -> int:
+    """Tokens of the responses of a step, each half as long as it may be."""
+    assert isinstance(settings, RL)
+    group = max(settings.group_size.per_epoch or [settings.group_size.fixed or 0])
+    return settings.prompts_per_step * group * settings.max_response_tokens // 2
+
+
+def _longest(settings: SFT | RL) -> int:
+    """Tokens that one sequence may have."""
+    if isinstance(settings, SFT):
+        return settings.row_tokens
+    return settings.max_prompt_tokens + settings.max_response_tokens

@@ -12,13 +12,17 @@ from torch import distributed
 
 from acereason_trainer.config.common import ModelLoading, Zero
 from acereason_trainer.policy.loading import DTYPES
+from acereason_trainer.policy.memory_plan import BUCKET, GATHERED, STEPPED_AT_ONCE
 
 
 def engine_settings(
     settings: Zero, loading: ModelLoading, grad_clip: float, device: torch.device
 ) -> dict[str, Any]:
     """What DeepSpeed is told."""
-    stage: dict[str, Any] = {"stage": settings.stage}
+    # DeepSpeed's own limits, said: the plan of a stage's memory counts with them.
+    stage: dict[str, Any] = {"stage": settings.stage, "reduce_bucket_size": BUCKET}
+    if settings.stage == 3:
+        stage |= {"stage3_max_live_parameters": GATHERED, "sub_group_size": STEPPED_AT_ONCE}
     if settings.offload_optimizer:
         stage["offload_optimizer"] = {"device": "cpu", "pin_memory": device.type == "cuda"}
     return {

@@ -19,6 +19,7 @@ from acereason_trainer.rollout.response_journal import ResponseJournal
 from acereason_trainer.rollout.transformers_sampler import TransformersSampler
 from acereason_trainer.rollout.vllm_sampler import VLLMSampler
 from acereason_trainer.stage import StageContext, StageFailure
+from acereason_trainer.telemetry.log_line import say
 
 GIB = 2**30
 
@@ -37,6 +38,8 @@ def make_sampler(
     state makes them needless. Raises StageFailure.
     """
     if stage.sampler == "transformers":
+        if context.peers.leads and gpus(1, context.peers) and find_spec("vllm"):
+            say("sampler: transformers draws on a GPU, and vllm, made for GPUs, is installed here")
         return TransformersSampler(
             tokenizer,
             sequences_per_batch=stage.sequences_per_batch,

@@ -69,8 +69,9 @@ class Engine:
                 kv_cache_memory_bytes=settings.cache_bytes,
                 enforce_eager=not on_gpu,
                 # On a CPU a response has the stream of its own seed only while prompts are read
-                # whole: vLLM sets a GPU's generator back after each part, and a CPU's has no place
-                # to be set back to ("CPU Generator does not use offset").
+                # whole: each part of a prompt draws from its generator, and a CPU's cannot be set
+                # back ("CPU Generator does not use offset"). On a GPU vLLM makes a number from the
+                # seed and the token's place.
                 enable_chunked_prefill=None if on_gpu else False,
                 enable_sleep_mode=on_gpu,
                 enable_prefix_caching=True,
