@@ -38,8 +38,9 @@ from benchmarks.kept_result import kept, measured_at, write
 from benchmarks.machine import machine
 from benchmarks.others_share import OthersShare
 from benchmarks.progress import Parts
-from benchmarks.trainer_figures import goals_of, missed, tables
+from benchmarks.trainer_figures import tables
 from benchmarks.trainer_files import checkpoint_section
+from benchmarks.trainer_goals import goals_of, missed
 from benchmarks.trainer_gpu import gpu_section
 from benchmarks.trainer_gpu_shapes import SHAPES
 from benchmarks.trainer_grpo import grpo_section

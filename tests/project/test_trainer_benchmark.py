@@ -41,7 +41,7 @@ from benchmarks.trainer import (
     shortcomings,
     still_told,
 )
-from benchmarks.trainer_figures import goals_of, missed, told
+from benchmarks.trainer_figures import told
 from benchmarks.trainer_files import (
     IN_PARALLEL,
     ONE,
@@ -52,6 +52,7 @@ from benchmarks.trainer_files import (
     checkpoint_section,
 )
 from benchmarks.trainer_files import figures_of as figures_of_files
+from benchmarks.trainer_goals import goals_of, missed
 from benchmarks.trainer_gpu import rl_figures, sft_figures
 from benchmarks.trainer_gpu_shapes import SHAPES, documents
 from benchmarks.trainer_grpo import PHASES, require_prompts
