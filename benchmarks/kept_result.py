@@ -1,8 +1,8 @@
 """A result file that is written part by part, so that a run which is cut loses one part.
 
-Parts are of one machine with one number of threads, and of commits: two trees that are no commit's
-may be of different code under one name. Of one commit, too, unless each part says which it is of
-(`measured`), so that whoever reads the figures can tell.
+Parts are of commits: two trees that are no commit's may be of different code under one name. They
+are of one commit, and of one machine with one number of threads, unless each part says which it is
+of (`measured`), so that whoever reads the figures can tell.
 """
 
 import json
@@ -13,24 +13,27 @@ from typing import Any
 from benchmarks.machine import is_committed
 
 SAME = ("processor", "cores", "threads", "versions")
-"""What must be alike of the machines of two parts that stand in one file. `threads` is there where
-whoever starts the benchmark can choose them; else they go by the cores, or are always as many."""
+"""What machines are told apart by. `threads` is there where whoever starts the benchmark can choose
+them; else they go by the cores, or are always as many."""
 
 
 def kept(
-    path: Path | None, machine: Mapping[str, Any], *, of_any_commit: bool = False
+    path: Path | None, machine: Mapping[str, Any], *, each_says: bool = False
 ) -> dict[str, Any]:
     """What an earlier start has left in the file; nothing of it where it was measured elsewhere, or
-    where nobody can say of which code it is. of_any_commit: whether its parts name their own."""
+    where nobody can say of which code it is. each_says: whether parts name their own commit and
+    machine."""
     if path is None or not path.exists():
         return {}
     found: dict[str, Any] = json.loads(path.read_text())
     for commit in (machine["commit"], found["machine"]["commit"]):
         if not is_committed(commit):
             return _left_behind(path, f"{commit} is no commit, and may be of other code")
+    if each_says:
+        return found
     if any(found["machine"].get(name) != machine.get(name) for name in SAME):
         return _left_behind(path, "it is of another machine, number of threads or versions")
-    if not of_any_commit and found["machine"]["commit"] != machine["commit"]:
+    if found["machine"]["commit"] != machine["commit"]:
         return _left_behind(path, "it is of another commit")
     return found
 
@@ -40,18 +43,27 @@ def _left_behind(path: Path, why: str) -> dict[str, Any]:
     return {}
 
 
-def measured_at(result: Mapping[str, Any]) -> tuple[str, str]:
-    """Dates and commits of a result's parts, in words; which part is of which commit, where they
-    are of several."""
-    machine = result["machine"]
-    measured = result.get("measured") or {"": machine}
+def measured_at(result: Mapping[str, Any], package: str = "torch") -> tuple[str, str]:
+    """Dates of a result's parts, and on which machines at which commits they were measured, in
+    words; which part is of which, where they are of several.
+
+    package: whose version is told.
+    """
+    measured = result.get("measured") or {"": {**result["machine"], "machine": result["machine"]}}
     dates = sorted({found["date"] for found in measured.values()})
-    parts: dict[str, list[str]] = {}
+    places: dict[str, dict[str, list[str]]] = {}
     for part, found in measured.items():
-        parts.setdefault(found["commit"], []).append(part)
-    several = len(parts) > 1
-    commits = [c + (f" ({', '.join(p)})" if several else "") for c, p in parts.items()]
-    return " to ".join(dict.fromkeys((dates[0], dates[-1]))), " and at ".join(commits)
+        machine = found["machine"]
+        version = f"{package} {machine['versions'][package]}"
+        on = f"{machine['cores']} cores ({machine['processor']}), {version}"
+        places.setdefault(on, {}).setdefault(found["commit"], []).append(part)
+    several = sum(map(len, places.values())) > 1
+    told = [
+        f"on {on}, at "
+        + " and at ".join(c + (f" ({', '.join(p)})" if several else "") for c, p in at.items())
+        for on, at in places.items()
+    ]
+    return " to ".join(dict.fromkeys((dates[0], dates[-1]))), "; ".join(told)
 
 
 def write(path: Path | None, result: Mapping[str, Any]) -> None:

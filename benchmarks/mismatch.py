@@ -73,7 +73,7 @@ def main() -> int:
         for s in range(SAMPLES)
     ]
     asked = {"model": str(told.model), "rows": str(told.rows), "temperature": told.temperature}
-    result: dict[str, Any] = {"machine": machine(), **asked, "limits": {"probe": AGREE}}
+    result: dict[str, Any] = {"machine": machine(), **asked}
     found = result["lines"] = []
     print(LINES_BEFORE)
     for dtype in told.dtypes:
@@ -192,7 +192,7 @@ def figures_of(
         "share": share,
         "shareError": _error(far),
         "seen": is_other_model(update, dtype),
-        **({} if probed is None else {"probe": probed, "probeSeen": not probed <= AGREE[dtype]}),
+        **({} if probed is None else {"probe": probed}),
     }
 
 

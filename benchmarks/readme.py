@@ -102,13 +102,8 @@ def _chaos(result: Mapping[str, Any]) -> list[str]:
 
 
 def _where(result: Mapping[str, Any], path: Path, up: str) -> str:
-    machine, (dates, commits) = result["machine"], measured_at(result)
-    command, package = COMMANDS[path.stem], PACKAGE.get(path.stem, "torch")
-    return (
-        f"Measured {dates} on {machine['cores']} cores ({machine['processor']}), "
-        f"{package} {machine['versions'][package]}, by `{command}` at {commits}: "
-        f"[results]({up}{path})."
-    )
+    dates, places = measured_at(result, PACKAGE.get(path.stem, "torch"))
+    return f"Measured {dates} by `{COMMANDS[path.stem]}` {places}: [results]({up}{path})."
 
 
 FORMS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {

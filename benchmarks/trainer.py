@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contest import in_short
-from benchmarks.kept_result import kept, measured_at, write
+from benchmarks.kept_result import SAME, kept, measured_at, write
 from benchmarks.machine import machine
 from benchmarks.others_share import OthersShare
 from benchmarks.progress import Parts
@@ -174,7 +174,7 @@ def main() -> int:
     sizes = replace(sizes, turns=args.turns or sizes.turns, shapes=args.shape)
     names = args.only or [name for name, part in PARTS.items() if not part.asked_for]
     here = measured_on()
-    result = still_told(kept(args.out, here, of_any_commit=True), names)
+    result = still_told(kept(args.out, here, each_says=True), names)
     result |= {"machine": here}
     result |= {name: result.get(name, {}) for name in ("measured", "failed")}
     parts = Parts({name: PARTS[name].minutes for name in names})
@@ -187,6 +187,7 @@ def main() -> int:
             _put(result, PARTS[name], found)
             result["measured"][name] = {
                 **{field: here[field] for field in ("commit", "date")},
+                "machine": {field: here[field] for field in SAME},
                 "method": PARTS[name].method,
                 "othersShare": round(others.so_far(), 4),
             }
@@ -199,7 +200,7 @@ def main() -> int:
         result["missing"] = missing_of(result)
         write(args.out, result)
     print("\n\n".join(tables(result)))
-    print("\nmeasured {} at {}".format(*measured_at(result)))
+    print("\nmeasured {} {}".format(*measured_at(result)))
     sentences = shortcomings(result, whole=args.out is not None and not args.only)
     print("\n" + ("\n".join(sentences) or "every goal is met"))
     return 1 if sentences else 0
@@ -309,7 +310,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         "--out",
         type=Path,
         help="where the result goes; parts that are not measured stay what they are there, if a "
-        f"commit has measured them on this machine with as many threads (default: {RESULT}, with "
+        f"commit has measured them, here or elsewhere, which each says (default: {RESULT}, with "
         "--small, --turns or --shape nowhere)",
     )
     args = parser.parse_args(words)

@@ -102,7 +102,7 @@ TINY = Subject(
     one_by_one=False,
     sft_rows=8,
     sft_turns=96,
-    sft_parts={},
+    sft_parts={"padded, by length": 2},
     sft_contests=(
         (
             "ours",
@@ -131,7 +131,7 @@ REAL = Subject(
     one_by_one=True,
     sft_rows=2,
     sft_turns=27,
-    sft_parts={},
+    sft_parts={"wrapped": 2},
     # Each holds its optimizer's state until the end, and long rows that are padded take 10 GiB: all
     # at once would not fit into 16. TRL's two other modes do the same work as two of these with
     # more padding, or with one longer row.

@@ -736,20 +736,31 @@ def test_parts_of_one_commit_stand_in_one_file(tmp_path: Path) -> None:
     write(path, {"machine": a_machine(), "loss": 1})
     assert kept(path, a_machine(date="2026-01-02"))["loss"] == 1
     assert kept(path, a_machine(commit="another")) == {}
-    assert kept(path, a_machine(commit="another"), of_any_commit=True)["loss"] == 1
-    assert kept(path, a_machine(versions="another"), of_any_commit=True) == {}
+    assert kept(path, a_machine(processor="another")) == {}
+    elsewhere = a_machine(processor="another", commit="another")
+    assert kept(path, elsewhere, each_says=True)["loss"] == 1
 
 
-def test_parts_say_which_commit_they_are_of() -> None:
+def test_parts_say_which_commit_and_machine_they_are_of() -> None:
+    here = {"cores": 2, "processor": "P", "versions": {"torch": "2"}}
     early, late = (
-        {"commit": c, "date": d} for c, d in (("aa", "2026-01-01"), ("bb", "2026-02-01"))
+        {"commit": c, "date": d, "machine": here}
+        for c, d in (("aa", "2026-01-01"), ("bb", "2026-02-01"))
     )
-    result = {"machine": a_machine(commit="bb", date="2026-02-01")}
-    assert measured_at(result) == ("2026-02-01", "bb")
+    result: dict[str, Any] = {"machine": {**here, "commit": "bb", "date": "2026-02-01"}}
+    assert measured_at(result) == ("2026-02-01", "on 2 cores (P), torch 2, at bb")
     result["measured"] = {"loss": late, "push": late}
-    assert measured_at(result) == ("2026-02-01", "bb")
+    assert measured_at(result) == ("2026-02-01", "on 2 cores (P), torch 2, at bb")
     result["measured"]["push"] = early
-    assert measured_at(result) == ("2026-01-01 to 2026-02-01", "bb (loss) and at aa (push)")
+    assert measured_at(result) == (
+        "2026-01-01 to 2026-02-01",
+        "on 2 cores (P), torch 2, at bb (loss) and at aa (push)",
+    )
+    result["measured"]["push"] = {**late, "machine": {**here, "processor": "Q"}}
+    assert measured_at(result) == (
+        "2026-02-01",
+        "on 2 cores (P), torch 2, at bb (loss); on 2 cores (Q), torch 2, at bb (push)",
+    )
 
 
 def test_a_part_that_lacks_what_is_told_today_is_left_behind(
@@ -832,8 +843,8 @@ def test_parts_of_other_numbers_of_threads_do_not_stand_in_one_file(
 def test_what_is_no_commits_code_keeps_no_parts(tmp_path: Path, commit: str) -> None:
     path = tmp_path / "trainer.json"
     write(path, {"machine": a_machine(commit=commit), "loss": 1})
-    assert kept(path, a_machine(commit=commit), of_any_commit=True) == {}
-    assert kept(path, a_machine(), of_any_commit=True) == {}
+    assert kept(path, a_machine(commit=commit), each_says=True) == {}
+    assert kept(path, a_machine(), each_says=True) == {}
 
 
 def test_the_time_that_is_left_goes_by_what_parts_took(capsys: pytest.CaptureFixture[str]) -> None:

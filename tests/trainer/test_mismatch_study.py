@@ -1,5 +1,6 @@
 """The study of mismatch: its responses are scored as the trainer scores them, and no other way."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from acereason_trainer.policy.forward import Scoring
 from acereason_trainer.policy.loading import load_model, load_tokenizer
 from acereason_trainer.rollout.protocol import SampleRequest, SamplingParams
 from acereason_trainer.rollout.transformers_sampler import TransformersSampler
+from acereason_trainer.rollout.vllm_sampler import AGREE
 from acereason_trainer.seeds import draw_seed
 
-from benchmarks.mismatch import Held, figures_of, scores
+from benchmarks.mismatch import RESULT, Held, figures_of, scores
 
 
 def test_undamaged_the_sides_agree_and_at_another_temperature_they_do_not(tiny_model: Path) -> None:
@@ -38,3 +40,12 @@ def test_undamaged_the_sides_agree_and_at_another_temperature_they_do_not(tiny_m
     assert figures_of("float32", drawn, found, None)["meanKl"] == pytest.approx(0, abs=1e-6)
     other = scores(scoring, drawn, 0.4)
     assert figures_of("float32", drawn, other, None)["seen"]
+
+
+@pytest.mark.parametrize("dtype", AGREE)
+def test_the_probes_limit_is_far_from_what_is_well_and_from_what_is_damaged(dtype: str) -> None:
+    """By the committed result: twice the difference of other kernels, half of any damage's."""
+    lines = json.loads(RESULT.read_text())["lines"]
+    found = {f["damage"]: f["probe"] for f in lines if f["numbers"] == dtype and "probe" in f}
+    well = found.pop("none")
+    assert 2 * well < AGREE[dtype] < min(found.values()) / 2
