@@ -58,6 +58,8 @@ class Subject:
     trainers at once are more than its memory is meant for."""
     sft_rows: int
     """Rows of 512 tokens in a step of SFT."""
+    sft_rows_at_once: int
+    """Rows that ours trains on in one pass: the fastest of one, the product's default, and more."""
     sft_turns: int
     sft_parts: Mapping[str, int]
     """In how many parts TRL trains on a step's batch, by mode, where that is more than one: the
@@ -101,6 +103,7 @@ TINY = Subject(
     peer_cache="static",
     one_by_one=False,
     sft_rows=8,
+    sft_rows_at_once=8,
     sft_turns=96,
     sft_parts={"padded, by length": 2},
     sft_contests=(
@@ -130,6 +133,7 @@ REAL = Subject(
     peer_cache=None,
     one_by_one=True,
     sft_rows=2,
+    sft_rows_at_once=1,
     sft_turns=27,
     sft_parts={"wrapped": 2},
     # Each holds its optimizer's state until the end, and long rows that are padded take 10 GiB: all

@@ -330,7 +330,7 @@ def _ours(subject: Subject, arm: str, of: Material, steps: int) -> Contestant:
         "layout": LAYOUTS[arm],
         "rowTokens": ROW,
         "rowsPerStep": subject.sft_rows,
-        "tokensPerMicroBatch": ROW * subject.sft_rows,
+        "tokensPerMicroBatch": ROW * subject.sft_rows_at_once,
         "prompting": {"template": "plain", "mathInstruction": "", "thinkOpen": ""},
         "optimizer": {"learningRate": RATE, "weightDecay": DECAY},
         "saving": {"minutesAtRisk": 600},
