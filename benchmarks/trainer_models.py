@@ -59,7 +59,7 @@ class Subject:
     sft_rows: int
     """Rows of 512 tokens in a step of SFT."""
     sft_rows_at_once: int
-    """Rows that ours trains on in one pass: the fastest of one, the product's default, and more."""
+    """Rows that ours trains on in one pass; one is the product's default."""
     sft_turns: int
     sft_parts: Mapping[str, int]
     """In how many parts TRL trains on a step's batch, by mode, where that is more than one: the
