@@ -116,12 +116,13 @@ FORMS: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "operator-hour": operator_tables.told_of_churn,
     "reliability": reliability_table.told,
     "reliability-whole": reliability_table.told,
-    "trainer": trainer_figures.told,
+    "trainer": trainer_figures.told_in_short,
+    "trainer-in-full": trainer_figures.told,
     "effects": effects_page.told,
     "mismatch": mismatch_table.told,
     "vllm-quickstart": vllm_quickstart.told,
 }
-RESULT_OF = {"operator-in-full": "operator"}
+RESULT_OF = {"operator-in-full": "operator", "trainer-in-full": "trainer"}
 """Of blocks that are not named as their results are."""
 COMMANDS = {
     "quickstart": "make bench-quickstart",

@@ -7,7 +7,7 @@ from benchmarks.trainer_goals import Result, missed, sft_way_in_contest, way_in_
 from benchmarks.trainer_grpo import PEER
 from benchmarks.trainer_peer_modes import DIVIDED
 from benchmarks.trainer_profile import MODEL
-from benchmarks.trainer_sft import CUTS, OURS
+from benchmarks.trainer_sft import CUTS, OURS, best_without_cuts
 
 QUIET = 0.1
 """Of the machine that others may take while a part is measured."""
@@ -69,6 +69,31 @@ def told(result: Result) -> list[str]:
     sentences = [f"Missed: {sentence}." for sentence in missed(result["goals"])]
     what = " of what was measured" if result.get("failed") or result.get("missing") else ""
     return [*tables(result), *(sentences or [f"Every goal{what} is met."])]
+
+
+def told_in_short(result: Result) -> list[str]:
+    """The README's block: how many times TRL's time is ours, step by step."""
+    rows = [["a step of", "model", "ours", "TRL", "TRL's time over ours"]]
+    for model, found in result["grpo"].items():
+        way = way_in_contest(result, model)
+        for arm, times in found["times"].items():
+            rows.append(["GRPO", model, arm, f"{way}", _with_interval(times)])
+    for model, found in result["sft"].items():
+        for mode in (best_without_cuts(found), *CUTS):
+            times = found["times"][OURS][mode]
+            rows.append(["SFT", model, OURS, mode, _with_interval(times)])
+    number = len(missed(result["goals"]))
+    return [
+        "Both trainers take turns at every step, on the same prompts or documents, TRL in the "
+        "fastest of its ways. Of GRPO's, medians and quartiles over turns; of SFT's, medians and "
+        "95 % intervals over blocks of turns, against its best mode that cuts no document and "
+        f"against {' and '.join(CUTS)}, which cuts them.",
+        _markdown(rows),
+        f"{number} of {len(result['goals'])} goals that the command checks are missed; "
+        "docs/performance.md names them, with the final rewards and the rest of what was measured."
+        if number
+        else f"All {len(result['goals'])} goals that the command checks are met.",
+    ]
 
 
 def _grpo_told(grpo: Result) -> list[str]:
