@@ -55,7 +55,9 @@ def measured_at(result: Mapping[str, Any], package: str = "torch") -> tuple[str,
     for part, found in measured.items():
         machine = found["machine"]
         version = f"{package} {machine['versions'][package]}"
-        on = f"{machine['cores']} cores ({machine['processor']}), {version}"
+        threads = machine.get("threads", machine["cores"])
+        few = "" if threads == machine["cores"] else f", threads: {threads}"
+        on = f"{machine['cores']} cores ({machine['processor']}){few}, {version}"
         places.setdefault(on, {}).setdefault(found["commit"], []).append(part)
     several = sum(map(len, places.values())) > 1
     told = [

@@ -256,6 +256,8 @@ def _unlike(part: Part, found: Result, measured: Result) -> str:
     """Why the part cannot stand beside those of today; empty where it can."""
     if measured.get("method") != part.method:
         return f"method {measured.get('method', 'unknown')}, today's is {part.method}"
+    if "machine" not in measured:
+        return "it names no machine"
     alone: Result = {}
     _put(alone, part, found)
     try:

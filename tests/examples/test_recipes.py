@@ -16,6 +16,8 @@ from acereason_operator.planner import effective
 from acereason_operator.planner.context import Context
 from acereason_trainer.config.rl import RL
 from acereason_trainer.config.sft import SFT
+from acereason_trainer.policy.loading import DTYPES
+from acereason_trainer.policy.making import resolved
 from acereason_trainer.policy.memory_check import what_a_stage_lacks
 from acereason_trainer.policy.memory_plan import QWEN_7B, QWEN_14B
 
@@ -91,13 +93,15 @@ def test_what_is_trained_fits_the_gpus_and_the_memory_that_are_asked_for(file: s
             continue
         ranks, resources = effective.ranks(spec, stage, context), spec.defaults.resources
         assert resources is not None and stage.resources is None
+        world = ranks * effective.nodes(spec, stage, context)
+        zero, recompute = resolved(stage.settings, world)
         lacking = what_a_stage_lacks(
             shape,
             stage.settings,
-            zero=stage.settings.zero,
-            recompute=True,
-            number=2,
-            ranks=ranks * effective.nodes(spec, stage, context),
+            zero=zero,
+            recompute=recompute,
+            number=DTYPES[stage.settings.loading.dtype].itemsize,
+            ranks=world,
             ranks_per_node=ranks,
             gpu=80_000_000_000,
             host=int(amount(resources.limits["memory"])),

@@ -67,7 +67,6 @@ def test_the_server_accepts_the_documented_pod_of_a_fast_network(
     made = control_plane.request("POST", f"{path}?{DRY_RUN}", in_namespace(body, namespace))
     (container,) = made["spec"]["template"]["spec"]["containers"]
     assert container["resources"]["limits"] == {"rdma/hca": "8", "nvidia.com/gpu": "8"}
-    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["IPC_LOCK"]}
     assert {"name": "NCCL_DEBUG", "value": "INFO"} in container["env"]
 
 

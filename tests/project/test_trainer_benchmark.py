@@ -41,7 +41,7 @@ from benchmarks.trainer import (
     shortcomings,
     still_told,
 )
-from benchmarks.trainer_figures import told
+from benchmarks.trainer_figures import told, told_in_short
 from benchmarks.trainer_files import (
     IN_PARALLEL,
     ONE,
@@ -793,7 +793,7 @@ def test_what_a_whole_start_has_not_measured_is_said() -> None:
 
 
 def a_measured_result() -> dict[str, Any]:
-    at = {"commit": "one", "date": "2026-01-01"}
+    at = {"commit": "one", "date": "2026-01-01", "machine": a_machine()}
     measured = {name: {**at, "method": part.method} for name, part in PARTS.items()}
     return {**a_result(), "machine": a_machine(), "measured": measured}
 
@@ -804,12 +804,30 @@ def test_a_part_that_was_measured_in_another_way_is_left_behind(
     result = a_measured_result() | {"modes": "of a part that is none any more"}
     result["measured"]["sft-0.6M"]["method"] -= 1
     del result["measured"]["grpo-0.6M"]["method"]
+    del result["measured"]["push"]["machine"]
     kept_parts = still_told(result)
-    assert {"sft", "grpo", "modes"}.isdisjoint(kept_parts)
+    assert {"sft", "grpo", "push", "modes"}.isdisjoint(kept_parts)
     assert kept_parts["peerWays"] == result["peerWays"]
     said = capsys.readouterr().out
     assert "sft-0.6M is left behind: an older commit has measured it otherwise (method 1" in said
     assert "grpo-0.6M is left behind" in said
+    assert "push is left behind: an older commit has measured it otherwise (it names no" in said
+
+
+def test_the_readme_has_each_arms_times_against_trls_nearest_mode_and_the_one_that_cuts() -> None:
+    result = a_result()
+    result["reward"] = result["grpo"]
+    times = result["sft"]["0.6M"]["times"]["ours"]
+    result["sft"]["0.6M"]["times"]["ours"] = times | {"bfd": spread(1.1), "wrapped": spread(1.4)}
+    _, table, goals = told_in_short({**result, "goals": goals_of(result)})
+    steps = [line.split(" | ") for line in table.splitlines()[2:]]
+    assert [(s[0], s[1], s[3], s[4][:4]) for s in steps] == [
+        ("| GRPO", "0.6M", IN_CONTEST, "2.50"),
+        ("| GRPO", "0.6M, where it learns", IN_CONTEST, "2.50"),
+        ("| SFT", "0.6M", "bfd", "1.10"),
+        ("| SFT", "0.6M", "wrapped", "1.40"),
+    ]
+    assert goals.startswith("1 of ")
 
 
 def test_figures_of_code_that_changed_meanwhile_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -826,17 +844,17 @@ def test_what_measures_otherwise_leaves_the_committed_result_alone(less: list[st
     assert arguments([*less, "--out", "mine.json"]).out == Path("mine.json")
 
 
-def test_parts_of_other_numbers_of_threads_do_not_stand_in_one_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def here(threads: str) -> dict[str, Any]:
-        monkeypatch.setenv("OMP_NUM_THREADS", threads)
-        return {**measured_on(), "commit": "0123456789ab"}
+def test_parts_of_other_numbers_of_threads_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    def here(threads: int) -> dict[str, Any]:
+        monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+        return {"commit": "0123456789ab", "date": "2026-11-23", "machine": measured_on()}
 
-    path = tmp_path / "trainer.json"
-    write(path, {"machine": here("1"), "loss": 1})
-    assert kept(path, here("1"))["loss"] == 1
-    assert kept(path, here("2")) == {}
+    cores = measured_on()["cores"]
+    measured = {"loss": here(cores), "push": here(cores + 1)}
+    _, places = measured_at({"measured": measured})
+    every, other = places.split("; ")
+    assert "threads" not in every and every.endswith("(loss)")
+    assert f", threads: {cores + 1}, torch" in other and other.endswith("(push)")
 
 
 @pytest.mark.parametrize("commit", ["0123456789ab-dirty", "unknown"])

@@ -40,8 +40,8 @@ OF_POD = (
 """What prepare takes of a podTemplate's spec."""
 
 OF_CONTAINER = ("env", "envFrom", "volumeMounts")
-"""What prepare takes of a podTemplate's `stage` container. Not its capabilities: they are for fast
-networks."""
+"""What prepare takes of a podTemplate's `stage` container. Not its capabilities: they are
+for what a stage does."""
 
 FAST_NETWORKS = "k8s.v1.cni.cncf.io/networks"
 """Annotation of Multus: further networks, which CPU nodes need not have."""

@@ -7,11 +7,15 @@ from acereason_trainer.policy.loading import load_tokenizer
 from acereason_trainer.rollout.engine_client import EngineClient
 from acereason_trainer.rollout.journal import Journal
 from acereason_trainer.rollout.response_journal import ResponseJournal
-from acereason_trainer.rollout.vllm_sampler import VLLMSampler
+from acereason_trainer.rollout.vllm_sampler import AGREE, VLLMSampler
 
 
 def a_sampler(
-    engine: EngineClient | None, model: Path, journal: Path, peers: Peers = ALONE
+    engine: EngineClient | None,
+    model: Path,
+    journal: Path,
+    peers: Peers = ALONE,
+    limit: float = AGREE["float32"],
 ) -> VLLMSampler:
     """Of the only engine there is, which a rank without one belongs to."""
     return VLLMSampler(
@@ -21,7 +25,7 @@ def a_sampler(
         number=0,
         sequences=4,
         longest=64,
-        dtype="float32",
+        limit=limit,
         vocabulary=98,
         journal=ResponseJournal(Journal(journal), peers.rank),
         peers=peers,

@@ -12,7 +12,7 @@ from acereason_trainer.rollout.engine_messages import Asked, Drawn
 from acereason_trainer.rollout.journal import Journal
 from acereason_trainer.rollout.protocol import Completion, SampleRequest, SamplingParams
 from acereason_trainer.rollout.response_journal import ResponseJournal
-from acereason_trainer.rollout.vllm_sampler import VLLMSampler
+from acereason_trainer.rollout.vllm_sampler import AGREE, VLLMSampler
 
 RESPONSES = 12
 
@@ -71,7 +71,7 @@ def test_what_one_engine_cannot_begin_the_other_one_draws_in_order(
             number=rank,
             sequences=1,
             longest=64,
-            dtype="float32",
+            limit=AGREE["float32"],
             vocabulary=98,
             journal=journal,
             peers=peers,
@@ -122,7 +122,7 @@ def test_a_drawing_begins_with_as_many_as_the_one_before_has_shown_room_for(
         number=0,
         sequences=256,
         longest=LONGEST,
-        dtype="float32",
+        limit=AGREE["float32"],
         vocabulary=98,
         journal=None,
         peers=ALONE,

@@ -112,12 +112,15 @@ def test_an_attempt_that_goes_on_is_tried_again_where_its_first_push_goes_wrong(
     policy = a_policy(tiny_model)
     a_sampler(engine, tiny_model, tmp_path).push(policy, 0)
     policy.__class__ = Confused
-    codes = []
+    codes, told = [], []
     for version in (0, 400):
         with pytest.raises(StageFailure, match="nats from the trainer's") as failure:
             a_sampler(engine, tiny_model, tmp_path).push(policy, version)
         codes.append(failure.value.code)
+        told.append(str(failure.value))
     assert codes == [ExitCode.BAD_CONFIGURATION, ExitCode.TEMPORARY]
+    assert "or raise vllm.probeLimit" in told[0] and "vllm.probeLimit" not in told[1]
+    a_sampler(engine, tiny_model, tmp_path, limit=10.0).push(policy, 0)
 
 
 def test_a_push_reads_the_weights_once_and_names_what_is_drawn_by_them(

@@ -3,12 +3,15 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from acereason_trainer.config.common import ModelLoading
 from acereason_trainer.config.exit_codes import ExitCode
 from acereason_trainer.config.rl import MathRL
 from acereason_trainer.config.vllm import VLLM
 from acereason_trainer.peers import Peers
+from acereason_trainer.policy.loading import load_config, load_tokenizer
 from acereason_trainer.rollout import making
 from acereason_trainer.rollout.engine_client import environment
 from acereason_trainer.rollout.making import make_sampler, require_fit
@@ -105,5 +108,24 @@ def test_a_slow_sampler_on_a_gpu_is_said_once(
     settings = {k: v for k, v in RL_SETTINGS.items() if k not in ("sampler", "vllm")}
     context = begun(a_stage(tmp_path, {"mathRL": settings}, model=tiny_model, data=data))
     make_sampler(context, MathRL.parse(settings), config=None, tokenizer=None, longest=8)
-    said = [line for line in capsys.readouterr().err.splitlines() if "vllm" in line]
+    said = [x for x in capsys.readouterr().err.splitlines() if "set sampler: vllm, unless" in x]
     assert len(said) == says
+
+
+@pytest.mark.parametrize(("told", "limit"), [({}, 0.15), ({"probeLimit": 0.3}, 0.3)], ids=str)
+def test_how_far_engines_may_be_from_the_trainer_is_the_stages_choice(
+    tmp_path: Path,
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    told: dict[str, float],
+    limit: float,
+) -> None:
+    made: dict[str, Any] = {}
+    monkeypatch.setattr(making, "start_engine", lambda *told: None)
+    monkeypatch.setattr(making, "VLLMSampler", lambda *told, **named: made.update(named))
+    data = write_rows(tmp_path / "rows.jsonl", [{"problem": "1 + 1?", "answer": "2"}])
+    settings = {**RL_SETTINGS, "vllm": {**SETTINGS, **told}, "loading": {"dtype": "bfloat16"}}
+    context = begun(a_stage(tmp_path, {"mathRL": settings}, model=tiny_model, data=data))
+    config = load_config(context.model_dir, ModelLoading(dtype="bfloat16"))
+    make_sampler(context, MathRL.parse(settings), config, load_tokenizer(tiny_model), longest=8)
+    assert made["limit"] == limit

@@ -16,7 +16,7 @@ from acereason_trainer.rollout.engine_messages import EngineSettings
 from acereason_trainer.rollout.journal import Journal
 from acereason_trainer.rollout.making import GIB, make_sampler, overrides
 from acereason_trainer.rollout.response_journal import ResponseJournal
-from acereason_trainer.rollout.vllm_sampler import VLLMSampler
+from acereason_trainer.rollout.vllm_sampler import AGREE, VLLMSampler
 from acereason_trainer.stage import StopFlag
 from transformers import AutoModelForCausalLM, Qwen2Config
 
@@ -113,7 +113,7 @@ def a_sampler_of_two_workers(directory: Path, journal: Path, stop: StopFlag) -> 
         number=0,
         sequences=VLLM["maxSequences"],
         longest=LONGEST,
-        dtype="float32",
+        limit=AGREE["float32"],
         vocabulary=config.vocab_size,
         journal=ResponseJournal(Journal(journal), 0),
         peers=ALONE,

@@ -16,13 +16,7 @@ from acereason_trainer.stage import StageContext
 def make_policy(context: StageContext, settings: SFT | RL, total_steps: int | None) -> Policy:
     """The stage's start checkpoint, ready to be trained: by plain torch where there is one rank
     that asks for nothing else, by DeepSpeed otherwise."""
-    several = context.peers.world > 1
-    zero = settings.zero or (Zero() if several else None)
-    recompute = (
-        several
-        if settings.activation_checkpointing is None
-        else bool(settings.activation_checkpointing)
-    )
+    zero, recompute = resolved(settings, context.peers.world)
     if context.peers.leads and torch.cuda.is_available():
         say_what_does_not_fit(context, settings, zero, recompute=recompute)
     told: dict[str, Any] = {
@@ -39,3 +33,13 @@ def make_policy(context: StageContext, settings: SFT | RL, total_steps: int | No
     from acereason_trainer.policy.zero_policy import ZeroPolicy  # DeepSpeed takes seconds
 
     return ZeroPolicy(context.model_dir, **told, settings=zero, peers=context.peers)
+
+
+def resolved(settings: SFT | RL, ranks: int) -> tuple[Zero | None, bool]:
+    """What settings that are left open come to with so many ranks: how states are spread over them
+    (None: by plain torch, on one), and whether activations are computed anew."""
+    several = ranks > 1
+    recompute = settings.activation_checkpointing
+    return settings.zero or (
+        Zero() if several else None
+    ), several if recompute is None else recompute

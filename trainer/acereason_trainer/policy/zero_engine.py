@@ -22,7 +22,11 @@ def engine_settings(
     # DeepSpeed's own limits, said: the plan of a stage's memory counts with them.
     stage: dict[str, Any] = {"stage": settings.stage, "reduce_bucket_size": BUCKET}
     if settings.stage == 3:
-        stage |= {"stage3_max_live_parameters": GATHERED, "sub_group_size": STEPPED_AT_ONCE}
+        stage |= {
+            "stage3_max_live_parameters": GATHERED,  # that it fetches ahead
+            "stage3_max_reuse_distance": GATHERED,  # that it keeps for the next module's use
+            "sub_group_size": STEPPED_AT_ONCE,
+        }
     if settings.offload_optimizer:
         stage["offload_optimizer"] = {"device": "cpu", "pin_memory": device.type == "cuda"}
     return {

@@ -17,7 +17,7 @@ from acereason_trainer.rollout.journal import Journal
 from acereason_trainer.rollout.protocol import Sampler
 from acereason_trainer.rollout.response_journal import ResponseJournal
 from acereason_trainer.rollout.transformers_sampler import TransformersSampler
-from acereason_trainer.rollout.vllm_sampler import VLLMSampler
+from acereason_trainer.rollout.vllm_sampler import AGREE, VLLMSampler
 from acereason_trainer.stage import StageContext, StageFailure
 from acereason_trainer.telemetry.log_line import say
 
@@ -39,7 +39,10 @@ def make_sampler(
     """
     if stage.sampler == "transformers":
         if context.peers.leads and gpus(1, context.peers) and find_spec("vllm"):
-            say("sampler: transformers draws on a GPU, and vllm, made for GPUs, is installed here")
+            say(
+                "sampler: transformers is far slower on a GPU than vllm, which is installed here; "
+                "set sampler: vllm, unless vLLM does not know this model"
+            )
         return TransformersSampler(
             tokenizer,
             sequences_per_batch=stage.sequences_per_batch,
@@ -70,7 +73,7 @@ def make_sampler(
             number=peers.rank // vllm.tensor_parallel,
             sequences=vllm.max_sequences,
             longest=longest,
-            dtype=stage.loading.dtype,
+            limit=vllm.probe_limit or AGREE[stage.loading.dtype],
             vocabulary=config.get_text_config().vocab_size,
             journal=None if journal is None else ResponseJournal(journal, peers.rank),
             peers=peers,
