@@ -71,11 +71,10 @@ def test_a_log_line_that_finds_no_room_is_no_fault_of_the_stages(stage_file: Pat
 
 
 SAYS_SOMETHING = """
-import sys
 from acereason_trainer import __main__ as rank
 from acereason_trainer.telemetry.log_line import say
 rank.share_out = lambda stage, context: say("a line")
-sys.exit(rank.main())
+rank.run_to_its_end()
 """
 
 
