@@ -100,7 +100,7 @@ except RuntimeError as mistake:
     end = [str(mistake).split(":")[0]]
 with open(said, "w") as file:
     json.dump(end, file)
-os._exit(0)  # as a rank that fails does (__main__.end)
+os._exit(0)  # as a rank that fails does (__main__.run_to_its_end)
 """
 NESTED = "this settles something between ranks within what they settle already"
 LOST = "rank 1 ended with KeyError: 'a mistake of ours'; its own log says more"
