@@ -1,7 +1,9 @@
 """Who reads a published model knows where its answers end."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from acereason_trainer.config.common import ModelLoading
@@ -32,7 +34,7 @@ PROMPTS_ONLY = (
     [
         (ENDED, None, [EOS, UNK]),
         (ENDED, EOS, [EOS, UNK]),
-        (ENDED, [UNK, EOS], [UNK, EOS]),
+        (ENDED, [UNK, EOS], [EOS, UNK]),
         (BARE, None, EOS),
         (BARE, EOS, EOS),
         (PROMPTS_ONLY, None, EOS),
@@ -54,6 +56,36 @@ def test_the_generation_config_names_every_token_that_ends_an_answer(
     export_model(model, tokenizer, tmp_path)
     written = json.loads((tmp_path / "generation_config.json").read_text())
     assert written["eos_token_id"] == ends
+
+
+WRITTEN = {"bos_token_id", "eos_token_id", "pad_token_id", "transformers_version"}
+"""What a generation config always may hold."""
+
+
+@pytest.mark.parametrize(
+    ("base", "kept"),
+    [
+        ({"do_sample": False, "max_new_tokens": 2048}, {}),
+        ({"temperature": 0.9, "top_p": 0.6}, {}),
+        (
+            {"do_sample": True, "temperature": 0.7, "top_k": 20, "repetition_penalty": 1.05},
+            {"do_sample": True, "temperature": 0.7, "top_k": 20},
+        ),
+        ({"do_sample": True, "max_length": 4096}, {"do_sample": True}),
+        ({"num_beams": 4, "suppress_tokens": [5], "stop_strings": ["."]}, {}),
+    ],
+    ids=["a limit", "cannot be written again", "a penalty", "a length", "another search"],
+)
+def test_no_limit_or_penalty_of_the_bases_is_published(
+    tiny_model: Path, tmp_path: Path, base: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    folder, out = tmp_path / "base", tmp_path / "out"
+    shutil.copytree(tiny_model, folder)
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": EOS, **base}))
+    export_model(AutoModelForCausalLM.from_pretrained(folder), load_tokenizer(folder), out)
+    written = json.loads((out / "generation_config.json").read_text())
+    assert written["eos_token_id"] == EOS
+    assert {name: value for name, value in written.items() if name not in WRITTEN} == kept
 
 
 def test_ordinary_text_behind_an_answer_is_no_end(tiny_model: Path) -> None:

@@ -54,7 +54,8 @@ scores = [
 longest = llm.llm_engine.model_config.max_model_len
 with open(out, "w") as file:
     texts = [d.outputs[0].text for d in drawn]
-    json.dump({"texts": texts, "scores": scores, "longest": longest}, file)
+    limits = llm.llm_engine.model_config.get_diff_sampling_param()
+    json.dump({"texts": texts, "scores": scores, "longest": longest, "limits": limits}, file)
 """
 
 
@@ -75,6 +76,7 @@ def test_vllm_says_of_a_published_folder_what_transformers_says(
     weights in shares, with ZeRO-3."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     model = a_model(tmp_path / "model", tiny_model, tied=tied)
+    (model / "generation_config.json").write_text('{"eos_token_id": 1, "max_new_tokens": 7}')
     told = {**SETTINGS, "loading": {"dtype": dtype, **CONTEXT}}
     stage = a_prepared_stage(tmp_path / "store", model, "sft", ranks, **told)
     assert launched(stage).exit_code == ExitCode.DONE
@@ -91,6 +93,7 @@ def test_vllm_says_of_a_published_folder_what_transformers_says(
     )
     said = json.loads(out.read_text())
     assert said["longest"] == 2 * LONGEST
+    assert said["limits"] == {}, "the base's"
     assert dtype == "bfloat16" or said["texts"] == expected
     theirs, ours = np.concatenate(said["scores"]), np.concatenate(scored_by_transformers(folder))
     assert np.abs(theirs - ours).mean() < APART[dtype]

@@ -41,7 +41,9 @@ class FromConfig(Model):
     config: str = Field(min_length=1, max_length=1024)
     """Path of a transformers `config.json`, relative to the run file on a laptop."""
     tokenizer: str = Field(min_length=1, max_length=1024)
-    """Directory of a transformers tokenizer, relative to the run file on a laptop."""
+    """Directory of a transformers tokenizer, relative to the run file on a laptop. One that is not
+    Qwen's own wants another `model_type` than `qwen2` (for example `llama`): AutoTokenizer and
+    vLLM's server would read the published model's text as Qwen's."""
     seed: int = Field(default=0, ge=0)
     """Seed of the random weights."""
 
