@@ -35,9 +35,11 @@ class MadeUpRun:
         for name, text in files.items():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_text(text)
-        published = DirectoryStore(self.store).publish(
+        store = DirectoryStore(self.store)
+        key = f"{kind}-{len(list(store.all())):032x}"
+        published = store.publish(
             source,
-            key=f"{kind}-{len(self.stages):032x}",
+            key=key,
             kind={"curate": "data", "evaluate": "evaluation"}.get(kind, "model"),
             records=list(records),
             parents={name: parent.digest for name, parent in parents.items()},
@@ -49,7 +51,7 @@ class MadeUpRun:
             {
                 "name": stage,
                 "state": "Complete",
-                "key": f"{kind}-{len(self.stages):032x}",
+                "key": key,
                 "artifact": published.dump(),
                 "attempts": 1,
                 "startedAt": "2026-01-01T10:00:00Z",

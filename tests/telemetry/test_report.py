@@ -189,6 +189,23 @@ def test_a_checkpoint_that_was_chosen_on_what_is_reported_is_flagged(
     assert [(c.evaluation, c.problems) for c in found] == ([("exam", 1)] if flagged else [])
 
 
+def test_a_choice_of_another_run_that_the_measured_model_comes_from_is_flagged(
+    tmp_path: Path,
+) -> None:
+    earlier, run = (MadeUpRun(tmp_path / "store", name) for name in ("earlier", "quick"))
+    chosen = {"chosen": ["checkpoint"], "problems": [problem_id("What is 2 + 2?")]}
+    files = {"w": "rl", "choice.json": json.dumps(chosen)}
+    base = earlier.add("math-8k", "mathRL", files, records=["choice.json"])
+    earlier.add("aside", "mathRL", {**files, "w": "other"}, records=["choice.json"])
+    exam = json.dumps({"id": "p1", "problem": "What is 2 + 2?"})
+    data = run.add("exam-data", "curate", {"data.jsonl": f"{exam}\n"})
+    model = run.add("sft", "sft", {"w": "sft"}, model=base)
+    run.add("exam", "evaluate", {"results.json": results({"p1": 1})}, model=model, data=data)
+    run.write_status()
+    found = read_run(run.store, run.name).chosen_on_reported
+    assert [(c.stage, c.evaluation) for c in found] == [("earlier/math-8k", "exam")]
+
+
 def test_better_weights_that_were_lost_are_told_of(tmp_path: Path) -> None:
     run = MadeUpRun(tmp_path / "store")
     choice = {

@@ -13,8 +13,9 @@ from typing import Any
 import yaml
 
 from acereason_trainer.artifacts.errors import Corrupt, NotFound
+from acereason_trainer.artifacts.lineage import every, lineage
 from acereason_trainer.artifacts.manifest import Manifest
-from acereason_trainer.artifacts.store import DirectoryStore
+from acereason_trainer.artifacts.store import ARTIFACTS, DirectoryStore
 from acereason_trainer.dataset import problem_id, read_rows
 from acereason_trainer.evaluation.results import (
     RESULTS_FILE,
@@ -107,7 +108,7 @@ class ChosenOnReported:
     """A stage chose by problems that an evaluation reports: that figure is not held out."""
 
     stage: str
-    """The stage that chose."""
+    """The stage that chose; RUN/STAGE for one of another run."""
     chosen: Sequence[str]
     """`checkpoint`, `stop`."""
     evaluation: str
@@ -214,7 +215,6 @@ def _stage(
         return StageRecord(name, kind, status, curves=_curves_of_attempts(store, run, name))
     directory = artifacts.directory(status["artifact"]["uri"])
     funnel, samples = directory / REPORT_FILE, directory / SAMPLES_FILE
-    choice = directory / CHOICE_FILE
     return StageRecord(
         name,
         kind,
@@ -228,7 +228,7 @@ def _stage(
         evaluation=read_results(directory) if (directory / RESULTS_FILE).exists() else None,
         samples=list(_json_lines(samples)) if samples.exists() else (),
         funnel=json.loads(funnel.read_text(encoding="utf-8")) if funnel.exists() else None,
-        choice=json.loads(choice.read_text(encoding="utf-8")) if choice.exists() else None,
+        choice=_choice(directory),
     )
 
 
@@ -296,23 +296,44 @@ def _chosen_on_reported(
     stages: Sequence[StageRecord], artifacts: DirectoryStore
 ) -> list[ChosenOnReported]:
     """By the problems' text, as far as the evaluations' data are still in the store."""
-    choosers = [s for s in stages if s.choice]
-    uris = {m.digest: a.uri for a, m in artifacts.all()} if choosers else {}
+    own = {s.manifest.key: (s.name, s.choice) for s in stages if s.manifest and s.choice}
+    uris = {m.digest: a.uri for a, m in artifacts.all()}
     found = []
-    for evaluation in stages if choosers else ():
-        data = evaluation.manifest.parents.get("data", "") if evaluation.manifest else ""
-        if evaluation.evaluation is None or data not in uris:
+    for evaluation in stages:
+        if evaluation.evaluation is None or evaluation.manifest is None:
+            continue
+        choosers = {**_choosers_behind(evaluation.manifest, artifacts), **own}
+        data = evaluation.manifest.parents.get("data", "")
+        if not choosers or data not in uris:
             continue
         measured = {row_id for s in evaluation.evaluation.sets for row_id in s.correct}
         rows = read_rows(artifacts.directory(uris[data]))
         reported = {problem_id(row.problem) for row in rows if row.id in measured}
-        for stage in choosers:
-            assert stage.choice is not None
-            shared = reported & set(stage.choice["problems"])
-            if shared:
-                told = (stage.name, stage.choice["chosen"], evaluation.name, len(shared))
+        for name, choice in choosers.values():
+            if shared := reported & set(choice["problems"]):
+                told = (name, choice["chosen"], evaluation.name, len(shared))
                 found.append(ChosenOnReported(*told))
     return found
+
+
+def _choosers_behind(
+    evaluation: Manifest, artifacts: DirectoryStore
+) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """By key: RUN/STAGE and choice of each stage behind what was measured that chose something. It
+    may be of another run, whose result this one started from."""
+    found = {}
+    for ancestor in every(lineage(artifacts, evaluation)):
+        made = ancestor.manifest
+        if made is None or made.producer is None:
+            continue
+        if choice := _choice(artifacts.directory(f"{ARTIFACTS}/{made.key}")):
+            found[made.key] = (f"{made.producer.run}/{made.producer.stage}", choice)
+    return found
+
+
+def _choice(directory: Path) -> Mapping[str, Any] | None:
+    path = directory / CHOICE_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
 def _lineage(stages: Sequence[StageRecord], by_digest: Mapping[str, Manifest]) -> Ancestor | None:
