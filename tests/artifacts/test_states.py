@@ -136,6 +136,21 @@ def test_a_state_of_the_same_step_is_replaced(store):
     assert [p.name for p in damaged.parent.iterdir()] == ["00000010"]
 
 
+def test_a_state_that_cannot_take_its_place_leaves_the_one_of_the_same_step(store, monkeypatch):
+    save(store, 1, 10)
+    disk = Path.rename
+
+    def rename(path, target):
+        if path.name.startswith(".tmp-"):
+            raise OSError(5, "Input/output error")
+        return disk(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(OSError, match="Input/output"):
+        save(store, 1, 10)
+    assert newest(store) == "1/states/00000010"
+
+
 def test_a_state_that_is_removed_while_it_is_hashed_has_a_newer_one(store, monkeypatch):
     """Its attempt trains on, as nobody could end it, and keeps its newest state only."""
     first, disk = save(store, 1, 10), Path.open

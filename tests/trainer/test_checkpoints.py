@@ -193,6 +193,48 @@ def test_a_stop_whose_state_finds_the_store_full_says_so(tmp_path: Path) -> None
         stopped_while_its_policy_is_broken(tmp_path, Broken(error=OSError(errno.ENOSPC, "full")))
 
 
+class BrokenCopy(Copy):
+    """Of which nothing gets to the disk."""
+
+    def write(self, directory: Path) -> list[Path]:
+        raise OSError(errno.ENOSPC, "full")
+
+
+class Unwritable(Sized):
+    """A policy whose states find no room."""
+
+    def snapshot(self) -> Copy:
+        return BrokenCopy(self.file)
+
+
+def test_a_health_stop_whose_last_state_cannot_be_written_is_still_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or the next attempt would go on from within the damage."""
+    recorder, checkpoints = saving(an_attempt(tmp_path), Unwritable())
+    with pytest.raises(StageFailure) as ended, recorder, checkpoints:
+        checkpoints.resume()
+        checkpoints.completed(1)
+        raise StageFailure(ExitCode.HEALTH_STOP, "RewardCollapse", "no reward any more")
+    assert ended.value.reason == "RewardCollapse"
+    assert "no state was kept at the stop (StoreFull: " in capsys.readouterr().err
+
+
+def test_what_a_health_stop_ruled_out_is_gone_once_the_next_attempt_goes_on(
+    tmp_path: Path,
+) -> None:
+    earlier = an_attempt(tmp_path)
+    for step in (75, 100):
+        a_state(earlier, step)
+    told = {**a_stage(tmp_path, SFT, salt=1), "attempt": 2, "beforeStep": 81}
+    context = begun(told, StopFlag())
+    recorder, checkpoints = saving(context, Sized())
+    with recorder, checkpoints:
+        checkpoints.resume()
+    found = newest_state(tmp_path, "run", "stage", context.prepared.key, 2, 101)
+    assert found is not None and found.step == 75
+
+
 def test_a_state_that_was_passed_over_is_never_taken_for_the_newest(tmp_path: Path) -> None:
     """Or the next state would make the one that this attempt has gone on from, and itself,
     needless."""

@@ -23,6 +23,7 @@ from typing import Any, Self
 from acereason_trainer.artifacts.errors import StoreFull, told_when_full
 from acereason_trainer.artifacts.manifest import FileEntry
 from acereason_trainer.artifacts.needless_states import (
+    drop_ruled_out,
     drop_unfinished,
     free_disk,
     keep_newest,
@@ -98,8 +99,10 @@ class Checkpoints:
         """
         if isinstance(error, Stopped):
             self._keep_at_a_stop()
-        elif error is None or is_everybodys(error):
+        elif error is None:
             self._finish()
+        elif is_everybodys(error):
+            self._finish_at_a_health_stop()
         elif self._writing is not None:
             self._writing.give_up()
 
@@ -113,9 +116,20 @@ class Checkpoints:
         except StoreFull:
             raise
         except Exception as e:  # noqa: BLE001 (whatever it is, who asked for the stop is not to blame)
-            say(f"no state was kept at the stop ({type(e).__name__}: {e}); an older one stands")
-            if self._writing is not None:
-                self._writing.give_up()
+            self._give_up(e)
+
+    def _finish_at_a_health_stop(self) -> None:
+        """What ends the attempt is the damage: the next one goes back behind it, and needs no state
+        of now."""
+        try:
+            self._finish()
+        except Exception as e:  # noqa: BLE001 (another reason would be gone on from within the damage)
+            self._give_up(e)
+
+    def _give_up(self, why: Exception) -> None:
+        say(f"no state was kept at the stop ({type(why).__name__}: {why}); an older one stands")
+        if self._writing is not None:
+            self._writing.give_up()
 
     def _is_worth(self) -> bool:
         """Whether to save at a stop: the first rank knows how long it takes, and the one that was
@@ -145,12 +159,12 @@ class Checkpoints:
     def resume(self) -> Resumed:
         """Load the state that `prepare` chose, or start from the beginning.
 
-        What earlier starts left half-written or half-removed goes first; own states that were
-        passed over go aside. The first rank's state is everybody's: each node was prepared by
-        itself, and a newer one may have come in between.
+        What earlier starts left half-written or half-removed goes first, and what a health stop
+        ruled out; own states that were passed over go aside. The first rank's state is everybody's:
+        each node was prepared by itself, and a newer one may have come in between.
         """
         peers, work_dir = self._context.peers, self._context.work_dir
-        peers.led(lambda: drop_unfinished(work_dir))
+        peers.led(self._drop_useless)
         resume = peers.led(lambda: self._context.prepared.resume)
         peers.led(lambda: put_aside_beyond(work_dir, -1 if resume is None else resume.step))
         if resume is None:
@@ -170,6 +184,11 @@ class Checkpoints:
         self._recorder.start(resume.step, curves)
         self._unsaved = Resumed(resume.step, loop)
         return self._unsaved
+
+    def _drop_useless(self) -> None:
+        work_dir, prepared = self._context.work_dir, self._context.prepared
+        drop_unfinished(work_dir)
+        drop_ruled_out(work_dir, prepared.key, prepared.salt, self._context.file.before_step)
 
     def completed(self, step: int, loop: dict[str, Any] | None = None) -> None:
         """The policy holds `step` completed steps; a state of them is begun if it is due."""

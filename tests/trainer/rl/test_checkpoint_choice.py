@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -46,6 +47,7 @@ SETTINGS = {
     "verifier": {"workers": 1},
 }
 WANTED = {"function": "tests.trainer.letters:has_what_the_row_wants"}
+OTHER_KEY = f"mathRL-{'e' * 32}"
 ROWS = [{"problem": f"How much is {n} + {n}?", "answer": str(2 * n)} for n in range(14)]
 
 
@@ -208,7 +210,7 @@ def test_best_weights_that_are_damaged_or_gone_give_way_to_the_next_best(
 
 def a_state_of(context: StageContext, state: Curriculum) -> None:
     """A saved state from which an attempt could go on, which needs the best weights of then."""
-    opened = OpenState(context.work_dir, KEY, state.step + 1, salt=0)
+    opened = OpenState(context.work_dir, context.prepared.key, state.step + 1, salt=0)
     (opened.directory / "loop.json").write_text(json.dumps(state.dump()))
     opened.commit(hash_tree(opened.directory))
 
@@ -245,6 +247,25 @@ def test_best_weights_that_no_state_goes_on_from_are_dropped(
                 a_state_of(context, states[-1])
     left = sorted(p.name for p in (context.work_dir / "best").iterdir())
     assert left == ["00000002", "00000004"], "the state of step 3 goes on from those of step 2"
+
+
+def test_best_weights_are_kept_whatever_states_of_other_work_name(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    """An edit gives a stage another key; its states of before stay where they are."""
+    context, stage = begun(a_math_stage(tmp_path, tiny_model)), MathRL.parse(SETTINGS)
+    edited = replace(context, prepared=context.prepared.model_copy(update={"key": OTHER_KEY}))
+    policy = make_policy(context, stage, None)
+    with a_recorder(context.work_dir) as recorder:
+        earlier = BestWeights(context, recorder)
+        a_state_of(context, [earlier.kept(validated(n), stage, policy) for n in (1, 8)][-1])
+        best = BestWeights(edited, recorder)
+        kept = [best.kept(validated(step), stage, policy) for step in (0, 2)]
+        assert [state.lost for state in kept] == [[], []]
+        a_state_of(edited, kept[1])
+        best.kept(validated(9), stage, policy)
+    left = sorted(p.name for p in (context.work_dir / "best").iterdir())
+    assert left == ["00000001", "00000002", "00000008", "00000009"]
 
 
 def test_best_weights_that_another_attempt_still_writes_are_left_to_it(

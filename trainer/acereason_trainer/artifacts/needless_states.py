@@ -7,11 +7,12 @@ what these were writing when they were killed.
 import logging
 import secrets
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from acereason_trainer.artifacts.errors import Corrupt
 from acereason_trainer.artifacts.manifest import StateManifest, read_manifest
-from acereason_trainer.artifacts.states import STATES, own_states, states_of
+from acereason_trainer.artifacts.states import STATES, counts, own_states, states_of
 
 _log = logging.getLogger(__name__)
 
@@ -19,19 +20,30 @@ _log = logging.getLogger(__name__)
 def keep_newest(work_dir: Path, keep: int, and_up_to: int | None = None) -> None:
     """Remove all but the `keep` states of an attempt with the most steps.
 
-    With `and_up_to`, the newest state of at most so many steps stays too: what a health stop goes
-    back to. States of earlier attempts under the same key and salt go as well once this attempt
-    has one of its own, except what `and_up_to` needs while no own state is that old.
+    With `and_up_to`, what a health stop goes back to stays too: the newest state of at most so many
+    steps, and the one that takes its place. States of earlier attempts under the same key and salt
+    go as well once this attempt has one of its own, but for those two.
     """
     own = own_states(work_dir)
     if not own:
         return
     earlier = _replaced_by(own[0], up_to_attempt=int(work_dir.name) - 1)
-    kept = set(own[:keep])
-    if and_up_to is not None:
-        kept |= set([path for path in own + earlier if int(path.name) <= and_up_to][:1])
+    first = int(own[-1].name)  # this attempt passed over those of more steps that it did not write
+    line = own + [path for path in earlier if int(path.name) < first]
+    kept = {*own[:keep], *_to_go_back_to(line, and_up_to)}
     for old in [path for path in own + earlier if path not in kept]:
         remove(old)
+
+
+def drop_ruled_out(work_dir: Path, key: str, salt: int, before_step: int | None) -> None:
+    """Remove what a health stop has ruled out: states of this work and a lower salt that nobody
+    goes on from (`newest_state`). A later health stop goes back less far, and would take them for
+    good ones."""
+    for state in states_of(work_dir.parent):
+        lower = state.manifest.key == key and state.manifest.salt < salt
+        if lower and not counts(state.manifest, salt, before_step):
+            _log.warning("%s is removed: a health stop went back behind it", state.directory)
+            remove(state.directory)
 
 
 def put_aside_beyond(work_dir: Path, step: int) -> None:
@@ -49,21 +61,20 @@ def free_disk(work_dir: Path, needed: int, newest: Path, and_up_to: int | None =
     """Remove states that `newest` makes needless, oldest first, until `needed` bytes are free.
 
     newest: the last state that is known to be good, of this attempt or an earlier one; it stays,
-    and so does what `and_up_to` asks `keep_newest` to keep. Where that frees too little, the
-    writing itself finds out.
+    and so does what a health stop would go back to now. The state that takes that one's place goes
+    last. Where that frees too little, the writing itself finds out.
     """
     before = _replaced_by(newest, up_to_attempt=int(work_dir.name))
-    back = [
-        path for path in [newest, *before] if and_up_to is not None and int(path.name) <= and_up_to
-    ][:1]
-    for path in reversed(before):
+    needed_later = _to_go_back_to([newest, *before], and_up_to)
+    back = [path for path in needed_later if and_up_to is not None and int(path.name) <= and_up_to]
+    plain = [path for path in reversed(before) if path not in needed_later]
+    for path in [*plain, *(p for p in needed_later if p not in back and p != newest)]:
         free = shutil.disk_usage(work_dir).free
         if free >= needed:
             return
-        if path not in back:
-            sizes = f"{free / 1e9:.1f} GB free and the next state takes {needed / 1e9:.1f}"
-            _log.warning("%s is removed: the disk has %s", path, sizes)
-            remove(path)
+        sizes = f"{free / 1e9:.1f} GB free and the next state takes {needed / 1e9:.1f}"
+        _log.warning("%s is removed: the disk has %s", path, sizes)
+        remove(path)
 
 
 def drop_unfinished(work_dir: Path) -> None:
@@ -89,6 +100,16 @@ def remove(state: Path) -> None:
         return
     except OSError as e:
         _log.warning("%s stays: %s", state, e)
+
+
+def _to_go_back_to(line: Sequence[Path], and_up_to: int | None) -> list[Path]:
+    """What a health stop needs of these states, newest first: the newest of at most `and_up_to`
+    steps; and the oldest of more, which becomes that one in time. Without it none ever would:
+    states would always be replaced before they are old enough."""
+    if and_up_to is None:
+        return []
+    old = [path for path in line if int(path.name) <= and_up_to]
+    return [*old[:1], *[path for path in line if path not in old][-1:]]
 
 
 def _replaced_by(newest: Path, up_to_attempt: int) -> list[Path]:

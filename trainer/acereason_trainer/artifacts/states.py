@@ -95,6 +95,8 @@ class OpenState:
             self.directory.rename(target)
             flush(self._states)
         finally:
+            if replaced.exists() and not target.exists():
+                replaced.rename(target)
             shutil.rmtree(replaced, ignore_errors=True)
         return manifest
 
@@ -116,7 +118,7 @@ def newest_state(
     where the disk cannot be read.
     """
     for found in states_of(store_root / "work" / run / stage):
-        if found.manifest.key != key or not _counts(found.manifest, salt, before_step):
+        if found.manifest.key != key or not counts(found.manifest, salt, before_step):
             continue
         if FILES_OF_OLD_FORMS & {file.path for file in found.manifest.files}:
             _log.warning(
@@ -190,7 +192,8 @@ def own_states(work_dir: Path) -> list[Path]:
     return sorted(names, reverse=True)
 
 
-def _counts(state: StateManifest, salt: int, before_step: int | None) -> bool:
+def counts(state: StateManifest, salt: int, before_step: int | None) -> bool:
+    """Whether an attempt of this salt may go on from a state of its own work."""
     if state.salt == salt:
         return True
     return state.salt < salt and before_step is not None and state.step <= before_step

@@ -169,7 +169,8 @@ class Saving(Model):
     """A state is written when this many minutes of work would otherwise be lost; 0 writes one
     after every step."""
     keep: int = Field(default=2, ge=1, le=64, json_schema_extra=NOT_IN_KEY)
-    """States of one stage that are kept; two survive a bad newest one."""
+    """States of one stage that are kept; two survive a bad newest one. With `health`, up to two
+    older ones stay beside them: what a health stop goes back to, and what comes after that."""
 
 
 class Telemetry(Model):

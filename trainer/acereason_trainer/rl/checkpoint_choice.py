@@ -144,7 +144,7 @@ class BestWeights:
             shutil.rmtree(directory, ignore_errors=True)
             fresh.rename(directory)
             flush(directory.parent)
-            self._drop_needless()
+            self._drop_needless(directory)
 
         with self._recorder.phase("save"):
             self._peers.led(lambda: fresh.mkdir(parents=True))
@@ -165,15 +165,18 @@ class BestWeights:
         flush_tree(directory)
         write_flushed(directory / MANIFEST, manifest.sealed().text())
 
-    def _drop_needless(self) -> None:
-        """Remove what no state goes on from any more: a state, also one that is still being
-        written, names no weights of fewer steps than those that came before it."""
-        places = [_place_in(state.directory) for state in states_of(self._context.work_dir.parent)]
+    def _drop_needless(self, newest: Path) -> None:
+        """Remove what no state of this work goes on from any more: a state, also one that is still
+        being written, names no weights of fewer steps than those that came before it."""
+        key = self._context.prepared.key
+        states = states_of(self._context.work_dir.parent)
+        places = [_place_in(s.directory) for s in states if s.manifest.key == key]
         oldest = min((Path(place).name for place in places if place), default="")
         for directory in self._all():
             if int(directory.parent.parent.name) > int(self._context.work_dir.name):
                 continue  # of an attempt that took over from this one
-            if directory.name < oldest or directory.name.startswith("."):
+            passed = directory.name < oldest and directory != newest and _is_of(key, directory)
+            if directory.name.startswith(".") or passed:
                 _remove(directory)
 
     def _all(self) -> Iterator[Path]:
@@ -185,6 +188,14 @@ def _remove(directory: Path) -> None:
     """What does not go costs room: an attempt that nobody could end may still write there, or
     remove the same."""
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def _is_of(key: str, weights: Path) -> bool:
+    """Whether best weights are of this work; also where nobody can tell."""
+    try:
+        return read_manifest(weights, StateManifest).key == key
+    except Corrupt:
+        return True
 
 
 def _place_in(state: Path) -> str | None:
